@@ -1,0 +1,132 @@
+//! What a step can ask about the attempt that it is.
+
+use crate::{
+    definition::{Definition, StepDefinition},
+    id::SagaId,
+    observe::Instance,
+    outcome::Failure,
+};
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// What all attempts of one instance share.
+pub(crate) struct Shared {
+    pub(crate) definition: &'static Definition,
+    id: OnceLock<SagaId>,
+    pub(crate) failure: OnceLock<Failure>,
+}
+
+impl Shared {
+    pub(crate) fn new(definition: &'static Definition) -> Self {
+        Self { definition, id: OnceLock::new(), failure: OnceLock::new() }
+    }
+
+    pub(crate) fn with_id(definition: &'static Definition, id: SagaId) -> Self {
+        Self { definition, id: id.into(), failure: OnceLock::new() }
+    }
+
+    /// Made on first use: an in-process run that nobody asks for its id makes none.
+    pub(crate) fn id(&self) -> SagaId {
+        *self.id.get_or_init(SagaId::new)
+    }
+
+    pub(crate) fn instance(&self) -> Instance {
+        Instance { saga: self.definition.name, id: self.id() }
+    }
+}
+
+/// The context of an attempt: `ctx: &StepContext` in a step, a compensation or a recovery.
+pub struct StepContext<'run> {
+    shared: &'run Shared,
+    step: u16,
+    undo: AtomicBool,
+    attempt: AtomicU32,
+}
+
+impl<'run> StepContext<'run> {
+    pub(crate) fn new(shared: &'run Shared, step: usize) -> Self {
+        // A saga has at most `STEPS_MAX` steps.
+        let step = u16::try_from(step).unwrap_or(u16::MAX);
+        Self { shared, step, undo: AtomicBool::new(false), attempt: AtomicU32::new(0) }
+    }
+
+    /// Of one step, at most one future is alive at a time, and this is called before it is made.
+    pub(crate) fn begin(&self, undo: bool, attempt: u32) {
+        self.undo.store(undo, Ordering::Relaxed);
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    fn definition(&self) -> &'static StepDefinition {
+        &self.shared.definition.steps[usize::from(self.step)]
+    }
+
+    /// How long this attempt may take.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if self.is_compensation() {
+            self.definition().compensation.and_then(|undo| undo.timeout)
+        } else {
+            self.definition().timeout
+        }
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn saga_id(&self) -> SagaId {
+        self.shared.id()
+    }
+
+    /// The name of the saga.
+    #[must_use]
+    pub fn saga(&self) -> &'static str {
+        self.shared.definition.name
+    }
+
+    /// The name of the step that is run or undone.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        self.definition().name
+    }
+
+    /// Whether this is an attempt to undo the step.
+    #[must_use]
+    pub fn is_compensation(&self) -> bool {
+        self.undo.load(Ordering::Relaxed)
+    }
+
+    /// The number of this attempt; the first is 1. After a crash it starts again from the last number that was stored.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Relaxed)
+    }
+
+    /// The key under which a service recognises a repeated request: the same for every attempt of this step in this
+    /// instance, in any process, and another one for its compensation.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        let kind = if self.is_compensation() { "/undo" } else { "" };
+        format!("{}/{}{kind}", self.saga_id(), self.step())
+    }
+
+    /// Why the instance is undone; `None` while it is not.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.shared.failure.get()
+    }
+}
+
+impl fmt::Debug for StepContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepContext")
+            .field("saga", &self.saga())
+            .field("step", &self.step())
+            .field("attempt", &self.attempt())
+            .field("is_compensation", &self.is_compensation())
+            .finish_non_exhaustive()
+    }
+}

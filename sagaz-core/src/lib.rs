@@ -1,0 +1,31 @@
+//! The core of `sagaz`: graph, state machine, engine and the store traits. No I/O.
+#![doc = ""]
+#![doc = "Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here."]
+
+mod codec;
+mod context;
+mod definition;
+mod driver;
+mod graph;
+mod id;
+mod observe;
+mod outcome;
+#[doc(hidden)]
+pub mod private;
+mod retry;
+mod run;
+mod saga;
+mod state;
+mod step_error;
+pub mod store;
+
+pub use codec::{Codec, CodecError, Json, Payload};
+pub use context::StepContext;
+pub use definition::{CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind};
+pub use graph::Graph;
+pub use id::{EngineId, SagaId, Token};
+pub use observe::{AttemptError, Instance, Lifecycle, Observer};
+pub use outcome::{Failure, FailureReason, NotCompleted, Outcome, Stuck, StuckReason};
+pub use retry::Retry;
+pub use saga::{InProcess, RunsOn, Saga};
+pub use step_error::{IntoStepError, Recover, StepError};

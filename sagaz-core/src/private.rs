@@ -1,0 +1,202 @@
+//! What generated code names. Not part of the public interface: it may change in any release.
+
+pub use crate::{
+    codec::{Codec, CodecError, Json},
+    context::StepContext,
+    definition::{CompensationDefinition, Definition, OnFailure, StepDefinition, StepKind},
+    retry::Retry,
+    saga::{AnyPlace, Context, Known, RunsOn, Saga, Uncertain, UndoInput},
+    step_error::{IntoStepError, Recover, StepError},
+};
+pub use std::sync::{Arc, OnceLock};
+
+use futures_util::FutureExt;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{error::Error as StdError, marker::PhantomData, pin::Pin, time::Duration};
+
+/// An attempt of a step or compensation. Its output, if it has one, is in its slot when it ends.
+pub type StepFuture<'a> = Pin<Box<dyn Future<Output = AttemptEnd> + Send + 'a>>;
+
+/// A recovery. A replacement output is in its slot when it ends.
+pub type RecoverFuture<'a> = Pin<Box<dyn Future<Output = RecoverEnd> + Send + 'a>>;
+
+/// How the future of an attempt ended.
+#[derive(Debug)]
+pub enum AttemptEnd {
+    Completed,
+    Failed(StepError),
+    TimedOut,
+}
+
+/// How the future of a recovery ended.
+#[derive(Debug)]
+pub enum RecoverEnd {
+    RetryAfter(Duration),
+    Used,
+    Stuck,
+}
+
+/// Where an attempt finds everything that it may take.
+pub struct Scene<'a, G: Saga> {
+    pub input: &'a G::Input,
+    pub slots: &'a G::Slots,
+    pub context: &'a StepContext<'a>,
+    /// Whether the output of the step itself is known; for its compensation.
+    pub known: bool,
+}
+
+impl<G: Saga> Clone for Scene<'_, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<G: Saga> Copy for Scene<'_, G> {}
+
+impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scene").field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
+/// Boxes the future of an attempt, with its timeout and what becomes of its result in the same allocation. Boxed here, so
+/// that a future that is not `Send` is reported once.
+pub fn attempt<'a, F>(
+    context: &'a StepContext<'a>,
+    future: F,
+    end: impl FnOnce(F::Output) -> AttemptEnd + Send + 'a,
+) -> StepFuture<'a>
+where
+    F: Future + Send + 'a,
+{
+    match context.timeout() {
+        // `map`, not an async block: that would keep a second place for the future.
+        None => Box::pin(future.map(end)),
+        Some(timeout) => Box::pin(
+            tokio::time::timeout(timeout, future).map(|result| result.map_or(AttemptEnd::TimedOut, end)),
+        ),
+    }
+}
+
+/// The output of an earlier step. Invariant: a step begins only when all its dependencies have theirs.
+pub fn stored<T>(slot: &OnceLock<T>) -> &T {
+    slot.get().expect("the outputs of all dependencies are there when a step begins")
+}
+
+/// Keeps an output. A step whose output is there does not run again, so a second value has nowhere to come from.
+pub fn keep<T>(slot: &OnceLock<T>, output: T) {
+    let _ = slot.set(output);
+}
+
+/// Picks the way in which an error becomes a [`StepError`], the most specific first, by autoref on the concrete type:
+/// `(&&&&Kind::of(&error)).sagaz_convert(error)`. Blanket implementations for `IntoStepError` and for `Error` would
+/// overlap.
+#[derive(Debug)]
+pub struct Kind<E>(PhantomData<E>);
+
+impl<E> Kind<E> {
+    pub fn of(_: &E) -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// First: it is one already.
+pub trait ViaItself {
+    fn sagaz_convert(&self, error: StepError) -> StepError;
+}
+
+impl ViaItself for &&&Kind<StepError> {
+    fn sagaz_convert(&self, error: StepError) -> StepError {
+        error
+    }
+}
+
+/// Second: its author says.
+pub trait ViaIntoStepError<E> {
+    fn sagaz_convert(&self, error: E) -> StepError;
+}
+
+impl<E: IntoStepError> ViaIntoStepError<E> for &&Kind<E> {
+    fn sagaz_convert(&self, error: E) -> StepError {
+        error.into_step_error()
+    }
+}
+
+/// Third: any other error, which may be tried again and may hide an effect.
+pub trait ViaError<E> {
+    fn sagaz_convert(&self, error: E) -> StepError;
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> ViaError<E> for &Kind<E> {
+    fn sagaz_convert(&self, error: E) -> StepError {
+        StepError::retryable(error)
+    }
+}
+
+/// Last: always there, with the bound on its method, so that an unusable error is one message.
+pub trait ViaNothing<E> {
+    fn sagaz_convert(&self, error: E) -> StepError
+    where
+        E: UsableError;
+}
+
+impl<E> ViaNothing<E> for Kind<E> {
+    fn sagaz_convert(&self, error: E) -> StepError
+    where
+        E: UsableError,
+    {
+        error.step_error()
+    }
+}
+
+/// What the error of a step can be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a step",
+    label = "not an error",
+    note = "implement `std::error::Error`, or `IntoStepError` to say what may be tried again and what had no effect"
+)]
+pub trait UsableError {
+    fn step_error(self) -> StepError;
+}
+
+/// What a step returns.
+#[diagnostic::on_unimplemented(
+    message = "a step returns a `Result`, not `{Self}`",
+    label = "not a `Result`",
+    note = "a step that fails is retried or undone"
+)]
+pub trait StepResult: Sized {
+    type Output;
+    type Error;
+    fn split(self) -> Result<Self::Output, Self::Error>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> StepResult for Result<T, E> {
+    type Output = T;
+    type Error = E;
+    fn split(self) -> Self {
+        self
+    }
+}
+
+/// What the output of a step can be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the output of a step",
+    label = "not `Serialize + DeserializeOwned + Send + Sync + 'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize`"
+)]
+pub trait StepOutput: Sized + Send + Sync + 'static {
+    fn encode<C: Codec>(&self) -> Result<Vec<u8>, CodecError>;
+    fn decode<C: Codec>(bytes: &[u8]) -> Result<Self, CodecError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> StepOutput for T {
+    fn encode<C: Codec>(&self) -> Result<Vec<u8>, CodecError> {
+        C::encode(self)
+    }
+    fn decode<C: Codec>(bytes: &[u8]) -> Result<Self, CodecError> {
+        C::decode(bytes)
+    }
+}

@@ -1,0 +1,97 @@
+//! Runs in this process: nothing is stored, nothing is serialized, outputs stay in memory.
+
+use crate::{
+    context::{Shared, StepContext},
+    driver::{Happened, Host, Stage, View, drive, stuck},
+    observe::{Lifecycle, Observer},
+    outcome::{FailureReason, Outcome},
+    saga::Saga,
+    state::{Event, Machine, Record, StepCell},
+    store::InstanceState,
+};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+
+/// No store: every attempt may begin, and what is recorded counts as stored. Only the deadline comes from outside.
+struct InMemory {
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<G: Saga> Host<G> for InMemory {
+    const DURABLE: bool = false;
+
+    fn poll_admit(&mut self, _step: usize, _undo: bool, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn attempt_over(&mut self, _step: usize) {}
+
+    fn record(&mut self, _record: Record) {}
+
+    fn wait(&mut self, _step: usize, delay: Duration) -> Duration {
+        delay
+    }
+
+    fn poll(&mut self, _view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
+        if let Some(deadline) = &mut self.deadline {
+            ready!(deadline.as_mut().poll(cx));
+            self.deadline = None;
+            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::DeadlineExceeded)));
+        }
+        Poll::Pending
+    }
+}
+
+pub(crate) async fn run<G: Saga>(saga: G, input: G::Input) -> Outcome<G::Outputs> {
+    run_in_process(&saga, &input, None).await
+}
+
+pub(crate) async fn run_observed<G: Saga>(
+    saga: G,
+    input: G::Input,
+    observer: Arc<dyn Observer>,
+) -> Outcome<G::Outputs> {
+    run_in_process(&saga, &input, Some(&*observer)).await
+}
+
+async fn run_in_process<G: Saga>(saga: &G, input: &G::Input, observer: Option<&dyn Observer>) -> Outcome<G::Outputs> {
+    let definition = saga.definition();
+    let shared = Shared::new(definition);
+    let slots = saga.slots();
+    let mut machine = Machine::new(definition, false, saga.per_step(|step| StepCell::new(&definition.steps[step])));
+    let troubles = {
+        let contexts = saga.per_step(|step| StepContext::new(&shared, step));
+        let stage = Stage { input, slots: &slots, contexts: contexts.as_ref() };
+        let host = InMemory { deadline: definition.deadline.map(|deadline| Box::pin(sleep(deadline))) };
+        drive(saga, stage, &shared, observer, &mut machine, None, host).await.1
+    };
+    let finished = |state| {
+        if let Some(observer) = observer {
+            observer.observe(&Lifecycle::Finished { instance: shared.instance(), state });
+        }
+    };
+    match machine.state() {
+        InstanceState::Completed => {
+            finished(InstanceState::Completed);
+            let outputs = G::outputs(slots).expect("every step of a completed instance has its output");
+            Outcome::Completed(outputs)
+        }
+        InstanceState::RolledBack => {
+            finished(InstanceState::RolledBack);
+            let failure = shared.failure.into_inner().expect("an instance is undone for a reason");
+            Outcome::RolledBack(failure)
+        }
+        _ => {
+            let stuck = stuck::<G>(&machine, &troubles, &shared);
+            if let Some(observer) = observer {
+                observer.observe(&Lifecycle::Stuck { instance: shared.instance(), stuck: &stuck });
+            }
+            Outcome::Stuck(stuck)
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The trait behind `#[saga]`.
+
+use crate::{
+    codec::{Codec, CodecError},
+    context::StepContext,
+    definition::Definition,
+    outcome::Outcome,
+    private::{RecoverFuture, Scene, StepFuture},
+    step_error::StepError,
+    store::Store,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+/// A saga: a type with a `#[saga]` impl.
+///
+/// The attribute writes this implementation; one written by hand works as well, and is held to the same rules by
+/// [`Definition::check`]. Every item that is not in this page's documentation is for the attribute alone and may change.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a saga",
+    label = "not a saga",
+    note = "a type becomes a saga by `#[saga]` on an `impl {Self}` block"
+)]
+pub trait Saga: Sized + Send + Sync + 'static {
+    /// The value that an instance is started with.
+    type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// The outputs of all steps, a field for each.
+    type Outputs: Send + 'static;
+
+    /// An enum with a variant for each step.
+    type Step: Copy + Into<&'static str>;
+
+    /// How inputs and outputs are stored.
+    type Codec: Codec;
+
+    /// The graph, as tables.
+    const DEFINITION: &'static Definition;
+
+    /// The graph of this value; another one than [`DEFINITION`](Self::DEFINITION) only where a test makes graphs at run
+    /// time.
+    #[doc(hidden)]
+    fn definition(&self) -> &'static Definition {
+        Self::DEFINITION
+    }
+
+    /// One write-once place for the output of each step.
+    #[doc(hidden)]
+    type Slots: Send + Sync;
+
+    #[doc(hidden)]
+    fn slots(&self) -> Self::Slots;
+
+    /// One `T` for each step, without an allocation.
+    #[doc(hidden)]
+    type PerStep<T: Send>: AsRef<[T]> + AsMut<[T]> + Send;
+
+    #[doc(hidden)]
+    fn per_step<T: Send>(&self, make: impl FnMut(usize) -> T) -> Self::PerStep<T>;
+
+    #[doc(hidden)]
+    fn step<'a>(&'a self, step: usize, scene: Scene<'a, Self>) -> StepFuture<'a>;
+
+    #[doc(hidden)]
+    fn compensate<'a>(&'a self, step: usize, scene: Scene<'a, Self>) -> StepFuture<'a>;
+
+    #[doc(hidden)]
+    fn recover<'a>(&'a self, step: usize, scene: Scene<'a, Self>, error: Arc<StepError>) -> RecoverFuture<'a>;
+
+    #[doc(hidden)]
+    fn encode(&self, slots: &Self::Slots, step: usize) -> Result<Vec<u8>, CodecError>;
+
+    #[doc(hidden)]
+    fn decode(&self, slots: &Self::Slots, step: usize, bytes: &[u8]) -> Result<(), CodecError>;
+
+    /// The Rust type of a step's output, for messages.
+    #[doc(hidden)]
+    fn output_type(&self, step: usize) -> &'static str;
+
+    /// `None` if an output is missing.
+    #[doc(hidden)]
+    fn outputs(slots: Self::Slots) -> Option<Self::Outputs>;
+
+    /// The graph, to be drawn.
+    #[must_use]
+    fn graph() -> crate::Graph {
+        crate::Graph::new(Self::DEFINITION)
+    }
+
+    /// Runs one instance in this process: nothing is stored, outputs stay typed in memory.
+    ///
+    /// **Dropping the future undoes nothing.** A web server drops it when its client hangs up; then the steps that
+    /// have run have run. Use [`run_detached`](Self::run_detached) where that can happen, and an
+    /// [`Engine`](crate::Engine) where the process may die.
+    ///
+    /// Needs a tokio runtime with its clock if a step has a timeout or a retry.
+    #[must_use = "nothing runs until the future is awaited, and dropping it half-way undoes nothing"]
+    fn run(self, input: Self::Input) -> impl Future<Output = Outcome<Self::Outputs>> + Send
+    where
+        Self: RunsOn<crate::InProcess>,
+    {
+        crate::run::run(self, input)
+    }
+
+    /// Like [`run`](Self::run), and tells `observer` of every event.
+    #[must_use = "nothing runs until the future is awaited, and dropping it half-way undoes nothing"]
+    fn run_observed(
+        self,
+        input: Self::Input,
+        observer: Arc<dyn crate::Observer>,
+    ) -> impl Future<Output = Outcome<Self::Outputs>> + Send
+    where
+        Self: RunsOn<crate::InProcess>,
+    {
+        crate::run::run_observed(self, input, observer)
+    }
+
+    /// Runs one instance on a task of its own, so that it ends even if the returned handle is dropped.
+    fn run_detached(self, input: Self::Input) -> tokio::task::JoinHandle<Outcome<Self::Outputs>>
+    where
+        Self: RunsOn<crate::InProcess>,
+    {
+        tokio::spawn(crate::run::run(self, input))
+    }
+}
+
+/// A saga whose steps can run on the store `S`.
+///
+/// A saga without transactional steps runs on every store and in process; one with them only on a store that has their
+/// transaction.
+#[diagnostic::on_unimplemented(
+    message = "the steps of `{Self}` cannot run on `{S}`",
+    label = "not on this store"
+)]
+pub trait RunsOn<S>: Saga {}
+
+/// The absence of a store: where [`Saga::run`] runs. Nothing is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct InProcess;
+
+/// Where a saga without transactional steps runs: everywhere.
+#[doc(hidden)]
+pub trait AnyPlace {}
+impl<S: Store> AnyPlace for S {}
+impl AnyPlace for InProcess {}
+
+/// What a compensation's parameter for its own step's output can be; `Certainty` says whether the outcome can be unknown.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot take the output of a step whose outcome can be unknown",
+    label = "takes the output as certain",
+    note = "an error of the step may hide an effect, or it has a timeout, or its saga drops running steps: the outcome can be unknown"
+)]
+#[doc(hidden)]
+pub trait UndoInput<'a, Output, Certainty>: Sized {
+    fn of(output: Option<&'a Output>) -> Self;
+}
+
+/// The outcome of the step is always known when its compensation runs.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Known;
+
+/// The outcome of the step can be unknown when its compensation runs.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Uncertain;
+
+#[diagnostic::do_not_recommend]
+impl<'a, Output> UndoInput<'a, Output, Known> for &'a Output {
+    fn of(output: Option<&'a Output>) -> Self {
+        certain(output)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Output: Clone> UndoInput<'_, Output, Known> for Output {
+    fn of(output: Option<&Output>) -> Self {
+        certain(output).clone()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a, Output, Certainty> UndoInput<'a, Output, Certainty> for Option<&'a Output> {
+    fn of(output: Option<&'a Output>) -> Self {
+        output
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Output: Clone, Certainty> UndoInput<'_, Output, Certainty> for Option<Output> {
+    fn of(output: Option<&Output>) -> Self {
+        output.cloned()
+    }
+}
+
+/// Invariant: the state machine starts a compensation that insists on an output only when there is one.
+fn certain<Output>(output: Option<&Output>) -> &Output {
+    output.expect("a compensation that insists on an output starts only when there is one")
+}
+
+/// What `ctx` can be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of a step",
+    label = "not `&StepContext`",
+    note = "`ctx` is `&StepContext`; an input is named after a step, or after the saga's input"
+)]
+#[doc(hidden)]
+pub trait Context<'a> {
+    fn from_context(context: &'a StepContext<'a>) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a> Context<'a> for &'a StepContext<'a> {
+    fn from_context(context: &'a StepContext<'a>) -> Self {
+        context
+    }
+}

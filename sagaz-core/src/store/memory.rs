@@ -1,0 +1,631 @@
+//! A store in memory: for tests, for simulations, and for instances that may be lost with their process.
+//!
+//! Invariant: every call is one critical section, so that it is atomic as a transaction is, and whatever it does depends
+//! on the calls before it and on the clock alone: collections are ordered and nothing is random. The clock is tokio's,
+//! so that a test's virtual time is the store's time. Faults are in [`fault`](super::fault).
+
+use super::{
+    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey, Filter, InstanceState,
+    Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore, Snapshot, StepRow, StepState, StepWrite,
+    StoreError, StoredStep, Summary, Verdict, Wake, Write, Written,
+    fault::{Call, Cause, Change, Fault, Faults, StepChange},
+};
+use crate::{
+    codec::Payload,
+    definition::StepKind,
+    id::{EngineId, SagaId},
+    outcome::{Stuck, StuckReason},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::time::Instant;
+
+/// A store in memory. A clone is the same store, as another connection to one database would be.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    data: Arc<Mutex<Data>>,
+    faults: Faults,
+    clock: Clock,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { data: Arc::default(), faults: Faults::new(), clock: Clock::start() }
+    }
+
+    /// An empty store that keeps a [history](Self::history), which grows with every change.
+    #[must_use]
+    pub fn recording() -> Self {
+        let store = Self::new();
+        store.lock().history = Some(Vec::new());
+        store
+    }
+
+    /// Plans faults and counts calls.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// Every change that was applied, in order; empty unless the store is [`recording`](Self::recording).
+    #[must_use]
+    pub fn history(&self) -> Vec<Change> {
+        self.lock().history.clone().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply<T>(&self, work: impl FnOnce(&mut Data, Now) -> T) -> T {
+        let mut data = self.lock();
+        work(&mut data, self.clock.now())
+    }
+
+    async fn carry_out<T>(
+        &self,
+        fault: Option<Fault>,
+        work: impl FnOnce(&mut Data, Now) -> T,
+    ) -> Result<T, StoreError> {
+        let Some(fault) = fault else {
+            return Ok(self.apply(work));
+        };
+        match fault {
+            Fault::FailBefore | Fault::Refuse => Err(fault.error()),
+            Fault::FailAfter => {
+                self.apply(work);
+                Err(fault.error())
+            }
+            Fault::Delay(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.apply(work))
+            }
+            Fault::DropBefore => future::pending().await,
+            Fault::DropAfter => {
+                self.apply(work);
+                future::pending().await
+            }
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SagaStore for Memory {
+    async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
+        let fault = self.faults.meet_write(batch);
+        self.carry_out(fault, |data, now| batch.iter().map(|write| data.write(write, now)).collect()).await
+    }
+
+    async fn renew(&self, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
+        let fault = self.faults.meet_renew(engine);
+        self.carry_out(fault, |data, now| data.renew(engine, ttl, now)).await
+    }
+
+    async fn retire(&self, engine: EngineId) -> Result<(), StoreError> {
+        let fault = self.faults.meet(Call::Retire, None);
+        self.carry_out(fault, |data, _| data.retire(engine)).await
+    }
+
+    async fn define(&self, key: &DefinitionKey) -> Result<Defined, StoreError> {
+        let fault = self.faults.meet(Call::Define, None);
+        self.carry_out(fault, |data, _| data.define(key)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let fault = self.faults.meet_claim(claim);
+        self.carry_out(fault, |data, now| data.claim(claim, now)).await
+    }
+
+    async fn load(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        let fault = self.faults.meet(Call::Load, None);
+        self.carry_out(fault, |data, now| data.instances.get(&id).map(|instance| instance.snapshot(now))).await
+    }
+
+    async fn find(&self, saga: &str, start_key: &str) -> Result<Option<SagaId>, StoreError> {
+        let fault = self.faults.meet(Call::Find, None);
+        let key = (saga.to_owned(), start_key.to_owned());
+        self.carry_out(fault, |data, _| data.start_keys.get(&key).copied()).await
+    }
+
+    async fn request_cancel(&self, id: SagaId) -> Result<CancelReply, StoreError> {
+        let fault = self.faults.meet(Call::RequestCancel, None);
+        self.carry_out(fault, |data, now| data.request_cancel(id, now)).await
+    }
+
+    async fn operate(&self, write: &OperatorWrite) -> Result<bool, StoreError> {
+        let fault = self.faults.meet(Call::Operate, None);
+        self.carry_out(fault, |data, now| data.operate(write, now)).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
+        let fault = self.faults.meet(Call::List, None);
+        self.carry_out(fault, |data, now| data.list(filter, now)).await
+    }
+
+    async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+        let fault = self.faults.meet(Call::Count, None);
+        self.carry_out(fault, |data, _| data.count()).await
+    }
+
+    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let fault = self.faults.meet(Call::Prune, None);
+        self.carry_out(fault, |data, now| data.prune(age, limit, now)).await
+    }
+}
+
+/// Tokio's clock, mapped onto the calendar once, so that both run at one pace.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: Instant,
+    started_at: SystemTime,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now(), started_at: SystemTime::now() }
+    }
+
+    fn now(&self) -> Now {
+        let instant = Instant::now();
+        Now { instant, wall: self.started_at + instant.saturating_duration_since(self.started) }
+    }
+}
+
+/// The time of one call.
+#[derive(Clone, Copy)]
+struct Now {
+    instant: Instant,
+    wall: SystemTime,
+}
+
+impl Now {
+    /// The moment so much later, or one that no process will live to see.
+    fn after(self, delay: Duration) -> Instant {
+        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+        self.instant + delay.min(FAR)
+    }
+
+    fn until(self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.instant)
+    }
+
+    fn age(self, of: SystemTime) -> Duration {
+        self.wall.duration_since(of).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Data {
+    instances: BTreeMap<SagaId, Instance>,
+    /// The instances in a live state: a claim looks at no other.
+    live: BTreeSet<SagaId>,
+    start_keys: BTreeMap<(String, String), SagaId>,
+    /// Until when each engine's lease lasts; one that has ended may be absent.
+    leases: BTreeMap<EngineId, Instant>,
+    history: Option<Vec<Change>>,
+}
+
+impl Data {
+    fn write(&mut self, write: &Write, now: Now) -> Written {
+        match write {
+            Write::Accept(accept) => Written::Accepted(self.accept(accept, now)),
+            Write::Progress(progress) => self.progress(progress, now),
+        }
+    }
+
+    fn accept(&mut self, accept: &Accept, now: Now) -> Accepted {
+        if self.instances.contains_key(&accept.id) {
+            return Accepted::New;
+        }
+        if let Some(start_key) = &accept.start_key {
+            let key = (accept.definition.saga.clone(), start_key.clone());
+            let existing = self.start_keys.get(&key).and_then(|id| Some((*id, self.instances.get(id)?)));
+            if let Some((id, instance)) = existing {
+                return Accepted::Existing { id, input_digest: instance.input_digest.clone() };
+            }
+            self.start_keys.insert(key, accept.id);
+        }
+        self.instances.insert(accept.id, Instance::new(accept, now));
+        self.changed(accept.id, Cause::Accept, &[], now);
+        Accepted::New
+    }
+
+    fn progress(&mut self, progress: &Progress, now: Now) -> Written {
+        let Some(instance) = self.instances.get_mut(&progress.id) else {
+            return Written::Lost;
+        };
+        let token = progress.token;
+        let summary = &instance.summary;
+        if summary.owner.is_none() && summary.epoch == token.epoch && token.epoch > 0 {
+            // Only a write with this token can have given it up at this epoch: the repeat of a write whose reply was lost.
+            return Written::Stored { cancel_requested: instance.cancel_requested };
+        }
+        if summary.owner != Some(token.owner) || summary.epoch != token.epoch {
+            return Written::Lost;
+        }
+        instance.apply(progress, now);
+        let written = Written::Stored { cancel_requested: instance.cancel_requested };
+        self.changed(progress.id, Cause::Progress(token), &progress.steps, now);
+        written
+    }
+
+    fn renew(&mut self, engine: EngineId, ttl: Duration, now: Now) -> Renewal {
+        self.leases.retain(|_, until| *until > now.instant);
+        self.leases.insert(engine, now.after(ttl));
+        let mine =
+            self.live.iter().filter_map(|id| self.instances.get(id)).filter(|it| it.summary.owner == Some(engine));
+        let cancel_requested = mine.filter(|it| it.cancel_requested).map(|it| it.summary.id).collect();
+        let others = self.leases.keys().filter(|other| **other != engine).count();
+        Renewal { cancel_requested, other_engines: u32::try_from(others).unwrap_or(u32::MAX) }
+    }
+
+    fn retire(&mut self, engine: EngineId) {
+        self.leases.remove(&engine);
+    }
+
+    fn is_leased(&self, engine: EngineId, now: Now) -> bool {
+        self.leases.get(&engine).is_some_and(|until| *until > now.instant)
+    }
+
+    fn define(&self, key: &DefinitionKey) -> Defined {
+        let unfinished_others = self.instances.values().map(|it| &it.summary).filter(|it| {
+            !it.state.is_final()
+                && it.definition.saga == key.saga
+                && it.definition.version == key.version
+                && it.definition.fingerprint != key.fingerprint
+        });
+        let mut fingerprints = unfinished_others.map(|it| &it.definition.fingerprint);
+        if let Some(fingerprint) = fingerprints.next() {
+            let unfinished = 1 + fingerprints.filter(|other| *other == fingerprint).count() as u64;
+            return Defined::Conflict { fingerprint: fingerprint.clone(), unfinished };
+        }
+        // The instances name their definitions, so that nothing else need be kept.
+        Defined::Stored
+    }
+
+    fn claim(&mut self, claim: &Claim, now: Now) -> Claimed {
+        let mut claimed = Claimed::default();
+        if !self.is_leased(claim.engine, now) {
+            return claimed;
+        }
+        let (mut room, mut suspect_room) = (claim.limit, claim.suspect);
+        for (_, id, orphaned) in self.candidates(now) {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            if room == 0 && instance.takeovers_after(orphaned) < claim.suspect_after {
+                continue;
+            }
+            let verdict = claim.judge(&instance.candidate(orphaned), &instance.steps_for(claim));
+            let suspect = matches!(verdict, Verdict::TakeSuspect(_));
+            let cause = match verdict {
+                Verdict::Take(key) if room > 0 => {
+                    room -= 1;
+                    claimed.instances.push(instance.take(claim.engine, key, orphaned, suspect, now));
+                    Cause::Claim { orphaned, suspect }
+                }
+                Verdict::TakeSuspect(key) if suspect_room => {
+                    suspect_room = false;
+                    claimed.instances.push(instance.take(claim.engine, key, orphaned, suspect, now));
+                    Cause::Claim { orphaned, suspect }
+                }
+                Verdict::Postpone(delay) => {
+                    instance.postpone(delay, orphaned, now);
+                    Cause::Postpone
+                }
+                Verdict::Poison => {
+                    instance.poison(orphaned);
+                    claimed.poisoned.push(id);
+                    Cause::Poison
+                }
+                Verdict::Skip | Verdict::Take(_) | Verdict::TakeSuspect(_) => continue,
+            };
+            self.changed(id, cause, &[], now);
+        }
+        claimed.next_due = self.next_due(claim, now);
+        claimed
+    }
+
+    /// What can be claimed, with whether its owner died: orphans first, for they have waited longest, then by wake-up.
+    fn candidates(&self, now: Now) -> Vec<(Option<Instant>, SagaId, bool)> {
+        let mut candidates: Vec<_> = self
+            .live
+            .iter()
+            .filter_map(|id| {
+                let instance = self.instances.get(id)?;
+                match instance.summary.owner {
+                    Some(owner) => (!self.is_leased(owner, now)).then_some((None, *id, true)),
+                    None => instance.wake.filter(|wake| *wake <= now.instant).map(|wake| (Some(wake), *id, false)),
+                }
+            })
+            .collect();
+        candidates.sort_unstable();
+        candidates
+    }
+
+    fn next_due(&self, claim: &Claim, now: Now) -> Option<Duration> {
+        let live = self.live.iter().filter_map(|id| self.instances.get(id));
+        live.filter(|it| claim.runnable.iter().any(|runnable| runnable.key.saga == it.summary.definition.saga))
+            .filter_map(|it| it.wake)
+            .filter(|wake| *wake > now.instant)
+            .min()
+            .map(|wake| now.until(wake))
+    }
+
+    fn request_cancel(&mut self, id: SagaId, now: Now) -> CancelReply {
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return CancelReply::NotFound;
+        };
+        if !instance.summary.state.is_live() {
+            return CancelReply::NotLive(instance.summary.state);
+        }
+        if instance.summary.pivot_passed {
+            return CancelReply::PivotPassed;
+        }
+        instance.cancel_requested = true;
+        if instance.summary.owner.is_none() {
+            instance.wake = instance.wake.map(|wake| wake.min(now.instant));
+        }
+        self.changed(id, Cause::RequestCancel, &[], now);
+        CancelReply::Requested
+    }
+
+    fn operate(&mut self, write: &OperatorWrite, now: Now) -> bool {
+        let Some(instance) = self.instances.get_mut(&write.id) else {
+            return false;
+        };
+        if instance.summary.state != InstanceState::Stuck || instance.summary.epoch != write.epoch {
+            return false;
+        }
+        instance.operate(write, now);
+        self.changed(write.id, Cause::Operate, &write.steps, now);
+        true
+    }
+
+    fn list(&self, filter: &Filter, now: Now) -> Page {
+        let matches = |summary: &&Summary| {
+            filter.saga.as_ref().is_none_or(|saga| *saga == summary.definition.saga)
+                && (filter.states.is_empty() || filter.states.contains(&summary.state))
+                && filter.older_than.is_none_or(|age| now.age(summary.created_at) >= age)
+                && filter.after.is_none_or(|Cursor(after)| summary.id < after)
+        };
+        let length = filter.page_len() as usize;
+        let newest_first = self.instances.values().rev().map(|instance| &instance.summary);
+        let mut instances: Vec<_> = newest_first.filter(matches).take(length + 1).cloned().collect();
+        let has_more = instances.len() > length;
+        instances.truncate(length);
+        let next = instances.last().filter(|_| has_more).map(|last| Cursor(last.id));
+        Page { instances, next }
+    }
+
+    fn count(&self) -> Vec<(String, InstanceState, u64)> {
+        let mut counts = BTreeMap::<_, u64>::new();
+        for summary in self.instances.values().map(|instance| &instance.summary) {
+            *counts.entry((summary.definition.saga.as_str(), summary.state)).or_default() += 1;
+        }
+        counts.into_iter().map(|((saga, state), count)| (saga.to_owned(), state, count)).collect()
+    }
+
+    fn prune(&mut self, age: Duration, limit: u32, now: Now) -> u64 {
+        let ended = self.instances.values().map(|instance| &instance.summary).filter(|it| it.state.is_final());
+        let old: Vec<SagaId> =
+            ended.filter(|it| now.age(it.updated_at) >= age).map(|it| it.id).take(limit as usize).collect();
+        for id in &old {
+            self.changed(*id, Cause::Prune, &[], now);
+            self.remove(*id);
+        }
+        old.len() as u64
+    }
+
+    fn remove(&mut self, id: SagaId) {
+        let Some(instance) = self.instances.remove(&id) else { return };
+        if let Some(start_key) = instance.summary.start_key {
+            self.start_keys.remove(&(instance.summary.definition.saga, start_key));
+        }
+    }
+
+    /// Keeps what is derived from an instance's row in step with it, after every change.
+    fn changed(&mut self, id: SagaId, cause: Cause, steps: &[StepWrite], now: Now) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let summary = &mut instance.summary;
+        summary.updated_at = now.wall;
+        if summary.state.is_live() {
+            self.live.insert(id);
+        } else {
+            self.live.remove(&id);
+        }
+        if let Some(history) = &mut self.history {
+            let steps = steps.iter().map(|step| StepChange {
+                name: step.name.clone(),
+                state: step.state,
+                has_output: instance.steps.get(&step.name).is_some_and(|stored| stored.row.output.is_some()),
+            });
+            history.push(Change {
+                at: now.wall,
+                id,
+                cause,
+                owner: summary.owner,
+                epoch: summary.epoch,
+                state: summary.state,
+                pivot_passed: summary.pivot_passed,
+                steps: steps.collect(),
+            });
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Instance {
+    summary: Summary,
+    input: Payload,
+    input_digest: String,
+    deadline: Option<Instant>,
+    cancel_requested: bool,
+    /// When it is due. Set exactly while it is live and nobody owns it.
+    wake: Option<Instant>,
+    steps: BTreeMap<String, Step>,
+    interventions: Vec<Intervention>,
+}
+
+#[derive(Debug)]
+struct Step {
+    kind: StepKind,
+    wake: Option<Instant>,
+    /// Without its wake-up, which is told as the time that is left.
+    row: StepRow,
+}
+
+impl Instance {
+    fn new(accept: &Accept, now: Now) -> Self {
+        let mut summary = Summary::new(accept.id, accept.definition.clone(), now.wall);
+        summary.owner = accept.owner;
+        summary.epoch = u64::from(accept.owner.is_some());
+        summary.start_key.clone_from(&accept.start_key);
+        Self {
+            summary,
+            input: accept.input.clone(),
+            input_digest: accept.input_digest.clone(),
+            deadline: accept.deadline.map(|deadline| now.after(deadline)),
+            cancel_requested: false,
+            wake: accept.owner.is_none().then_some(now.instant),
+            steps: BTreeMap::new(),
+            interventions: Vec::new(),
+        }
+    }
+
+    fn snapshot(&self, now: Now) -> Snapshot {
+        let mut snapshot = Snapshot::new(self.summary.clone(), self.input.clone());
+        snapshot.deadline = self.deadline.map(|deadline| now.until(deadline));
+        snapshot.cancel_requested = self.cancel_requested;
+        snapshot.interventions.clone_from(&self.interventions);
+        snapshot.steps = self
+            .steps
+            .values()
+            .map(|step| StepRow { wake: step.wake.map(|wake| now.until(wake)), ..step.row.clone() })
+            .collect();
+        snapshot
+    }
+
+    fn apply(&mut self, progress: &Progress, now: Now) {
+        let summary = &mut self.summary;
+        summary.state = progress.state;
+        summary.pivot_passed = progress.pivot_passed;
+        summary.stuck.clone_from(&progress.stuck);
+        if progress.failure.is_some() {
+            summary.failure.clone_from(&progress.failure);
+        }
+        // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
+        if progress.steps.iter().any(|step| !matches!(step.state, StepState::Pending | StepState::Running)) {
+            summary.takeovers = 0;
+        }
+        if !progress.state.is_live() {
+            self.give_up(None);
+        } else if let Some(wake) = progress.release {
+            self.give_up(Some(match wake {
+                Wake::Now => now.instant,
+                Wake::After(delay) => now.after(delay),
+            }));
+        }
+        self.store_steps(&progress.steps, now);
+    }
+
+    fn operate(&mut self, write: &OperatorWrite, now: Now) {
+        let summary = &mut self.summary;
+        summary.epoch += 1;
+        summary.state = write.state;
+        summary.pivot_passed = write.pivot_passed;
+        summary.takeovers = 0;
+        summary.stuck = None;
+        if write.failure.is_some() {
+            summary.failure.clone_from(&write.failure);
+        }
+        self.cancel_requested = false;
+        self.give_up(write.state.is_live().then_some(now.instant));
+        self.store_steps(&write.steps, now);
+        let at_ms = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+        self.interventions.push(Intervention { at_ms, ..write.intervention.clone() });
+    }
+
+    fn store_steps(&mut self, steps: &[StepWrite], now: Now) {
+        for step in steps {
+            let stored = self.steps.remove(&step.name).and_then(|stored| stored.row.output);
+            let row = StepRow {
+                name: step.name.clone(),
+                state: step.state,
+                attempts: step.attempts,
+                undo_attempts: step.undo_attempts,
+                recoveries: step.recoveries,
+                output: step.output.clone().or(stored),
+                error: step.error.clone(),
+                wake: None,
+                updated_at: now.wall,
+            };
+            let wake = step.wake.map(|delay| now.after(delay));
+            self.steps.insert(step.name.clone(), Step { kind: step.kind, wake, row });
+        }
+    }
+
+    fn give_up(&mut self, wake: Option<Instant>) {
+        self.summary.owner = None;
+        self.wake = wake;
+    }
+
+    fn takeovers_after(&self, orphaned: bool) -> u32 {
+        self.summary.takeovers + u32::from(orphaned)
+    }
+
+    fn candidate(&self, orphaned: bool) -> Candidate<'_> {
+        let DefinitionKey { saga, version, fingerprint } = &self.summary.definition;
+        Candidate { saga, version: *version, fingerprint, takeovers: self.summary.takeovers, orphaned }
+    }
+
+    /// The stored steps, if the claim may look at them: copying those of every candidate would make claims slow.
+    fn steps_for(&self, claim: &Claim) -> Vec<StoredStep> {
+        let DefinitionKey { saga, version, .. } = &self.summary.definition;
+        if !claim.runnable.iter().any(|it| it.key.saga == *saga && it.accepts.contains(version)) {
+            return Vec::new();
+        }
+        let steps = self.steps.values();
+        steps.map(|step| StoredStep { name: step.row.name.clone(), state: step.row.state, kind: step.kind }).collect()
+    }
+
+    fn take(&mut self, engine: EngineId, key: DefinitionKey, orphaned: bool, suspect: bool, now: Now) -> Snapshot {
+        self.summary.takeovers = self.takeovers_after(orphaned);
+        self.summary.epoch += 1;
+        self.summary.owner = Some(engine);
+        self.summary.definition = key;
+        self.summary.updated_at = now.wall;
+        self.wake = None;
+        let mut snapshot = self.snapshot(now);
+        snapshot.taken_over = orphaned;
+        snapshot.suspect = suspect;
+        snapshot
+    }
+
+    fn postpone(&mut self, delay: Duration, orphaned: bool, now: Now) {
+        self.summary.takeovers = self.takeovers_after(orphaned);
+        self.summary.epoch += 1;
+        self.give_up(Some(now.after(delay)));
+    }
+
+    fn poison(&mut self, orphaned: bool) {
+        self.summary.takeovers = self.takeovers_after(orphaned);
+        self.summary.epoch += 1;
+        self.summary.state = InstanceState::Stuck;
+        let takeovers = self.summary.takeovers;
+        let message =
+            format!("taken over {takeovers} times without a step being stored: it may be killing its processes");
+        self.summary.stuck = Some(Stuck { step: None, reason: StuckReason::Poison, message });
+        self.give_up(None);
+    }
+}

@@ -1,0 +1,6 @@
+//! Stores of `sagaz`, each a module behind a feature of its name.
+//!
+//! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
