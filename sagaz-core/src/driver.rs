@@ -198,7 +198,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
 }
 
 impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
-    fn poll(&mut self, machine: &Machine<G::PerStep<StepCell>>, cx: &mut Context<'_>) -> Poll<Happened> {
+    fn poll(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, cx: &mut Context<'_>) -> Poll<Happened> {
         if let Poll::Ready(event) = self.poll_work(cx) {
             return Poll::Ready(Happened::Event(event));
         }

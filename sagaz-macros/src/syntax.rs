@@ -1,0 +1,240 @@
+//! Tokens of an impl block, taken apart as far as its methods' signatures. No rules here.
+//!
+//! Invariant: a body stays one raw token tree, so that a half-typed one is rustc's to report, and completion in it keeps
+//! working.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{
+    Attribute, FnArg, Ident, ImplItem, ItemImpl, Path, Signature, Token, Type, Visibility,
+    parse::{Parse, ParseStream},
+};
+
+/// Says to `#[step]` and its like that a saga has read them.
+pub(crate) const MARKER: &str = "__in_a_saga";
+
+/// An impl block.
+pub(crate) struct ImplBlock {
+    /// All before the braces, as it was written.
+    header: TokenStream,
+    /// The same, taken apart, with no items.
+    pub(crate) parsed: ItemImpl,
+    pub(crate) items: Vec<Item>,
+    braces: Span,
+}
+
+/// An item of the block.
+pub(crate) enum Item {
+    Method(Box<Method>),
+    /// Anything else, as it was written.
+    Other(TokenStream),
+}
+
+/// A method.
+pub(crate) struct Method {
+    /// Attributes that are not ours, as they were written.
+    attrs: Vec<Attribute>,
+    /// Ours, in source order.
+    pub(crate) roles: Vec<Role>,
+    vis: Visibility,
+    pub(crate) sig: Signature,
+    /// What `#[from(..)]` says of each parameter; `sig` no longer has it.
+    pub(crate) from: Vec<Option<Attribute>>,
+    body: TokenTree,
+}
+
+/// `#[step]`, `#[compensate]` or `#[recover]`.
+pub(crate) struct Role {
+    pub(crate) kind: RoleKind,
+    pub(crate) path: Path,
+    pub(crate) attribute: Attribute,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoleKind {
+    Step,
+    Compensation,
+    Recovery,
+}
+
+impl RoleKind {
+    /// What a method with this attribute is.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Compensation => "compensation",
+            Self::Recovery => "recovery",
+        }
+    }
+
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        match path.segments.last()?.ident.to_string().as_str() {
+            "step" => Some(Self::Step),
+            "compensate" => Some(Self::Compensation),
+            "recover" => Some(Self::Recovery),
+            _ => None,
+        }
+    }
+}
+
+impl Role {
+    /// The tokens between the parentheses.
+    pub(crate) fn arguments(&self) -> TokenStream {
+        match &self.attribute.meta {
+            syn::Meta::List(list) => list.tokens.clone(),
+            _ => TokenStream::new(),
+        }
+    }
+}
+
+impl Method {
+    pub(crate) fn attrs(&self) -> &[Attribute] {
+        &self.attrs
+    }
+
+    pub(crate) fn name(&self) -> String {
+        plain(&self.sig.ident)
+    }
+
+    /// The type in the signature, if the method returns one.
+    pub(crate) fn returns(&self) -> Option<&Type> {
+        match &self.sig.output {
+            syn::ReturnType::Default => None,
+            syn::ReturnType::Type(_, ty) => Some(ungrouped(ty)),
+        }
+    }
+}
+
+/// An identifier without `r#`.
+pub(crate) fn plain(ident: &Ident) -> String {
+    let text = ident.to_string();
+    text.strip_prefix("r#").map_or_else(|| text.clone(), str::to_owned)
+}
+
+/// The type without the invisible group that a `macro_rules!` puts around it.
+pub(crate) fn ungrouped(mut ty: &Type) -> &Type {
+    while let Type::Group(group) = ty {
+        ty = &group.elem;
+    }
+    ty
+}
+
+impl ImplBlock {
+    /// `Err` gives the token that says what it is instead.
+    pub(crate) fn parse(tokens: &TokenStream) -> Result<Self, TokenTree> {
+        let mut header: Vec<TokenTree> = tokens.clone().into_iter().collect();
+        let body = match header.pop() {
+            Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group,
+            other => return Err(keyword(header.into_iter().chain(other))),
+        };
+        let header_tokens = TokenStream::from_iter(header.iter().cloned());
+        let parsed = syn::parse2::<ItemImpl>(quote!(#header_tokens {})).map_err(|_| keyword(header))?;
+        Ok(Self { header: header_tokens, parsed, items: items(body.stream()), braces: body.span() })
+    }
+}
+
+/// The first token that is not of an attribute or a visibility.
+fn keyword(tokens: impl IntoIterator<Item = TokenTree>) -> TokenTree {
+    let mut tokens = tokens.into_iter();
+    let mut last = TokenTree::Group(Group::new(Delimiter::None, TokenStream::new()));
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                tokens.next();
+            }
+            TokenTree::Ident(ident) if ident == "pub" => {}
+            TokenTree::Group(_) => {}
+            _ => return token,
+        }
+        last = token;
+    }
+    last
+}
+
+fn items(tokens: TokenStream) -> Vec<Item> {
+    let mut items = Vec::new();
+    let parser = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            items.push(item(input)?);
+        }
+        Ok(())
+    };
+    let rest = tokens.clone();
+    if syn::parse::Parser::parse2(parser, tokens).is_err() {
+        // Only where rustc's own parser is ahead of syn: `item` takes whatever tokens there are.
+        return vec![Item::Other(rest)];
+    }
+    items
+}
+
+fn item(input: ParseStream<'_>) -> syn::Result<Item> {
+    let ahead = input.fork();
+    if let Ok(method) = ahead.parse::<Method>() {
+        syn::parse::discouraged::Speculative::advance_to(input, &ahead);
+        return Ok(Item::Method(Box::new(method)));
+    }
+    let ahead = input.fork();
+    if let Ok(item) = ahead.parse::<ImplItem>() {
+        syn::parse::discouraged::Speculative::advance_to(input, &ahead);
+        return Ok(Item::Other(item.to_token_stream()));
+    }
+    input.parse::<TokenTree>().map(|token| Item::Other(token.into()))
+}
+
+impl Parse for Method {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attributes = Attribute::parse_outer(input)?;
+        let vis = input.parse()?;
+        let mut sig: Signature = input.parse()?;
+        let body = if input.peek(Token![;]) || input.peek(syn::token::Brace) {
+            input.parse()?
+        } else {
+            return Err(input.error("expected a body"));
+        };
+        let (mut attrs, mut roles) = (Vec::new(), Vec::new());
+        for attribute in attributes {
+            match RoleKind::of(attribute.path()) {
+                Some(kind) => roles.push(Role { kind, path: attribute.path().clone(), attribute }),
+                None => attrs.push(attribute),
+            }
+        }
+        let from = sig.inputs.iter_mut().map(take_from).collect();
+        Ok(Self { attrs, roles, vis, sig, from, body })
+    }
+}
+
+/// Takes `#[from(..)]` off a parameter: it is ours, and rustc does not know it.
+fn take_from(parameter: &mut FnArg) -> Option<Attribute> {
+    let attrs = match parameter {
+        FnArg::Receiver(receiver) => &mut receiver.attrs,
+        FnArg::Typed(typed) => &mut typed.attrs,
+    };
+    let at = attrs.iter().position(|attribute| attribute.path().is_ident("from"))?;
+    Some(attrs.remove(at))
+}
+
+impl ToTokens for ImplBlock {
+    /// As it was written, with our attributes marked as read.
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        self.header.to_tokens(tokens);
+        let mut body = TokenStream::new();
+        for item in &self.items {
+            match item {
+                Item::Method(method) => method.to_tokens(&mut body),
+                Item::Other(other) => other.to_tokens(&mut body),
+            }
+        }
+        let mut braces = Group::new(Delimiter::Brace, body);
+        braces.set_span(self.braces);
+        braces.to_tokens(tokens);
+    }
+}
+
+impl ToTokens for Method {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { attrs, roles, vis, sig, body, .. } = self;
+        let marker = Ident::new(MARKER, Span::call_site());
+        let paths = roles.iter().map(|role| &role.path);
+        quote!(#(#attrs)* #(#[#paths(#marker)])* #vis #sig #body).to_tokens(tokens);
+    }
+}
