@@ -64,7 +64,7 @@ CREATE UNIQUE INDEX saga_instance_start_key ON saga_instance (saga, start_key) W
 CREATE INDEX saga_instance_finished ON saga_instance (updated_at) WHERE state IN ('completed', 'rolled_back');
 
 -- Lists, newest first, and counts.
-CREATE INDEX saga_instance_listing ON saga_instance (saga, state, id, created_at);
+CREATE INDEX saga_instance_listing ON saga_instance (saga, state, id, created_at, version);
 
 CREATE TABLE saga_step (
     instance_id TEXT NOT NULL,

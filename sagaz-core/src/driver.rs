@@ -54,6 +54,14 @@ pub(crate) struct View<'v, G: Saga> {
     pub(crate) slots: &'v G::Slots,
     /// Attempts that have begun and not ended.
     pub(crate) begun: usize,
+    work: &'v [Work<'v>],
+}
+
+impl<G: Saga> View<'_, G> {
+    /// Whether the step's attempt is held back and has not begun.
+    pub(crate) fn is_held(&self, step: usize) -> bool {
+        matches!(self.work[step], Work::Held(_))
+    }
 }
 
 /// What happened outside.
@@ -105,7 +113,7 @@ impl Troubles {
         self.0.iter().find(|(at, _)| usize::from(*at) == step).map(|(_, error)| error)
     }
 
-    fn set(&mut self, step: usize, error: StepError) -> Arc<StepError> {
+    pub(crate) fn set(&mut self, step: usize, error: StepError) -> Arc<StepError> {
         let error = Arc::new(error);
         match self.0.iter_mut().find(|(at, _)| usize::from(*at) == step) {
             Some((_, last)) => *last = Arc::clone(&error),
@@ -167,6 +175,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     observer: Option<&'a dyn Observer>,
     machine: &mut Machine<G::PerStep<StepCell>>,
     cancel: Option<FailureReason>,
+    troubles: Troubles,
     host: H,
 ) -> (Leave, Troubles) {
     let mut crew = Crew {
@@ -179,7 +188,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
         busy: 0,
         cursor: 0,
         grace: None,
-        troubles: Troubles::default(),
+        troubles,
         host,
     };
     machine.apply(Event::Begin { cancel }, &mut crew);
@@ -216,6 +225,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             saga: self.saga,
             slots: self.stage.slots,
             begun,
+            work: self.work.as_ref(),
         };
         self.host.poll(view, cx)
     }
@@ -440,9 +450,12 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
                     self.free(place);
                 }
             }
-            Effect::Drop { step } => {
+            Effect::Drop { step, only_held } => {
                 let work = &mut self.work.as_mut()[step];
-                *work = Work::Dropped { begun: !matches!(work, Work::Held(_)) };
+                let begun = !matches!(work, Work::Held(_));
+                if !(begun && only_held) {
+                    *work = Work::Dropped { begun };
+                }
             }
             Effect::Record(record) => self.host.record(record),
             Effect::Failing(cause) => self.fail(cause),

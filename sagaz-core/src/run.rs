@@ -2,7 +2,7 @@
 
 use crate::{
     context::{Shared, StepContext},
-    driver::{Happened, Host, Stage, View, drive, stuck},
+    driver::{Happened, Host, Stage, Troubles, View, drive, stuck},
     observe::{Lifecycle, Observer},
     outcome::{FailureReason, Outcome},
     saga::Saga,
@@ -68,7 +68,7 @@ async fn run_in_process<G: Saga>(saga: &G, input: &G::Input, observer: Option<&d
         let contexts = saga.per_step(|step| StepContext::new(&shared, step));
         let stage = Stage { input, slots: &slots, contexts: contexts.as_ref() };
         let host = InMemory { deadline: definition.deadline.map(|deadline| Box::pin(sleep(deadline))) };
-        drive(saga, stage, &shared, observer, &mut machine, None, host).await.1
+        drive(saga, stage, &shared, observer, &mut machine, None, Troubles::default(), host).await.1
     };
     let finished = |state| {
         if let Some(observer) = observer {

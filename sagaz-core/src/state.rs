@@ -193,8 +193,9 @@ pub(crate) enum Effect {
     Wait { step: usize, attempt: u32, undo: bool, after: Option<Duration> },
     /// Forget a wait.
     Unwait { step: usize },
-    /// Drop an attempt in flight, and answer with [`Ended::Dropped`] or [`Ended::NotBegun`].
-    Drop { step: usize },
+    /// Drop an attempt in flight, or only one that is held back and has not begun; answer with [`Ended::Dropped`] or
+    /// [`Ended::NotBegun`].
+    Drop { step: usize, only_held: bool },
     /// Store it, and answer with [`Event::Stored`].
     Record(Record),
     /// The instance fails.
@@ -358,14 +359,13 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         &self.definition.steps[step]
     }
 
-    /// What to store of a step. `released`: the instance is given up now, and what is in flight is dropped.
-    pub(crate) fn row(&self, step: usize, released: bool) -> (StepState, StepCounts) {
+    /// What to store of a step.
+    pub(crate) fn row(&self, step: usize) -> (StepState, StepCounts) {
         let cell = &self.cells.as_ref()[step];
         let doubt = if cell.effect { StepState::Unknown } else { StepState::Failed };
         let state = match cell.phase {
             Phase::Pending if cell.effect => StepState::Unknown,
             Phase::Pending => StepState::Pending,
-            Phase::Running if released => StepState::Unknown,
             Phase::Running => StepState::Running,
             Phase::Waiting | Phase::Recovering | Phase::GivenUp => doubt,
             Phase::Completed => StepState::Completed,
@@ -379,6 +379,32 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let counts =
             StepCounts { attempts: cell.attempts, undo_attempts: cell.undo_attempts, recoveries: cell.recoveries };
         (state, counts)
+    }
+
+    /// What to store of a step when the instance is given up, and what is in flight is dropped; `held`: what is in flight
+    /// has not begun.
+    pub(crate) fn released_row(&self, step: usize, held: bool) -> (StepState, StepCounts) {
+        let cell = &self.cells.as_ref()[step];
+        let (state, mut counts) = self.row(step);
+        match cell.phase {
+            Phase::Running if held => {
+                counts.attempts -= 1;
+                let fresh = if counts.attempts == 0 { StepState::Pending } else { StepState::Failed };
+                (if cell.effect { StepState::Unknown } else { fresh }, counts)
+            }
+            Phase::Running if self.definition.steps[step].transactional => (StepState::Failed, counts),
+            Phase::Running => (StepState::Unknown, counts),
+            Phase::Undoing if held => {
+                counts.undo_attempts -= 1;
+                (state, counts)
+            }
+            _ => (state, counts),
+        }
+    }
+
+    /// Whether a step waits for its next attempt.
+    pub(crate) fn waits(&self, step: usize) -> bool {
+        matches!(self.cells.as_ref()[step].phase, Phase::Waiting | Phase::UndoWaiting)
     }
 
     /// Steps of which something should be stored when the instance is given up: what waits, and what was begun.
@@ -424,7 +450,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             Event::Stored(record) => self.stored(record, sink),
             Event::Refused(step) => self.refused(step, sink),
             Event::Cancel(reason) => self.cancel(reason, sink),
-            Event::GraceOver => self.drop_running(sink),
+            Event::GraceOver => self.drop_running(false, sink),
         }
         self.settle(sink);
     }
@@ -608,23 +634,28 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             self.record(Record::Step(index(step)), sink);
         }
         self.record(Record::Instance, sink);
-        if self.running > 0 {
-            match self.definition.on_failure {
-                OnFailure::FailFast => self.drop_running(sink),
-                OnFailure::Grace(Some(bound)) => sink.effect(Effect::Grace(bound)),
-                OnFailure::Grace(None) | OnFailure::WaitAll => {}
+        if self.running == 0 {
+            return;
+        }
+        match self.definition.on_failure {
+            OnFailure::FailFast => self.drop_running(false, sink),
+            OnFailure::WaitAll if cause.step.is_some() => {}
+            OnFailure::WaitAll | OnFailure::Grace(None) => self.drop_running(true, sink),
+            OnFailure::Grace(Some(bound)) => {
+                self.drop_running(true, sink);
+                sink.effect(Effect::Grace(bound));
             }
         }
     }
 
     /// Drops the attempts in flight, except a pivot's. The driver answers for each.
-    fn drop_running(&mut self, sink: &mut impl Sink) {
+    fn drop_running(&mut self, only_held: bool, sink: &mut impl Sink) {
         if self.unwinding || self.failure.is_none() {
             return;
         }
         for step in 0..self.len() {
             if self.cells.as_ref()[step].phase == Phase::Running && self.step(step).kind != StepKind::Pivot {
-                sink.effect(Effect::Drop { step });
+                sink.effect(Effect::Drop { step, only_held });
             }
         }
     }

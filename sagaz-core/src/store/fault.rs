@@ -310,3 +310,169 @@ pub enum Cause {
     /// It was pruned.
     Prune,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        codec::Payload,
+        store::{Accept, Accepted, DefinitionKey, Progress, SagaStore, StepWrite, Written, memory::Memory},
+    };
+
+    const ENGINE_TTL: Duration = Duration::from_mins(1);
+
+    fn accept(owner: Option<EngineId>) -> Accept {
+        Accept {
+            id: SagaId::new(),
+            definition: DefinitionKey { saga: "saga".to_owned(), version: 1, fingerprint: "graph".to_owned() },
+            input: Payload { content_type: "text/plain".to_owned(), bytes: b"input".to_vec() },
+            input_digest: "digest".to_owned(),
+            start_key: None,
+            owner,
+            deadline: None,
+        }
+    }
+
+    async fn is_stored(store: &Memory, accept: &Accept) -> bool {
+        store.load(accept.id).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_failed_call_applies_nothing_and_a_lost_reply_everything() {
+        let store = Memory::new();
+        for (fault, applied) in [(Fault::FailBefore, false), (Fault::FailAfter, true)] {
+            let accept = accept(None);
+            let batch = [Write::Accept(accept.clone())];
+            store.faults().plan(Call::Write, 2, fault);
+            store.write(&[]).await.unwrap();
+            assert!(store.write(&batch).await.unwrap_err().is_transient());
+            assert_eq!(is_stored(&store, &accept).await, applied);
+            assert_eq!(
+                store.write(&batch).await.unwrap(),
+                [Written::Accepted(Accepted::New)],
+                "a plan is for one call"
+            );
+        }
+        assert_eq!(store.faults().fired(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_call_is_applied_late_and_not_at_all_if_dropped() {
+        let store = Memory::new();
+        store.faults().on_write(|_| Some(Fault::Delay(Duration::from_secs(10))));
+        let (dropped, late) = (accept(None), accept(None));
+        let batch = [Write::Accept(dropped.clone())];
+        assert!(tokio::time::timeout(Duration::from_secs(9), store.write(&batch)).await.is_err());
+        store.write(&[Write::Accept(late.clone())]).await.unwrap();
+        assert!(!is_stored(&store, &dropped).await);
+        assert!(is_stored(&store, &late).await);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_reply_never_arrives() {
+        let store = Memory::new();
+        let faults = store.faults();
+        for (times, fault, applied) in [(1, Fault::DropBefore, false), (2, Fault::DropAfter, true)] {
+            let accept = accept(None);
+            faults.plan(Call::Write, 1, fault);
+            let batch = [Write::Accept(accept.clone())];
+            tokio::select! {
+                biased;
+                written = store.write(&batch) => panic!("{written:?}"),
+                () = faults.wait_fired(times) => {}
+            }
+            assert_eq!(is_stored(&store, &accept).await, applied);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_instance_spoils_its_batch_alone() {
+        let store = Memory::new();
+        let (refused, other) = (accept(None), accept(None));
+        store.faults().refuse(refused.id);
+        let batch = [Write::Accept(other.clone()), Write::Accept(refused.clone())];
+        assert!(store.write(&batch).await.unwrap_err().is_refusal());
+        assert!(!is_stored(&store, &other).await);
+        store.write(&batch[..1]).await.unwrap();
+        store.faults().accept(refused.id);
+        store.write(&batch[1..]).await.unwrap();
+        assert!(is_stored(&store, &refused).await);
+    }
+
+    #[tokio::test]
+    async fn while_it_is_down_every_call_fails() {
+        let store = Memory::new();
+        let engine = EngineId::random();
+        store.faults().set_down(true);
+        assert!(store.renew(engine, ENGINE_TTL).await.unwrap_err().is_transient());
+        assert!(store.load(SagaId::new()).await.unwrap_err().is_transient());
+        assert!(store.count().await.unwrap_err().is_transient());
+        store.faults().set_down(false);
+        assert!(store.count().await.unwrap().is_empty());
+        store.faults().on_renew(move |who| (*who == engine).then_some(Fault::FailBefore));
+        assert!(store.renew(engine, ENGINE_TTL).await.is_err());
+        assert!(store.renew(EngineId::random(), ENGINE_TTL).await.is_ok());
+        store.faults().clear();
+        assert_eq!(store.renew(engine, ENGINE_TTL).await.unwrap().other_engines, 1);
+    }
+
+    #[tokio::test]
+    async fn calls_and_rows_are_counted() {
+        let store = Memory::new();
+        let faults = store.faults();
+        faults.plan(Call::Write, 1, Fault::FailBefore);
+        let batch = [Write::Accept(accept(None)), Write::Accept(accept(None))];
+        assert!(store.write(&batch).await.is_err());
+        store.write(&batch).await.unwrap();
+        store.load(batch[0].id()).await.unwrap();
+        assert_eq!((faults.count(Call::Write), faults.write_rows()), (2, 4));
+        assert_eq!((faults.count(Call::Load), faults.count(Call::Claim)), (1, 0));
+        assert!(store.history().is_empty(), "off unless asked for");
+    }
+
+    #[tokio::test]
+    async fn a_history_lists_what_was_applied_and_nothing_else() {
+        let store = Memory::recording();
+        let owner = EngineId::random();
+        let accept = accept(Some(owner));
+        let token = Token { owner, epoch: 1 };
+        let mut progress = Progress {
+            id: accept.id,
+            token,
+            state: InstanceState::Completed,
+            pivot_passed: true,
+            failure: None,
+            stuck: None,
+            release: None,
+            steps: vec![StepWrite {
+                name: "reserve".to_owned(),
+                kind: crate::definition::StepKind::Pivot,
+                state: StepState::Completed,
+                attempts: 1,
+                undo_attempts: 0,
+                recoveries: 0,
+                output: Some(accept.input.clone()),
+                error: None,
+                wake: None,
+            }],
+        };
+        store.write(&[Write::Accept(accept.clone())]).await.unwrap();
+        store.faults().plan(Call::Write, 1, Fault::FailAfter);
+        // The first is applied and the second is its repeat.
+        assert!(store.write(&[Write::Progress(progress.clone())]).await.is_err());
+        store.write(&[Write::Progress(progress.clone())]).await.unwrap();
+        progress.token.epoch = 7;
+        assert_eq!(store.write(&[Write::Progress(progress)]).await.unwrap(), [Written::Lost]);
+        store.prune(Duration::ZERO, 1).await.unwrap();
+
+        let history = store.history();
+        let causes: Vec<_> = history.iter().map(|change| change.cause).collect();
+        assert_eq!(causes, [Cause::Accept, Cause::Progress(token), Cause::Prune]);
+        assert!(history.iter().all(|change| change.id == accept.id && change.epoch == 1));
+        assert_eq!((history[0].owner, history[0].state), (Some(owner), InstanceState::Pending));
+        let done = &history[1];
+        assert_eq!((done.owner, done.state, done.pivot_passed), (None, InstanceState::Completed, true));
+        let step = StepChange { name: "reserve".to_owned(), state: StepState::Completed, has_output: true };
+        assert_eq!(done.steps, [step]);
+    }
+}

@@ -172,6 +172,7 @@ struct Clock {
 }
 
 impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the store's clock")]
     fn start() -> Self {
         Self { started: Instant::now(), started_at: SystemTime::now() }
     }
@@ -192,8 +193,8 @@ struct Now {
 impl Now {
     /// The moment so much later, or one that no process will live to see.
     fn after(self, delay: Duration) -> Instant {
-        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-        self.instant + delay.min(FAR)
+        const FAR: Duration = Duration::from_hours(30 * 365 * 24);
+        self.instant.checked_add(delay).unwrap_or(self.instant + FAR)
     }
 
     fn until(self, moment: Instant) -> Duration {

@@ -13,6 +13,7 @@ mod connection;
 mod error;
 mod lease;
 mod read;
+mod records;
 mod row;
 mod schema;
 mod sql;

@@ -1,8 +1,7 @@
 //! Fragments that several statements share.
 //!
-//! Every statement is a constant, whatever the size of a batch, so that it is prepared once. sqlx binds the `?` of the
-//! statements of one query one after the other; a numbered parameter must not leave out a smaller number, or sqlx
-//! miscounts what comes after it.
+//! Every statement is a constant, whatever the size of a batch, so that it is prepared once. Parameters are plain `?`:
+//! sqlx binds them one after the other, through all statements of one query.
 
 use std::time::Duration;
 
@@ -20,46 +19,59 @@ macro_rules! live {
     };
 }
 
-/// Picks a payload out of the parameter that concatenates all of them: text if it is JSON, to be read by people.
-macro_rules! payload {
-    ($payloads:literal) => {
-        concat!(
-            "CASE WHEN v.value->>'$.content_type' = 'application/json' ",
-            "THEN CAST(substr(", $payloads, ", v.value->>'$.at', v.value->>'$.len') AS TEXT) ",
-            "ELSE substr(", $payloads, ", v.value->>'$.at', v.value->>'$.len') END"
-        )
+/// The state of an instance that has ended; in the words of the partial index.
+macro_rules! finished {
+    () => {
+        "state IN ('completed', 'rolled_back')"
     };
 }
 
-/// Replaces the rows of steps: of the records `?1` with the payloads `?2`, those whose instance passes the fence.
+/// A payload as it is stored: text if it is JSON, to be read by people.
+macro_rules! stored_payload {
+    () => {
+        "CASE content_type WHEN 'application/json' THEN CAST(payload AS TEXT) ELSE payload END"
+    };
+}
+
+/// Replaces the rows of the steps in a [`records::Step`](super::records::Step) array whose instance passes the fence.
+/// Parameters: the payloads, the array.
 macro_rules! store_steps {
     ($fence:literal) => {
         concat!(
             "INSERT INTO saga_step (instance_id, name, kind, state, attempts, undo_attempts, recoveries, error, wake_at,
-                 updated_at, content_type, output)
-             SELECT i.id, v.value->>'$.name', v.value->>'$.kind', v.value->>'$.state', v.value->>'$.attempts',
-                 v.value->>'$.undo_attempts', v.value->>'$.recoveries', v.value->>'$.error',
-                 ", now!(), " + (v.value->>'$.wake_ms'), ", now!(), ", v.value->>'$.content_type',
-                 ", payload!("p.payloads"), "
-             FROM (SELECT ? AS records, ? AS payloads) AS p
-             CROSS JOIN json_each(p.records) AS v
-             CROSS JOIN saga_instance AS i ON i.id = v.value->>'$.id'
-             WHERE ", $fence, "
-             ON CONFLICT (instance_id, name) DO UPDATE SET
-                 kind = excluded.kind, state = excluded.state, attempts = excluded.attempts,
-                 undo_attempts = excluded.undo_attempts, recoveries = excluded.recoveries, error = excluded.error,
-                 wake_at = excluded.wake_at, updated_at = excluded.updated_at,
-                 content_type = coalesce(excluded.content_type, content_type),
-                 output = coalesce(excluded.output, output);"
+                updated_at, content_type, output)
+            SELECT instance_id, name, kind, state, attempts, undo_attempts, recoveries, error, ",
+            now!(),
+            " + wake_ms, ",
+            now!(),
+            ", content_type, ",
+            stored_payload!(),
+            " FROM (
+                SELECT i.id AS instance_id, v.value->>'$.name' AS name, v.value->>'$.kind' AS kind,
+                    v.value->>'$.state' AS state, v.value->>'$.attempts' AS attempts,
+                    v.value->>'$.undo_attempts' AS undo_attempts, v.value->>'$.recoveries' AS recoveries,
+                    v.value->>'$.error' AS error, v.value->>'$.wake_ms' AS wake_ms,
+                    v.value->>'$.content_type' AS content_type,
+                    substr(?, v.value->>'$.at', v.value->>'$.len') AS payload
+                FROM json_each(?) AS v CROSS JOIN saga_instance AS i
+                WHERE i.id = v.value->>'$.id' AND i.epoch = v.value->>'$.epoch' AND ",
+            $fence,
+            ")
+            WHERE true
+            ON CONFLICT (instance_id, name) DO UPDATE SET
+                kind = excluded.kind, state = excluded.state, attempts = excluded.attempts,
+                undo_attempts = excluded.undo_attempts, recoveries = excluded.recoveries, error = excluded.error,
+                wake_at = excluded.wake_at, updated_at = excluded.updated_at,
+                content_type = coalesce(excluded.content_type, content_type),
+                output = coalesce(excluded.output, output);"
         )
     };
 }
 
-pub(super) use {live, now, payload, store_steps};
+pub(super) use {finished, live, now, store_steps, stored_payload};
 
-/// A delay in whole milliseconds, never shorter than it was asked for, and small enough to be added to a time.
-pub(super) fn millis(delay: Duration) -> i64 {
+/// A delay or an age in whole milliseconds, never shorter than it was asked for, and small enough to be added to a time.
+pub(super) fn millis(duration: Duration) -> i64 {
     const FAR_MS: i64 = 1 << 50;
-    i64::try_from(delay.as_nanos().div_ceil(1_000_000)).map_or(FAR_MS, |millis| millis.min(FAR_MS))
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).map_or(FAR_MS, |millis| millis.min(FAR_MS))
 }
-

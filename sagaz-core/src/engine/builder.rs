@@ -1,0 +1,212 @@
+//! The configuration of an engine.
+
+use super::{Engine, Inner, lease, lease::Lease, registry::Registry, retain, scanner, writer};
+use crate::{
+    error::Error,
+    id::EngineId,
+    observe::Observer,
+    saga::RunsOn,
+    store::{Defined, Store},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinSet,
+};
+
+/// The limits of an engine.
+pub(crate) struct Config {
+    pub(super) in_flight_max: usize,
+    pub(super) accepting_max: usize,
+    pub(super) batch_max: usize,
+    pub(super) payload_max: usize,
+    pub(super) lease: Duration,
+    pub(super) poll: Duration,
+    pub(super) wake_up_after: Duration,
+    pub(super) start_timeout: Duration,
+    pub(super) shutdown_grace: Duration,
+    pub(super) suspect_after: u32,
+    pub(super) poison_after: u32,
+    pub(super) retention: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 1_000,
+            accepting_max: 1_000,
+            batch_max: 512,
+            payload_max: 1 << 20,
+            lease: Duration::from_secs(15),
+            poll: Duration::from_secs(1),
+            wake_up_after: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(10),
+            suspect_after: 2,
+            poison_after: 10,
+            retention: None,
+        }
+    }
+}
+
+/// Configures an [`Engine`]: [`Engine::builder`].
+#[must_use]
+pub struct EngineBuilder<S: Store> {
+    store: S,
+    config: Config,
+    registry: Result<Registry<S>, Error>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl<S: Store> EngineBuilder<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self { store, config: Config::default(), registry: Ok(Registry::new()), observer: None }
+    }
+
+    /// A saga that this engine runs. Two of one name are an error of [`start`](Self::start).
+    pub fn register<G: RunsOn<S>>(mut self, saga: G) -> Self {
+        self.registry = self.registry.and_then(|mut registry| registry.add(saga).map(|()| registry));
+        self
+    }
+
+    /// Is told of every lifecycle event.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// How many instances are in flight at once; more are stored and wait. Default 1,000. What is claimed while others are
+    /// being started may exceed it for a moment.
+    pub fn in_flight_max(mut self, instances: usize) -> Self {
+        self.config.in_flight_max = instances.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How many writes go into one transaction at most. Default 512.
+    pub fn batch_max(mut self, writes: usize) -> Self {
+        self.config.batch_max = writes.max(1);
+        self
+    }
+
+    /// The largest input or output, in bytes, as it is stored. Default 1 MiB.
+    pub fn payload_max(mut self, bytes: usize) -> Self {
+        self.config.payload_max = bytes;
+        self
+    }
+
+    /// How long this engine's instances stay its own after its last sign of life. Default 15 s. Shorter: others take over
+    /// sooner after a crash. Longer: a longer pause is survived without a takeover. A store may need more, and then gets it.
+    pub fn lease(mut self, ttl: Duration) -> Self {
+        self.config.lease = ttl;
+        self
+    }
+
+    /// How often the store is asked for instances that are due or orphaned. Default 1 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.config.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// A wait for the next attempt that is longer than this is stored as a wake-up; an instance that only waits so leaves
+    /// memory. Default 10 s.
+    pub fn wake_up_after(mut self, wait: Duration) -> Self {
+        self.config.wake_up_after = wait;
+        self
+    }
+
+    /// How long [`Engine::start`] waits for the store. Default 30 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.config.start_timeout = timeout;
+        self
+    }
+
+    /// How long [`Engine::shutdown`] lets running attempts end. Default 10 s.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.config.shutdown_grace = grace;
+        self
+    }
+
+    /// After how many takeovers *while it runs as a suspect* an instance is stuck as poison. Default 10.
+    ///
+    /// An instance is a suspect when it was taken over twice without a step being stored in between; an engine runs one
+    /// suspect at a time, with a growing delay.
+    pub fn poison_after(mut self, takeovers: u32) -> Self {
+        self.config.poison_after = takeovers.max(1);
+        self
+    }
+
+    /// Removes instances this long after they completed or rolled back. Default: never.
+    pub fn retention(mut self, age: Duration) -> Self {
+        self.config.retention = Some(age);
+        self
+    }
+
+    /// Registers the definitions in the store, takes a lease and begins to work.
+    pub async fn start(self) -> Result<Engine<S>, Error> {
+        let Self { store, mut config, registry, observer } = self;
+        let registry = registry?;
+        for runnable in registry.runnable() {
+            let key = &runnable.key;
+            if let Defined::Conflict { fingerprint, unfinished } = store.define(key).await? {
+                return Err(Error::conflict(format!(
+                    "version {} of saga `{}` has another graph in the store (fingerprint {fingerprint}, here {}), and \
+                     {unfinished} of its instances are unfinished: give this graph a new version with \
+                     `#[saga(version = {}, accepts = [{}])]`",
+                    key.version,
+                    key.saga,
+                    key.fingerprint,
+                    key.version + 1,
+                    key.version,
+                )));
+            }
+        }
+        config.lease = config.lease.max(store.lease_min());
+        let (writers, queues): (Vec<_>, Vec<_>) = (0..store.writers().max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+        let inner = Arc::new(Inner {
+            store,
+            id: EngineId::random(),
+            lease: Lease::new(config.lease),
+            room: Arc::new(Semaphore::new(config.in_flight_max)),
+            accepting: Arc::new(Semaphore::new(config.accepting_max)),
+            config,
+            registry,
+            observer,
+            writers,
+            flights: Mutex::new(HashMap::new()),
+            watchers: Mutex::new(HashMap::new()),
+            backlog: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            rivals: AtomicU32::new(0),
+            stopping: AtomicBool::new(false),
+            scan: Notify::new(),
+            landed: Notify::new(),
+            trouble: Mutex::new(None),
+            tasks: Mutex::new(JoinSet::new()),
+        });
+        lease::renew(&inner).await?;
+        for queue in queues {
+            inner.spawn(writer::run(Arc::clone(&inner), queue));
+        }
+        inner.spawn(lease::keep(Arc::clone(&inner)));
+        inner.spawn(scanner::run(Arc::clone(&inner)));
+        let engine = Engine { inner };
+        if let Some(age) = engine.inner.config.retention {
+            engine.inner.spawn(retain(engine.clone(), age));
+        }
+        Ok(engine)
+    }
+}
+
+impl<S: Store> fmt::Debug for EngineBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").finish_non_exhaustive()
+    }
+}

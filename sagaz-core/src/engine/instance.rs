@@ -1,0 +1,352 @@
+//! One instance in flight: from its acceptance or its claim to its end.
+//!
+//! Invariant: an instance that this engine owns has a task here that drives it, until it has ended or is given up. A bug
+//! that makes the task panic is answered by going on from what is stored, as after a takeover.
+
+use super::{Inner, journal::Journal, registry::Registration, signals::Signals, writer::{Job, Reply}};
+use crate::{
+    context::{Shared, StepContext},
+    driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
+    codec::Codec,
+    error::Error,
+    id::{SagaId, Token},
+    observe::Lifecycle,
+    outcome::{FailureReason, Outcome, Stuck, StuckReason},
+    saga::{RunsOn, Saga},
+    state::{Cause, Machine, StepCell, Stored},
+    step_error::StepError,
+    store::{Accept, Accepted, InstanceState, Progress, Snapshot, Store, StepState, Write, Written},
+};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::sleep,
+};
+
+/// Everything that a driver needs of an instance.
+struct Loaded<G: Saga> {
+    id: SagaId,
+    token: Token,
+    input: G::Input,
+    slots: G::Slots,
+    shared: Shared,
+    machine: Machine<G::PerStep<StepCell>>,
+    troubles: Troubles,
+    waits: Vec<(u16, Duration)>,
+    deadline: Option<Duration>,
+    cancel: bool,
+}
+
+fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
+    let definition = saga.definition();
+    Machine::new(definition, true, saga.per_step(|step| StepCell::new(&definition.steps[step])))
+}
+
+/// What a new instance is accepted with.
+pub(crate) struct Application<G: Saga> {
+    pub(crate) accept: Accept,
+    pub(crate) input: G::Input,
+    /// Told when it is stored, or why not.
+    pub(crate) accepted: oneshot::Sender<Result<Accepted, Error>>,
+    /// Gets the outcome, if somebody waits for it.
+    pub(crate) outcome: oneshot::Sender<Outcome<G::Outputs>>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Stores a new instance and, if it is owned, drives it: one task, so that a caller that stops waiting for the reply leaves
+/// no instance behind that is owned and not driven.
+pub(crate) fn accept<G: RunsOn<S>, S: Store>(
+    engine: &Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    application: Application<G>,
+) {
+    let inner = Arc::clone(engine);
+    engine.spawn(async move {
+        let Application { accept, input, accepted, outcome, permit } = application;
+        let (id, owner, deadline) = (accept.id, accept.owner, accept.deadline);
+        let reply = store_accept(&inner, accept).await;
+        let is_new = matches!(reply, Ok(Accepted::New));
+        if is_new {
+            inner.tell(&Lifecycle::Accepted { instance: registration.instance(id) });
+        }
+        let _ = accepted.send(reply);
+        let Some(owner) = owner.filter(|_| is_new) else {
+            drop(permit);
+            if is_new {
+                inner.scan.notify_one();
+            }
+            return;
+        };
+        let loaded = Loaded {
+            id,
+            token: Token { owner, epoch: 1 },
+            input,
+            slots: registration.saga.slots(),
+            shared: Shared::with_id(registration.saga.definition(), id),
+            machine: machine(&*registration.saga),
+            troubles: Troubles::default(),
+            waits: Vec::new(),
+            deadline,
+            cancel: false,
+        };
+        fly(inner, registration, loaded, Some(outcome), permit, false).await;
+    });
+}
+
+async fn store_accept<S: Store>(engine: &Inner<S>, accept: Accept) -> Result<Accepted, Error> {
+    let id = accept.id;
+    let (reply, receiver) = oneshot::channel();
+    engine.send(id, Job { write: Write::Accept(accept), reply });
+    match receiver.await {
+        Ok(Reply::Written(Written::Accepted(accepted))) => Ok(accepted),
+        Ok(Reply::Refused(reason)) => Err(Error::invalid(format!("the store refuses the instance: {reason}"))),
+        Ok(Reply::Written(_)) | Err(_) => Err(Error::shutting_down()),
+    }
+}
+
+/// Goes on with an instance that was claimed.
+pub(crate) fn launch<G: RunsOn<S>, S: Store>(
+    engine: Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    snapshot: Snapshot,
+    permit: Option<OwnedSemaphorePermit>,
+) {
+    let inner = Arc::clone(&engine);
+    let suspect = snapshot.suspect;
+    match load(&registration, &snapshot) {
+        Ok(loaded) => {
+            inner.spawn(fly(engine, registration, loaded, None, permit, suspect));
+        }
+        Err(stuck) => {
+            inner.spawn(async move {
+                stick(&engine, &registration, &snapshot, stuck).await;
+                engine.leave(snapshot.summary.id, suspect, permit);
+            });
+        }
+    }
+}
+
+/// Decodes what is stored.
+fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<Loaded<G>, Stuck> {
+    let saga = &*registration.saga;
+    let definition = saga.definition();
+    let summary = &snapshot.summary;
+    let input = decode_input::<G>(snapshot).map_err(|message| undecodable(None, message))?;
+    let slots = saga.slots();
+    let mut waits = Vec::new();
+    let mut troubles = Troubles::default();
+    let mut stored = Vec::with_capacity(snapshot.steps.len());
+    for row in &snapshot.steps {
+        let Some(step) = definition.index_of(&row.name) else {
+            let message = format!("step `{}` is stored, and this version of the saga has none of that name", row.name);
+            return Err(undecodable(Some(&row.name), message));
+        };
+        if let Some(output) = &row.output {
+            decode_output(saga, &slots, step, output).map_err(|message| undecodable(Some(&row.name), message))?;
+        }
+        if let Some(wake) = row.wake {
+            waits.push((u16::try_from(step).unwrap_or(u16::MAX), wake));
+        }
+        if let Some(error) = &row.error {
+            troubles.set(step, StepError::unknown(error.as_str()));
+        }
+        stored.push(Stored {
+            step,
+            state: row.state,
+            attempts: row.attempts,
+            undo_attempts: row.undo_attempts,
+            recoveries: row.recoveries,
+            output: row.output.is_some(),
+            waits: row.wake.is_some(),
+        });
+    }
+    let shared = Shared::with_id(definition, summary.id);
+    let cause = summary.failure.as_ref().map(|failure| Cause {
+        step: failure.step.as_deref().and_then(|step| definition.index_of(step)).and_then(|step| u16::try_from(step).ok()),
+        reason: failure.reason,
+    });
+    if let Some(failure) = &summary.failure {
+        let _ = shared.failure.set(failure.clone());
+    }
+    let mut machine = machine(saga);
+    machine.restore(summary.state, cause, summary.pivot_passed, stored.into_iter(), snapshot.taken_over);
+    let token = snapshot.token().ok_or_else(|| undecodable(None, "the instance has no owner".into()))?;
+    let (deadline, cancel) = (snapshot.deadline, snapshot.cancel_requested);
+    Ok(Loaded { id: summary.id, token, input, slots, shared, machine, troubles, waits, deadline, cancel })
+}
+
+fn undecodable(step: Option<&str>, message: String) -> Stuck {
+    Stuck { step: step.map(str::to_owned), reason: StuckReason::Undecodable, message }
+}
+
+fn decode_input<G: Saga>(snapshot: &Snapshot) -> Result<G::Input, String> {
+    let what = format_args!("the input (`{}`)", std::any::type_name::<G::Input>()).to_string();
+    check_content_type::<G>(&what, &snapshot.input.content_type)?;
+    G::Codec::decode(&snapshot.input.bytes).map_err(|error| format!("{what} cannot be read: {error}"))
+}
+
+fn decode_output<G: Saga>(saga: &G, slots: &G::Slots, step: usize, output: &crate::Payload) -> Result<(), String> {
+    let what = format!("the output of step `{}` (`{}`)", saga.definition().steps[step].name, saga.output_type(step));
+    check_content_type::<G>(&what, &output.content_type)?;
+    saga.decode(slots, step, &output.bytes).map_err(|error| format!("{what} cannot be read: {error}"))
+}
+
+fn check_content_type<G: Saga>(what: &str, stored: &str) -> Result<(), String> {
+    let own = G::Codec::CONTENT_TYPE;
+    if stored == own { Ok(()) } else { Err(format!("{what} is stored as {stored}, and this saga's codec reads {own}")) }
+}
+
+/// The outputs of a completed instance, from the store.
+pub(crate) fn decode_outputs<G: Saga>(saga: &G, snapshot: &Snapshot) -> Result<G::Outputs, Error> {
+    let slots = saga.slots();
+    for row in &snapshot.steps {
+        if let (Some(step), Some(output)) = (saga.definition().index_of(&row.name), &row.output) {
+            decode_output(saga, &slots, step, output)
+                .map_err(|message| Error::undecodable(message.clone(), crate::CodecError::new(message)))?;
+        }
+    }
+    G::outputs(slots).ok_or_else(|| Error::invalid("the instance completed under another version of its saga"))
+}
+
+/// Stores that an instance needs an operator, because it cannot even be read.
+async fn stick<G: Saga, S: Store>(
+    engine: &Inner<S>,
+    registration: &Registration<G>,
+    snapshot: &Snapshot,
+    stuck: Stuck,
+) {
+    let Some(token) = snapshot.token() else { return };
+    let (id, pivot_passed) = (snapshot.summary.id, snapshot.summary.pivot_passed);
+    engine.tell(&Lifecycle::Stuck { instance: registration.instance(id), stuck: &stuck });
+    let progress = Progress {
+        id,
+        token,
+        state: InstanceState::Stuck,
+        pivot_passed,
+        failure: None,
+        stuck: Some(stuck),
+        release: None,
+        steps: interrupted_rows(registration.saga.definition(), snapshot),
+    };
+    let (reply, receiver) = oneshot::channel();
+    engine.send(id, Job { write: Write::Progress(progress), reply });
+    let _ = receiver.await;
+}
+
+/// Steps that may have run under an owner that died: that has to be stored before the instance is nobody's.
+fn interrupted_rows(definition: &'static crate::Definition, snapshot: &Snapshot) -> Vec<crate::store::StepWrite> {
+    if !snapshot.taken_over || snapshot.summary.failure.is_some() {
+        return Vec::new();
+    }
+    super::operator::ready_steps(definition, snapshot)
+        .filter(|&step| !definition.steps[step].transactional)
+        .map(|step| super::operator::row(definition, snapshot, step, StepState::Unknown))
+        .collect()
+}
+
+/// Drives an instance until it has ended or is left, and then frees its place.
+async fn fly<G: RunsOn<S>, S: Store>(
+    engine: Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    loaded: Loaded<G>,
+    outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
+    permit: Option<OwnedSemaphorePermit>,
+    suspect: bool,
+) {
+    let id = loaded.id;
+    let mut token = loaded.token;
+    let signals = engine.enter(id);
+    let mut flight = AssertUnwindSafe(drive_loaded(&engine, &registration, loaded, &signals)).catch_unwind().await;
+    loop {
+        match flight {
+            Ok(ended) => {
+                // Left first, so that whoever hears of the outcome finds the place free.
+                engine.leave(id, suspect, permit);
+                if let (Some(outcome), Some(ended)) = (outcome, ended) {
+                    let _ = outcome.send(ended);
+                }
+                return;
+            }
+            Err(panic) => {
+                engine.driver_panicked(id, &panic_message(&*panic));
+                sleep(Duration::from_millis(100)).await;
+                let Some(again) = reload(&engine, &registration, id, token).await else {
+                    return engine.leave(id, suspect, permit);
+                };
+                token = again.token;
+                flight = AssertUnwindSafe(Box::pin(drive_loaded(&engine, &registration, again, &signals))).catch_unwind().await;
+            }
+        }
+    }
+}
+
+async fn reload<G: Saga, S: Store>(
+    engine: &Inner<S>,
+    registration: &Registration<G>,
+    id: SagaId,
+    token: Token,
+) -> Option<Loaded<G>> {
+    let mut snapshot = loop {
+        match engine.store.load(id).await {
+            Ok(snapshot) => break snapshot?,
+            Err(error) => engine.store_failed(&error),
+        }
+        sleep(Duration::from_millis(200)).await;
+    };
+    if snapshot.token() != Some(token) {
+        return None;
+    }
+    snapshot.taken_over = true;
+    match load(registration, &snapshot) {
+        Ok(loaded) => Some(loaded),
+        Err(stuck) => {
+            stick(engine, registration, &snapshot, stuck).await;
+            None
+        }
+    }
+}
+
+/// The outcome, if it came to one here.
+async fn drive_loaded<G: RunsOn<S>, S: Store>(
+    engine: &Arc<Inner<S>>,
+    registration: &Arc<Registration<G>>,
+    loaded: Loaded<G>,
+    signals: &Arc<Signals>,
+) -> Option<Outcome<G::Outputs>> {
+    let Loaded { id, token, input, slots, shared, mut machine, troubles, waits, deadline, cancel } = loaded;
+    let saga = &*registration.saga;
+    let observer = engine.observer.as_deref();
+    let (leave, troubles) = {
+        let contexts = saga.per_step(|step| StepContext::new(&shared, step));
+        let stage = Stage { input: &input, slots: &slots, contexts: contexts.as_ref() };
+        let journal =
+            Journal::new(Arc::clone(engine), Arc::clone(registration), Arc::clone(signals), id, token, deadline, waits);
+        let cancel = cancel.then_some(FailureReason::Cancelled);
+        drive(saga, stage, &shared, observer, &mut machine, cancel, troubles, journal).await
+    };
+    let instance = registration.instance(id);
+    match leave {
+        Leave::Ended(InstanceState::Completed) => {
+            engine.tell(&Lifecycle::Finished { instance, state: InstanceState::Completed });
+            G::outputs(slots).map(Outcome::Completed)
+        }
+        Leave::Ended(InstanceState::RolledBack) => {
+            engine.tell(&Lifecycle::Finished { instance, state: InstanceState::RolledBack });
+            shared.failure.into_inner().map(Outcome::RolledBack)
+        }
+        Leave::Ended(_) => {
+            let stuck = stuck::<G>(&machine, &troubles, &shared);
+            engine.tell(&Lifecycle::Stuck { instance, stuck: &stuck });
+            Some(Outcome::Stuck(stuck))
+        }
+        Leave::Released => {
+            engine.tell(&Lifecycle::Released { instance });
+            None
+        }
+        Leave::Lost => {
+            engine.tell(&Lifecycle::LeaseLost { instance });
+            None
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Where a durable instance runs: its records go to the store, and the lease decides when an attempt may begin.
+//!
+//! Invariants: at most one write of an instance is in flight, so that what it says is stored in order; a write carries the
+//! owner's token; when the store names another owner, the work is dropped. A step begins without a write of its own.
+
+use super::{
+    Inner,
+    registry::Registration,
+    signals::Signals,
+    writer::{Job, Reply},
+};
+use crate::{
+    codec::{Codec, Payload},
+    driver::{Happened, Host, Leave, View, clipped, stuck},
+    id::{SagaId, Token},
+    observe::Lifecycle,
+    outcome::FailureReason,
+    saga::Saga,
+    state::{Event, Record},
+    store::{InstanceState, Progress, StepState, StepWrite, Store, Wake, Write, Written},
+};
+use std::{
+    collections::BTreeSet,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit, oneshot},
+    time::{Instant, Sleep, sleep},
+};
+
+/// The host of one durable instance.
+pub(crate) struct Journal<G: Saga, S: Store> {
+    engine: Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    signals: Arc<Signals>,
+    id: SagaId,
+    token: Token,
+    /// To be stored.
+    dirty: Vec<Record>,
+    /// Waits that are long enough to be stored; nothing waits for that.
+    dirty_waits: Vec<u16>,
+    /// In the write that is in flight.
+    sent: Vec<Record>,
+    reply: Option<oneshot::Receiver<Reply>>,
+    /// The write in flight gives the instance up.
+    releasing: bool,
+    /// One record a write, to find the one that the store refuses.
+    single: bool,
+    cancel_seen: bool,
+    deadline: Option<Pin<Box<Sleep>>>,
+    deadline_at: Option<Instant>,
+    /// Waits that a former owner began, and how long they still last.
+    inherited: Vec<(u16, Duration)>,
+    /// When waiting steps are due.
+    due: Vec<(u16, Instant)>,
+    permits: Vec<(u16, Permit)>,
+}
+
+/// A place among the attempts of a step that has a limit.
+enum Permit {
+    Wanted(Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>),
+    Held(#[expect(dead_code, reason = "held until the attempt is over")] OwnedSemaphorePermit),
+}
+
+impl<G: Saga, S: Store> Journal<G, S> {
+    pub(crate) fn new(
+        engine: Arc<Inner<S>>,
+        registration: Arc<Registration<G>>,
+        signals: Arc<Signals>,
+        id: SagaId,
+        token: Token,
+        deadline: Option<Duration>,
+        inherited: Vec<(u16, Duration)>,
+    ) -> Self {
+        Self {
+            engine,
+            registration,
+            signals,
+            id,
+            token,
+            dirty: Vec::new(),
+            dirty_waits: Vec::new(),
+            sent: Vec::new(),
+            reply: None,
+            releasing: false,
+            single: false,
+            cancel_seen: false,
+            deadline: deadline.map(|left| Box::pin(sleep(left))),
+            deadline_at: deadline.map(|left| Instant::now() + left),
+            inherited,
+            due: Vec::new(),
+            permits: Vec::new(),
+        }
+    }
+
+    fn poll_permit(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(limit) = self.registration.limit(step) else { return Poll::Ready(()) };
+        let place = self.permits.iter().position(|(at, _)| usize::from(*at) == step).unwrap_or_else(|| {
+            self.permits.push((index(step), Permit::Wanted(Box::pin(limit.acquire_owned()))));
+            self.permits.len() - 1
+        });
+        if let Permit::Wanted(wanted) = &mut self.permits[place].1 {
+            // The semaphore is never closed.
+            if let Ok(permit) = ready!(wanted.as_mut().poll(cx)) {
+                self.permits[place].1 = Permit::Held(permit);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
+        match reply {
+            Ok(Reply::Written(Written::Stored { cancel_requested })) => {
+                if cancel_requested {
+                    self.signals.cancel();
+                }
+                if self.releasing {
+                    return Happened::Leave(Leave::Released);
+                }
+                Happened::Stored(std::mem::take(&mut self.sent))
+            }
+            Ok(Reply::Refused(reason)) => self.refused(reason),
+            // Another owner; or the writer is gone, because the engine is.
+            Ok(Reply::Written(_)) | Err(_) => Happened::Leave(Leave::Lost),
+        }
+    }
+
+    /// The store refuses what was sent. With several records it is not known which: they are sent one by one.
+    fn refused(&mut self, reason: String) -> Happened {
+        let sent = std::mem::take(&mut self.sent);
+        if sent.len() == 1
+            && let Record::Step(step) = sent[0]
+        {
+            return self.refuse(usize::from(step), &reason);
+        }
+        self.single = true;
+        self.dirty.splice(0..0, sent);
+        Happened::Stored(Vec::new())
+    }
+
+    fn refuse(&mut self, step: usize, reason: &str) -> Happened {
+        let name = self.registration.saga.definition().steps[step].name;
+        let instance = self.registration.instance(self.id);
+        self.engine.tell(&Lifecycle::OutputRefused { instance, step: name, reason });
+        self.single = false;
+        Happened::Event(Event::Refused(step))
+    }
+
+    /// Whether the instance is to be given up now, and until when.
+    fn release(&self, view: &View<'_, G>) -> Option<Wake> {
+        if view.machine.state() == InstanceState::Stuck || view.machine.state().is_final() {
+            return None;
+        }
+        if self.signals.must_stop_now() || self.signals.must_stop() && view.begun == 0 && self.dirty.is_empty() {
+            return Some(Wake::Now);
+        }
+        if !view.machine.only_waits() {
+            return None;
+        }
+        let now = Instant::now();
+        let wake = self.due.iter().filter(|(step, _)| view.machine.waits(usize::from(*step))).map(|(_, due)| *due).min()?;
+        let wait = wake.saturating_duration_since(now);
+        let wait = self.deadline_at.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(now)));
+        (wait > self.engine.config.wake_up_after).then_some(Wake::After(wait))
+    }
+
+    /// Sends what is to be stored, if something is. `Err` is an output that cannot be stored.
+    fn flush(&mut self, view: &View<'_, G>) -> Result<(), Happened> {
+        let release = self.release(view);
+        if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() {
+            return Ok(());
+        }
+        let take = if self.single { 1.min(self.dirty.len()) } else { self.dirty.len() };
+        let rest = self.dirty.split_off(take);
+        let sent = std::mem::replace(&mut self.dirty, rest);
+        let mut steps: BTreeSet<u16> = std::mem::take(&mut self.dirty_waits).into_iter().collect();
+        steps.extend(sent.iter().filter_map(|record| match record {
+            Record::Step(step) => Some(*step),
+            Record::Instance => None,
+        }));
+        if release.is_some() {
+            steps.extend(view.machine.unsettled().map(index));
+        }
+        let mut rows = Vec::with_capacity(steps.len());
+        for step in steps {
+            let step = usize::from(step);
+            match self.row(step, release.is_some(), view) {
+                Ok(row) => rows.push(row),
+                Err(reason) => {
+                    // Its own mark is answered by the refusal; the others are sent with the next write.
+                    let mut sent = sent;
+                    if let Some(place) = sent.iter().position(|record| *record == Record::Step(index(step))) {
+                        sent.remove(place);
+                    }
+                    self.dirty.splice(0..0, sent);
+                    return Err(self.refuse(step, &reason));
+                }
+            }
+        }
+        let progress = self.progress(rows, release, view);
+        let (reply, receiver) = oneshot::channel();
+        self.engine.send(self.id, Job { write: Write::Progress(progress), reply });
+        self.releasing = release.is_some();
+        self.sent = sent;
+        self.reply = Some(receiver);
+        Ok(())
+    }
+
+    fn progress(&self, steps: Vec<StepWrite>, release: Option<Wake>, view: &View<'_, G>) -> Progress {
+        let failure = view.shared.failure.get().cloned();
+        let state = match view.machine.state() {
+            // Not before everything else is stored.
+            state if state.is_live() || self.dirty.is_empty() => state,
+            _ if failure.is_some() => InstanceState::Compensating,
+            _ => InstanceState::Executing,
+        };
+        let stuck = (state == InstanceState::Stuck).then(|| stuck::<G>(view.machine, view.troubles, view.shared));
+        Progress {
+            id: self.id,
+            token: self.token,
+            state,
+            pivot_passed: view.machine.pivot_passed(),
+            failure,
+            stuck,
+            release,
+            steps,
+        }
+    }
+
+    fn row(&self, step: usize, released: bool, view: &View<'_, G>) -> Result<StepWrite, String> {
+        let definition = &self.registration.saga.definition().steps[step];
+        let (state, counts) = match released {
+            false => view.machine.row(step),
+            true => view.machine.released_row(step, view.is_held(step)),
+        };
+        let output = match state {
+            StepState::Completed => Some(self.encode(step, view)?),
+            _ => None,
+        };
+        let now = Instant::now();
+        let due = self.due.iter().find(|(at, _)| usize::from(*at) == step && view.machine.waits(step));
+        Ok(StepWrite {
+            name: definition.name.to_owned(),
+            kind: definition.kind,
+            state,
+            attempts: counts.attempts,
+            undo_attempts: counts.undo_attempts,
+            recoveries: counts.recoveries,
+            output,
+            error: view.troubles.of(step).map(|error| clipped(&error.to_string())),
+            wake: due.map(|(_, due)| due.saturating_duration_since(now)),
+        })
+    }
+
+    fn encode(&self, step: usize, view: &View<'_, G>) -> Result<Payload, String> {
+        let bytes = view.saga.encode(view.slots, step).map_err(|error| format!("it cannot be serialized: {error}"))?;
+        let max = self.engine.config.payload_max;
+        if bytes.len() > max {
+            return Err(format!("it has {} bytes, and the limit is {max}", bytes.len()));
+        }
+        Ok(Payload { content_type: G::Codec::CONTENT_TYPE.to_owned(), bytes })
+    }
+}
+
+impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
+    const DURABLE: bool = true;
+
+    fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.signals.must_stop() {
+            return Poll::Pending;
+        }
+        if !undo {
+            ready!(self.poll_permit(step, cx));
+        }
+        // A renewal that makes the lease fresh again wakes every instance.
+        self.signals.register(cx.waker());
+        if self.engine.lease.is_fresh() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn attempt_over(&mut self, step: usize) {
+        self.permits.retain(|(at, _)| usize::from(*at) != step);
+    }
+
+    fn record(&mut self, record: Record) {
+        self.dirty.push(record);
+    }
+
+    fn wait(&mut self, step: usize, delay: Duration) -> Duration {
+        let inherited = self.inherited.iter().position(|(at, _)| usize::from(*at) == step);
+        let delay = inherited.map_or(delay, |place| self.inherited.swap_remove(place).1);
+        self.due.retain(|(at, _)| usize::from(*at) != step);
+        self.due.push((index(step), Instant::now() + delay));
+        if delay > self.engine.config.wake_up_after && inherited.is_none() {
+            self.dirty_waits.push(index(step));
+        }
+        delay
+    }
+
+    fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
+        self.signals.register(cx.waker());
+        if let Some(reply) = &mut self.reply
+            && let Poll::Ready(reply) = Pin::new(reply).poll(cx)
+        {
+            self.reply = None;
+            return Poll::Ready(self.take_reply(reply));
+        }
+        if self.signals.is_cancelled() && !self.cancel_seen {
+            self.cancel_seen = true;
+            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::Cancelled)));
+        }
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.deadline = None;
+            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::DeadlineExceeded)));
+        }
+        if self.reply.is_none() {
+            if let Err(happened) = self.flush(&view) {
+                return Poll::Ready(happened);
+            }
+            if let Some(reply) = &mut self.reply
+                && let Poll::Ready(reply) = Pin::new(reply).poll(cx)
+            {
+                self.reply = None;
+                return Poll::Ready(self.take_reply(reply));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn index(step: usize) -> u16 {
+    u16::try_from(step).unwrap_or(u16::MAX)
+}

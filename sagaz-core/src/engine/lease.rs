@@ -1,0 +1,88 @@
+//! The engine's lease, and the task that keeps it.
+//!
+//! Invariant: no new attempt begins once the monotonic clock, counted from before the last good renewal was *sent*, has
+//! passed the lease minus a margin. The lease's end alone drops nothing: what has run is still offered to the store, which
+//! decides by the instance's token.
+
+use super::Inner;
+use crate::{
+    observe::Lifecycle,
+    store::{Store, StoreError},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// What this process believes of its own lease.
+pub(crate) struct Lease {
+    /// Counted from here, in microseconds.
+    origin: Instant,
+    valid_until: AtomicU64,
+    ttl: Duration,
+}
+
+impl Lease {
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self { origin: Instant::now(), valid_until: AtomicU64::new(0), ttl }
+    }
+
+    /// Whether a new attempt may begin.
+    pub(crate) fn is_fresh(&self) -> bool {
+        micros(self.origin.elapsed()) < self.valid_until.load(Ordering::Acquire)
+    }
+
+    /// A renewal that was sent at this time succeeded.
+    fn renewed(&self, sent: Instant) {
+        let margin = self.ttl / 5;
+        let until = sent.saturating_duration_since(self.origin) + self.ttl.saturating_sub(margin);
+        self.valid_until.store(micros(until), Ordering::Release);
+    }
+
+    fn interval(&self) -> Duration {
+        self.ttl / 3
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One renewal.
+pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError> {
+    let was_fresh = engine.lease.is_fresh();
+    let sent = Instant::now();
+    let renewal = engine.store.renew(engine.id, engine.lease.ttl).await?;
+    engine.lease.renewed(sent);
+    engine.set_rivals(renewal.other_engines);
+    for id in renewal.cancel_requested {
+        engine.signal_cancel(id);
+    }
+    if !was_fresh {
+        // Attempts that were held back may begin.
+        engine.wake_all();
+    }
+    engine.tell(&Lifecycle::LeaseRenewed { engine: engine.id });
+    Ok(())
+}
+
+/// Keeps the lease for ever.
+pub(crate) async fn keep<S: Store>(engine: Arc<Inner<S>>) {
+    loop {
+        let wait = match renew(&engine).await {
+            Ok(()) => {
+                engine.store_answered();
+                engine.lease.interval()
+            }
+            Err(error) => {
+                engine.store_failed(&error);
+                engine.lease.interval() / 10
+            }
+        };
+        sleep(wait).await;
+    }
+}

@@ -1,0 +1,493 @@
+//! The durable engine: runs registered sagas on a store.
+//!
+//! The parts: `instance` drives one instance, through `journal`, which talks to the store by way of `writer`; `lease` keeps
+//! this engine's right to do so; `scanner` takes instances from the store; `operator` acts on stuck ones.
+//!
+//! Deliberately not here: SQL, brokers, metrics. An engine tells an [`Observer`] what happens.
+
+mod builder;
+mod handle;
+mod instance;
+mod journal;
+mod lease;
+mod operator;
+mod registry;
+mod scanner;
+mod signals;
+mod writer;
+
+pub use builder::EngineBuilder;
+pub use handle::Handle;
+pub use operator::{Operator, Resolution};
+
+use crate::{
+    codec::{Codec, Payload, digest},
+    error::Error,
+    id::{EngineId, SagaId},
+    observe::{Lifecycle, Observer},
+    saga::{RunsOn, Saga},
+    store::{Accept, Accepted, CancelReply, Filter, InstanceState, Page, Snapshot, Store, StoreError},
+};
+use builder::Config;
+use instance::Application;
+use lease::Lease;
+use registry::{Registration, Registry};
+use signals::Signals;
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use writer::Job;
+
+/// Runs sagas on a store, and finishes or unwinds every instance, whichever processes die on the way.
+///
+/// A clone is the same engine. It works until [`shutdown`](Self::shutdown) or until its runtime ends; what it then leaves
+/// unfinished, any engine with the same registration goes on with.
+///
+/// ```ignore
+/// let engine = Engine::builder(Sqlite::open("orders.db").await?).register(OrderProcessing { .. }).start().await?;
+/// let handle = engine.start::<OrderProcessing>(order).key("order-17").await?;
+/// match handle.outcome().await? {
+///     Outcome::Completed(outputs) => ..,
+///     Outcome::RolledBack(failure) => ..,
+///     Outcome::Stuck(stuck) => ..,
+/// }
+/// ```
+pub struct Engine<S: Store> {
+    inner: Arc<Inner<S>>,
+}
+
+impl<S: Store> Clone for Engine<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S: Store> fmt::Debug for Engine<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("id", &self.inner.id).finish_non_exhaustive()
+    }
+}
+
+/// What the parts of an engine share.
+struct Inner<S: Store> {
+    store: S,
+    id: EngineId,
+    config: Config,
+    registry: Registry<S>,
+    observer: Option<Arc<dyn Observer>>,
+    lease: Lease,
+    /// One queue for each writer.
+    writers: Vec<mpsc::UnboundedSender<Job>>,
+    /// Places for instances in flight.
+    room: Arc<Semaphore>,
+    /// Places for instances that wait to be accepted: bounds the writers' queues.
+    accepting: Arc<Semaphore>,
+    flights: Mutex<HashMap<SagaId, Arc<Signals>>>,
+    watchers: Mutex<HashMap<SagaId, Arc<Notify>>>,
+    /// The last claim took all that there was room for: the store may hold more.
+    backlog: AtomicBool,
+    /// A suspect is in flight.
+    suspect: AtomicBool,
+    /// Other engines with a live lease.
+    rivals: AtomicU32,
+    stopping: AtomicBool,
+    /// Nudges the scanner.
+    scan: Notify,
+    /// The last instance in flight has left.
+    landed: Notify,
+    /// Why the store last failed; cleared when it answers.
+    trouble: Mutex<Option<String>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is consistent after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Store> Inner<S> {
+    fn tell(&self, event: &Lifecycle<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+
+    /// Runs a task that ends with the engine.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// To the writer of this instance.
+    fn send(&self, id: SagaId, job: Job) {
+        let writer = usize::try_from(id.as_uuid().as_u128() % self.writers.len() as u128).unwrap_or(0);
+        // A writer ends with its engine; then the reply never comes, and its channel says so.
+        let _ = self.writers[writer].send(job);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn has_rivals(&self) -> bool {
+        self.rivals.load(Ordering::Relaxed) > 0
+    }
+
+    fn set_rivals(&self, rivals: u32) {
+        self.rivals.store(rivals, Ordering::Relaxed);
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        *lock(&self.trouble) = Some(error.to_string());
+        self.tell(&Lifecycle::StoreUnavailable { engine: self.id, error });
+    }
+
+    fn store_answered(&self) {
+        *lock(&self.trouble) = None;
+    }
+
+    fn driver_panicked(&self, id: SagaId, message: &str) {
+        let message = format!("the driver of instance {id} panicked: {message}; going on from what is stored");
+        self.store_failed(&StoreError::transient(message));
+    }
+
+    /// An instance is in flight from now on.
+    fn enter(&self, id: SagaId) -> Arc<Signals> {
+        let signals = Arc::new(Signals::default());
+        lock(&self.flights).insert(id, Arc::clone(&signals));
+        if self.is_stopping() {
+            signals.stop();
+        }
+        signals
+    }
+
+    /// An instance is no longer in flight.
+    fn leave(&self, id: SagaId, suspect: bool, permit: Option<OwnedSemaphorePermit>) {
+        let is_last = {
+            let mut flights = lock(&self.flights);
+            flights.remove(&id);
+            flights.is_empty()
+        };
+        drop(permit);
+        if suspect {
+            self.suspect.store(false, Ordering::Release);
+            self.scan.notify_one();
+        }
+        self.announce(id);
+        if is_last {
+            self.landed.notify_waiters();
+        }
+        // With a backlog, some places together are worth a claim.
+        if self.backlog.load(Ordering::Relaxed) && self.room.available_permits() >= self.config.in_flight_max.div_ceil(4) {
+            self.scan.notify_one();
+        }
+    }
+
+    fn is_in_flight(&self, id: SagaId) -> bool {
+        lock(&self.flights).contains_key(&id)
+    }
+
+    /// Somebody wants to know when this instance leaves.
+    fn watch(&self, id: SagaId) -> Arc<Notify> {
+        Arc::clone(lock(&self.watchers).entry(id).or_default())
+    }
+
+    fn announce(&self, id: SagaId) {
+        if let Some(watcher) = lock(&self.watchers).remove(&id) {
+            watcher.notify_waiters();
+        }
+    }
+
+    fn signal_cancel(&self, id: SagaId) {
+        if let Some(signals) = lock(&self.flights).get(&id) {
+            signals.cancel();
+        }
+    }
+
+    fn wake_all(&self) {
+        for signals in lock(&self.flights).values() {
+            signals.wake();
+        }
+    }
+
+    fn signal_all(&self, signal: impl Fn(&Signals)) {
+        for signals in lock(&self.flights).values() {
+            signal(signals);
+        }
+    }
+
+    async fn all_landed(&self) {
+        loop {
+            let landed = self.landed.notified();
+            if lock(&self.flights).is_empty() {
+                return;
+            }
+            landed.await;
+        }
+    }
+}
+
+impl<S: Store> Engine<S> {
+    /// Begins the configuration of an engine on this store.
+    pub fn builder(store: S) -> EngineBuilder<S> {
+        EngineBuilder::new(store)
+    }
+
+    /// This engine's id: new with each start.
+    #[must_use]
+    pub fn id(&self) -> EngineId {
+        self.inner.id
+    }
+
+    /// The store that it runs on.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.inner.store
+    }
+
+    /// Starts an instance: await the result, after adding a start key with [`Start::key`].
+    ///
+    /// When it returns `Ok`, the instance is stored, and will be finished or unwound as long as some engine runs.
+    pub fn start<G: RunsOn<S>>(&self, input: G::Input) -> Start<'_, G, S> {
+        Start { engine: self, input, key: None }
+    }
+
+    /// The instance that was started with this key.
+    pub async fn find<G: RunsOn<S>>(&self, start_key: &str) -> Result<Option<Handle<G, S>>, Error> {
+        let registration = self.inner.registry.get::<G>()?;
+        let id = self.inner.store.find(&registration.key.saga, start_key).await?;
+        Ok(id.map(|id| Handle::new(self.clone(), id, None)))
+    }
+
+    /// A handle of an instance whose id is known.
+    pub async fn handle<G: RunsOn<S>>(&self, id: SagaId) -> Result<Handle<G, S>, Error> {
+        let registration = self.inner.registry.get::<G>()?;
+        let snapshot = self.inner.store.load(id).await?.ok_or_else(|| Error::not_found(id))?;
+        let (stored, asked) = (&snapshot.summary.definition.saga, &registration.key.saga);
+        if stored != asked {
+            return Err(Error::invalid(format!("instance {id} is one of `{stored}`, not of `{asked}`")));
+        }
+        Ok(Handle::new(self.clone(), id, None))
+    }
+
+    /// Asks to cancel an instance. Before its pivot it is undone, after it the request is refused; a pivot that may have
+    /// had its effect decides first. [`Handle::outcome`] tells what came of it.
+    pub async fn cancel(&self, id: SagaId) -> Result<CancelReply, Error> {
+        let reply = self.inner.store.request_cancel(id).await?;
+        if reply == CancelReply::Requested {
+            self.inner.signal_cancel(id);
+            self.inner.scan.notify_one();
+        }
+        Ok(reply)
+    }
+
+    /// Everything that is stored of an instance.
+    pub async fn inspect(&self, id: SagaId) -> Result<Option<Snapshot>, Error> {
+        Ok(self.inner.store.load(id).await?)
+    }
+
+    /// Instances, newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Page, Error> {
+        Ok(self.inner.store.list(&filter).await?)
+    }
+
+    /// How many instances of each saga are in each state.
+    pub async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, Error> {
+        Ok(self.inner.store.count().await?)
+    }
+
+    /// Removes instances that completed or rolled back longer ago than `age`, and returns how many.
+    pub async fn prune(&self, age: Duration) -> Result<u64, Error> {
+        let mut removed = 0;
+        loop {
+            let batch = self.inner.store.prune(age, PRUNE_BATCH).await?;
+            removed += batch;
+            if batch < u64::from(PRUNE_BATCH) {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// Acts on stuck instances, in the name of `who` and for the reason `why`: both are stored.
+    pub fn operator(&self, who: impl Into<String>, why: impl Into<String>) -> Operator<'_, S> {
+        Operator::new(self, who.into(), why.into())
+    }
+
+    /// How many instances this engine has in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        lock(&self.inner.flights).len()
+    }
+
+    /// Stops in good order: takes nothing new, lets running attempts end within the grace period of the builder, gives
+    /// every instance up, and ends the lease, so that others go on at once.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Release);
+        inner.signal_all(Signals::stop);
+        inner.scan.notify_one();
+        if timeout(inner.config.shutdown_grace, inner.all_landed()).await.is_err() {
+            inner.signal_all(Signals::stop_now);
+            // A store that does not answer is not waited for: the lease will end by itself.
+            let _ = timeout(inner.config.shutdown_grace, inner.all_landed()).await;
+        }
+        self.abort();
+        let _ = timeout(inner.config.shutdown_grace, inner.store.retire(inner.id)).await;
+    }
+
+    /// Stops at once, in the middle of everything, as a crash does. For tests of what a crash leaves behind.
+    pub fn abort(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        lock(&self.inner.tasks).abort_all();
+    }
+}
+
+const PRUNE_BATCH: u32 = 500;
+
+async fn retain<S: Store>(engine: Engine<S>, age: Duration) {
+    let interval = (age / 10).clamp(Duration::from_secs(1), Duration::from_secs(300));
+    loop {
+        sleep(interval.mul_f64(0.5 + fastrand::f64())).await;
+        // The next round tries again.
+        let _ = engine.prune(age).await;
+    }
+}
+
+/// An instance that is about to start: await it.
+#[must_use = "nothing starts until it is awaited"]
+pub struct Start<'e, G: Saga, S: Store> {
+    engine: &'e Engine<S>,
+    input: G::Input,
+    key: Option<String>,
+}
+
+impl<G: Saga, S: Store> Start<'_, G, S> {
+    /// The caller's idempotency key. A second start of the same saga with this key gives the instance of the first; with a
+    /// different input it is an error, and nothing is stored. A key lives as long as its instance.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}
+
+impl<G: Saga, S: Store> fmt::Debug for Start<'_, G, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("saga", &G::DEFINITION.name).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl<'e, G: RunsOn<S>, S: Store> IntoFuture for Start<'e, G, S> {
+    type Output = Result<Handle<G, S>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(start(self.engine, self.input, self.key))
+    }
+}
+
+/// The longest start key, in bytes.
+const START_KEY_MAX: usize = 512;
+
+async fn start<G: RunsOn<S>, S: Store>(
+    engine: &Engine<S>,
+    input: G::Input,
+    key: Option<String>,
+) -> Result<Handle<G, S>, Error> {
+    let inner = &engine.inner;
+    let registration = inner.registry.get::<G>()?;
+    if inner.is_stopping() {
+        return Err(Error::shutting_down());
+    }
+    if let Some(key) = &key
+        && (key.is_empty() || key.len() > START_KEY_MAX || key.contains('\0'))
+    {
+        return Err(Error::invalid(format!(
+            "a start key has 1 to {START_KEY_MAX} bytes and no NUL, and this one has {} bytes",
+            key.len()
+        )));
+    }
+    let input_digest = match &key {
+        Some(_) => digest(&input).map_err(|error| unserializable::<G>(error))?,
+        None => String::new(),
+    };
+    let payload = encode_input(inner, &registration, &input)?;
+    let accepting = Arc::clone(&inner.accepting).acquire_owned().await.map_err(|_| Error::shutting_down())?;
+    // What waits in the store already comes first.
+    let is_busy = inner.backlog.load(Ordering::Relaxed) || !inner.lease.is_fresh();
+    let permit = if is_busy { None } else { Arc::clone(&inner.room).try_acquire_owned().ok() };
+    let id = SagaId::new();
+    let accept = Accept {
+        id,
+        definition: registration.key.clone(),
+        input: payload,
+        input_digest: input_digest.clone(),
+        start_key: key.clone(),
+        owner: permit.as_ref().map(|_| inner.id),
+        deadline: registration.saga.definition().deadline,
+    };
+    let (accepted, reply) = oneshot::channel();
+    let (outcome, direct) = oneshot::channel();
+    let direct = permit.is_some().then_some(direct);
+    let name = registration.saga.definition().name;
+    instance::accept(inner, registration, Application { accept, input, accepted, outcome, permit });
+    let reply = timeout(inner.config.start_timeout, reply).await;
+    drop(accepting);
+    match reply {
+        Ok(Ok(Ok(Accepted::New))) => Ok(Handle::new(engine.clone(), id, direct)),
+        Ok(Ok(Ok(Accepted::Existing { id, input_digest: stored }))) if stored == input_digest => {
+            Ok(Handle::new(engine.clone(), id, None))
+        }
+        Ok(Ok(Ok(Accepted::Existing { id, .. }))) => Err(Error::conflict(format!(
+            "saga `{name}` was started with the key `{}` before, and with a different input: it is instance {id}",
+            key.unwrap_or_default(),
+        ))),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Err(_)) => Err(Error::shutting_down()),
+        Err(_) => {
+            let trouble = lock(&inner.trouble).clone().unwrap_or_else(|| "it did not answer".to_owned());
+            Err(Error::unanswered(format!(
+                "saga `{name}` was not stored within {:?}, and may still be: {trouble}; \
+                 start it again with the same start key",
+                inner.config.start_timeout
+            )))
+        }
+    }
+}
+
+fn encode_input<G: Saga, S: Store>(
+    inner: &Inner<S>,
+    registration: &Registration<G>,
+    input: &G::Input,
+) -> Result<Payload, Error> {
+    let bytes = G::Codec::encode(input).map_err(|error| unserializable::<G>(error))?;
+    let max = inner.config.payload_max;
+    if bytes.len() > max {
+        return Err(Error::invalid(format!(
+            "the input of saga `{}` has {} bytes, and the limit is {max}: store it elsewhere and start with its address, \
+             or raise `payload_max`",
+            registration.key.saga,
+            bytes.len()
+        )));
+    }
+    Ok(Payload { content_type: G::Codec::CONTENT_TYPE.to_owned(), bytes })
+}
+
+fn unserializable<G: Saga>(error: crate::CodecError) -> Error {
+    Error::undecodable(
+        format!("the input of saga `{}` (`{}`) cannot be serialized", G::DEFINITION.name, std::any::type_name::<G::Input>()),
+        error,
+    )
+}

@@ -1,0 +1,188 @@
+//! What the signature of a method of ours looks like: `async fn name(&self, ..) -> Result<Output, Error>`.
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    model::Saga,
+    print::{self, first_argument},
+    syntax::{Method, RoleKind},
+};
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{FnArg, ReceiverKind, Type};
+
+pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
+    let steps = saga.steps.iter().map(|step| (step.method, RoleKind::Step));
+    let compensations = saga.compensations.iter().map(|undo| (undo.method, RoleKind::Compensation));
+    let recoveries = saga.recoveries.iter().map(|recovery| (recovery.method, RoleKind::Recovery));
+    for (method, kind) in steps.chain(compensations).chain(recoveries) {
+        let subject = format!("{} `{}`", kind.noun(), method.name());
+        check_async(method, &subject, diagnostics);
+        check_receiver(method, &subject, diagnostics);
+        check_generics(method, &subject, diagnostics);
+        check_conditions(method, &subject, diagnostics);
+        check_return(method, kind, &subject, diagnostics);
+    }
+}
+
+fn check_async(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
+    let sig = &method.sig;
+    if sig.asyncness.is_none() {
+        let help = format!("write `async fn {}`", sig.ident);
+        diagnostics.push(Diagnostic::at(&sig.fn_token, format!("{subject} is not async")).help(help));
+    }
+    if let syn::Safety::Unsafe(token) = &sig.safety {
+        let note = "nobody could keep its promise: the saga calls it";
+        diagnostics.push(Diagnostic::at(token, format!("{subject} is unsafe")).note(note));
+    }
+}
+
+/// Steps share the saga.
+fn check_receiver(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
+    let note = "steps of one saga run at the same time and share it";
+    let Some(FnArg::Receiver(receiver)) = method.sig.inputs.first() else {
+        diagnostics.push(Diagnostic::new(&method.sig.ident, format!("{subject} does not take `&self`")).note(note));
+        return;
+    };
+    let shared = match &receiver.kind {
+        ReceiverKind::Reference(_, _, mutability) => mutability.is_none(),
+        _ => false,
+    };
+    if !shared {
+        let message = format!("{subject} takes `{}`, not `&self`", print::tokens(receiver));
+        diagnostics.push(Diagnostic::at(receiver, message).note(note));
+    }
+}
+
+/// One name means one type: a method of ours has no type parameters, not even as `impl Trait`.
+fn check_generics(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
+    let generics = &method.sig.generics;
+    let note = "one name must mean one type";
+    if generics.params.iter().any(|parameter| !matches!(parameter, syn::GenericParam::Lifetime(_))) {
+        diagnostics.push(Diagnostic::at(generics, format!("{subject} cannot be generic")).note(note));
+    }
+    let types = method.sig.inputs.iter().filter_map(|parameter| match parameter {
+        FnArg::Typed(typed) => Some(&*typed.ty),
+        FnArg::Receiver(_) => None,
+    });
+    for ty in types {
+        match print::referent(ty) {
+            Type::ImplTrait(_) => {
+                diagnostics.push(Diagnostic::at(ty, format!("{subject} cannot be generic")).note(note));
+            }
+            ty if mentions_infer(ty.to_token_stream()) => diagnostics.leave_to_rustc(),
+            _ => {}
+        }
+    }
+}
+
+/// The graph does not depend on how the program is built.
+fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
+    let note = "a saga that was started by one build may be finished by another";
+    for attribute in method.attrs() {
+        let hides_ours = || {
+            let ours = ["step", "compensate", "recover"];
+            attribute.path().is_ident("cfg_attr") && ours.iter().any(|name| mentions(attribute.to_token_stream(), name))
+        };
+        if attribute.path().is_ident("cfg") || hides_ours() {
+            diagnostics.push(Diagnostic::at(attribute, format!("{subject} cannot be conditional")).note(note));
+        }
+    }
+    for parameter in &method.sig.inputs {
+        let (FnArg::Typed(syn::PatType { attrs, .. }) | FnArg::Receiver(syn::Receiver { attrs, .. })) = parameter;
+        for attribute in attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")) {
+            diagnostics.push(Diagnostic::at(attribute, format!("an input of {subject} cannot be conditional")).note(note));
+        }
+    }
+}
+
+/// A step gives a `Result` with an owned output; that it is a `Result` is asked by the generated call.
+fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mut Diagnostics) {
+    let Some(returns) = method.returns() else {
+        let example = if kind == RoleKind::Recovery { "Recover<..>" } else { "Result<(), E>" };
+        diagnostics.push(
+            Diagnostic::new(method.sig.paren_token.span.close(), format!("{subject} returns nothing"))
+                .help(format!("write `-> {example}`")),
+        );
+        return;
+    };
+    if mentions_infer(returns.to_token_stream()) {
+        // Not allowed in a signature: rustc says so.
+        diagnostics.leave_to_rustc();
+        return;
+    }
+    if let Type::ImplTrait(_) = returns {
+        let note = "what it gives is stored under the name of its type";
+        diagnostics.push(Diagnostic::at(returns, format!("{subject} returns a type without a name")).note(note));
+        return;
+    }
+    let output = first_argument(returns).unwrap_or(returns);
+    if let Type::ImplTrait(_) = output {
+        let note = "an output is stored, and read again by its type";
+        diagnostics.push(Diagnostic::at(output, format!("the output of {subject} has no name")).note(note));
+    } else if let Some((borrow, owned)) = borrowed(output) {
+        let diagnostic = Diagnostic::at(&borrow, format!("the output of {subject} is borrowed"));
+        diagnostics.push(match owned {
+            Some(owned) => diagnostic.help(format!("return an owned `{owned}`")),
+            None => diagnostic.note("an output is stored, and outlives the step"),
+        });
+    }
+}
+
+/// The borrow in a type, and what to own in its place if that can be told.
+fn borrowed(ty: &Type) -> Option<(TokenStream, Option<String>)> {
+    if let Type::Reference(reference) = ty {
+        let text = print::tokens(&*reference.elem);
+        let owned = match &*reference.elem {
+            Type::Slice(slice) => format!("Vec<{}>", print::tokens(&*slice.elem)),
+            _ if text == "str" => "String".to_owned(),
+            _ if text == "Path" => "PathBuf".to_owned(),
+            _ => text,
+        };
+        return Some((reference.to_token_stream(), Some(owned)));
+    }
+    lifetime(ty.to_token_stream()).map(|lifetime| (lifetime, None))
+}
+
+/// The first lifetime but `'static`, or the first reference.
+fn lifetime(tokens: TokenStream) -> Option<TokenStream> {
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Group(group) => {
+                if let Some(found) = lifetime(group.stream()) {
+                    return Some(found);
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => {
+                let name = tokens.next()?;
+                if name.to_string() != "static" {
+                    return Some(TokenStream::from_iter([token, name]));
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(token.into()),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn mentions_infer(tokens: TokenStream) -> bool {
+    let mut after_tick = false;
+    tokens.into_iter().any(|token| {
+        let tick = std::mem::replace(&mut after_tick, matches!(&token, TokenTree::Punct(p) if p.as_char() == '\''));
+        match token {
+            TokenTree::Group(group) => mentions_infer(group.stream()),
+            TokenTree::Ident(ident) => !tick && ident == "_",
+            TokenTree::Punct(punct) => punct.as_char() == '_',
+            TokenTree::Literal(_) => false,
+        }
+    })
+}
+
+fn mentions(tokens: TokenStream, name: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Ident(ident) => ident == name,
+        _ => false,
+    })
+}

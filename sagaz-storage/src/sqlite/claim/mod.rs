@@ -1,0 +1,327 @@
+//! Claims: first a look without the write lock, then the decision under it.
+//!
+//! Invariant: ownership changes only in one transaction that sees the claimer's live lease and judges every candidate
+//! anew. The look before it decides nothing; it keeps an idle engine from taking the write lock at every poll, and finds
+//! what the claim can run behind what it cannot.
+
+mod statements;
+
+use super::{
+    connection::Database,
+    error::unreadable,
+    records::json,
+    row,
+    sql::millis,
+};
+use sagaz_core::{
+    EngineId, SagaId, StepKind, StuckReason,
+    store::{Candidate, Claim, Claimed, DefinitionKey, InstanceState, StepState, StoreError, StoredStep, Verdict},
+};
+use serde::Serialize;
+use serde_json::json as json_value;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use statements::{CARRY_OUT, DECIDE, LOOK};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How often a look goes on behind candidates that the claim cannot take.
+const LOOKS_MAX: usize = 32;
+
+/// How many more candidates than the limit a look reads of each version.
+const LOOK_EXTRA: u32 = 64;
+
+/// A version of a saga that the claim can run.
+#[derive(Debug, Serialize)]
+struct Version<'a> {
+    saga: &'a str,
+    version: u32,
+    is_older: bool,
+    suspect_after: u32,
+}
+
+/// A candidate as it was found, and as its identity goes back to the database.
+#[derive(Debug, Serialize)]
+struct Found {
+    id: SagaId,
+    version: u32,
+    is_older: bool,
+    #[serde(skip)]
+    saga: String,
+    #[serde(skip)]
+    fingerprint: String,
+    #[serde(skip)]
+    takeovers: u32,
+    #[serde(skip)]
+    is_orphaned: bool,
+    #[serde(skip)]
+    steps: Vec<StoredStep>,
+}
+
+/// What becomes of an instance.
+#[derive(Debug, Serialize)]
+struct Decision {
+    id: SagaId,
+    owner: Option<EngineId>,
+    takeovers: u32,
+    version: u32,
+    fingerprint: String,
+    state: Option<&'static str>,
+    /// As the text that is stored.
+    stuck: Option<String>,
+    wake_ms: Option<i64>,
+    #[serde(skip)]
+    is_orphaned: bool,
+    #[serde(skip)]
+    is_suspect: bool,
+}
+
+pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed, StoreError> {
+    let versions = json(&versions(claim))?;
+    let mut claimed = Claimed::default();
+    let chosen = look(database, claim, &versions, &mut claimed).await?;
+    if chosen.is_empty() {
+        return Ok(claimed);
+    }
+    let chosen = json(&chosen)?;
+    let mut turn = database.turn().await?;
+    let result = take(&mut turn.connection, claim, chosen, versions, claimed).await;
+    turn.end(result).await
+}
+
+fn versions(claim: &Claim) -> Vec<Version<'_>> {
+    let mut versions = Vec::new();
+    for runnable in &claim.runnable {
+        let (saga, own) = (runnable.key.saga.as_str(), runnable.key.version);
+        let older = runnable.accepts.iter().copied().filter(|version| *version != own);
+        let all = [(own, false)].into_iter().chain(older.map(|version| (version, true)));
+        for (version, is_older) in all {
+            if !versions.iter().any(|known: &Version<'_>| known.saga == saga && known.version == version) {
+                versions.push(Version { saga, version, is_older, suspect_after: claim.suspect_after });
+            }
+        }
+    }
+    versions
+}
+
+/// What can probably be taken, and in `claimed` when to look again.
+async fn look(
+    database: &Database,
+    claim: &Claim,
+    versions: &Arc<str>,
+    claimed: &mut Claimed,
+) -> Result<Vec<Found>, StoreError> {
+    let mut room = Room::new(claim);
+    let (mut chosen, mut seen) = (Vec::new(), Vec::new());
+    for _ in 0..LOOKS_MAX {
+        let rows = look_behind(database, claim, versions, json(&seen)?).await;
+        let rows = rows.map_err(|error| database.error(error))?;
+        let outlook = Outlook::read(&rows).map_err(|error| database.error(error))?;
+        if !outlook.is_leased {
+            return Ok(Vec::new());
+        }
+        claimed.next_due = outlook.next_due;
+        let mut is_passed_over = false;
+        for candidate in found(&rows).map_err(|error| database.error(error))? {
+            seen.push(candidate.id);
+            if room.judge(claim, &candidate).is_some() {
+                chosen.push(candidate);
+            } else {
+                // A suspect that rests has no other candidate behind it.
+                is_passed_over |= candidate.is_orphaned || candidate.takeovers < claim.suspect_after;
+            }
+        }
+        if room.limit == 0 || !is_passed_over {
+            break;
+        }
+    }
+    Ok(chosen)
+}
+
+async fn look_behind(
+    database: &Database,
+    claim: &Claim,
+    versions: &Arc<str>,
+    seen: Arc<str>,
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let engine = claim.engine.to_string();
+    let length = claim.limit.saturating_add(LOOK_EXTRA);
+    let mut query = sqlx::query(LOOK).bind(&engine).bind(Arc::clone(versions)).bind(&engine);
+    for _ in 0..3 {
+        query = query.bind(Arc::clone(versions)).bind(Arc::clone(&seen)).bind(length);
+    }
+    query.fetch_all(&database.readers).await
+}
+
+async fn take(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    chosen: Arc<str>,
+    versions: Arc<str>,
+    mut claimed: Claimed,
+) -> Result<Claimed, sqlx::Error> {
+    let engine = claim.engine.to_string();
+    let rows = sqlx::query(DECIDE).bind(chosen).bind(&engine).fetch_all(&mut *connection).await?;
+    let mut room = Room::new(claim);
+    let candidates = found(&rows)?;
+    let decisions: Vec<_> = candidates
+        .iter()
+        .filter_map(|candidate| room.judge(claim, candidate).map(|verdict| Decision::new(claim, candidate, verdict)))
+        .collect();
+    if decisions.is_empty() {
+        sqlx::query("ROLLBACK").execute(connection).await?;
+        return Ok(claimed);
+    }
+    let records: Arc<str> =
+        serde_json::to_string(&decisions).map_err(|error| sqlx::Error::Encode(error.into()))?.into();
+    let query = sqlx::query(CARRY_OUT)
+        .bind(Arc::clone(&records))
+        .bind(Arc::clone(&records))
+        .bind(records)
+        .bind(engine)
+        .bind(versions);
+    let rows = query.fetch_all(connection).await?;
+    claimed.next_due = Outlook::read(&rows)?.next_due;
+    let is_poison = |decision: &&Decision| decision.state.is_some();
+    claimed.poisoned = decisions.iter().filter(is_poison).map(|decision| decision.id).collect();
+
+    let mut steps = BTreeMap::<_, Vec<_>>::new();
+    for row in of(&rows, "step")? {
+        steps.entry(row::id(row, "instance_id")?).or_default().push(row::step(row)?);
+    }
+    let decisions: BTreeMap<_, _> = decisions.iter().map(|decision| (decision.id, decision)).collect();
+    for row in of(&rows, "instance")? {
+        let mut snapshot = row::snapshot(row)?;
+        let id = snapshot.summary.id;
+        let decision = decisions.get(&id).ok_or_else(|| unreadable("instance id", id))?;
+        snapshot.taken_over = decision.is_orphaned;
+        snapshot.suspect = decision.is_suspect;
+        snapshot.steps = steps.remove(&id).unwrap_or_default();
+        claimed.instances.push(snapshot);
+    }
+    Ok(claimed)
+}
+
+/// How much the claim can still take.
+struct Room {
+    limit: u32,
+    suspect: bool,
+}
+
+impl Room {
+    fn new(claim: &Claim) -> Self {
+        Self { limit: claim.limit, suspect: claim.suspect }
+    }
+
+    /// What becomes of the candidate; `None` if it is left untouched.
+    fn judge(&mut self, claim: &Claim, candidate: &Found) -> Option<Verdict> {
+        let verdict = claim.judge(
+            &Candidate {
+                saga: &candidate.saga,
+                version: candidate.version,
+                fingerprint: &candidate.fingerprint,
+                takeovers: candidate.takeovers,
+                orphaned: candidate.is_orphaned,
+            },
+            &candidate.steps,
+        );
+        match verdict {
+            Verdict::Skip => return None,
+            Verdict::Take(_) => self.limit = self.limit.checked_sub(1)?,
+            Verdict::TakeSuspect(_) if !self.suspect => return None,
+            Verdict::TakeSuspect(_) => self.suspect = false,
+            Verdict::Postpone(_) | Verdict::Poison => {}
+        }
+        Some(verdict)
+    }
+}
+
+impl Decision {
+    fn new(claim: &Claim, candidate: &Found, verdict: Verdict) -> Self {
+        let takeovers = candidate.takeovers.saturating_add(u32::from(candidate.is_orphaned));
+        let mut decision = Self {
+            id: candidate.id,
+            owner: None,
+            takeovers,
+            version: candidate.version,
+            fingerprint: candidate.fingerprint.clone(),
+            state: None,
+            stuck: None,
+            wake_ms: None,
+            is_orphaned: candidate.is_orphaned,
+            is_suspect: matches!(verdict, Verdict::TakeSuspect(_)),
+        };
+        match verdict {
+            Verdict::Take(DefinitionKey { version, fingerprint, .. })
+            | Verdict::TakeSuspect(DefinitionKey { version, fingerprint, .. }) => {
+                decision.owner = Some(claim.engine);
+                decision.version = version;
+                decision.fingerprint = fingerprint;
+            }
+            Verdict::Postpone(delay) => decision.wake_ms = Some(millis(delay)),
+            Verdict::Poison => {
+                let message = format!(
+                    "taken over {takeovers} times without a step being stored: it may be killing its processes"
+                );
+                let stuck = json_value!({ "step": null, "reason": StuckReason::Poison, "message": message });
+                decision.stuck = Some(stuck.to_string());
+                decision.state = Some(InstanceState::Stuck.as_str());
+            }
+            Verdict::Skip => {}
+        }
+        decision
+    }
+}
+
+/// What a claim needs to know beside its candidates.
+struct Outlook {
+    is_leased: bool,
+    next_due: Option<std::time::Duration>,
+}
+
+impl Outlook {
+    fn read(rows: &[SqliteRow]) -> Result<Self, sqlx::Error> {
+        let row = of(rows, "outlook")?.next().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Self { is_leased: row.try_get("is_leased")?, next_due: row::time_left(row, "next_due_ms")? })
+    }
+}
+
+/// The rows of one statement among those of a query.
+fn of<'r>(rows: &'r [SqliteRow], what: &str) -> Result<std::vec::IntoIter<&'r SqliteRow>, sqlx::Error> {
+    let mut of = Vec::new();
+    for row in rows {
+        if row.try_get::<&str, _>("what")? == what {
+            of.push(row);
+        }
+    }
+    Ok(of.into_iter())
+}
+
+fn found(rows: &[SqliteRow]) -> Result<Vec<Found>, sqlx::Error> {
+    of(rows, "found")?
+        .map(|row| {
+            Ok(Found {
+                id: row::id(row, "id")?,
+                version: row.try_get("version")?,
+                is_older: row.try_get("is_older")?,
+                saga: row.try_get("saga")?,
+                fingerprint: row.try_get("fingerprint")?,
+                takeovers: row.try_get("takeovers")?,
+                is_orphaned: row.try_get("is_orphaned")?,
+                steps: stored_steps(row.try_get("steps")?)?,
+            })
+        })
+        .collect()
+}
+
+fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let steps: Vec<(String, String, String)> =
+        serde_json::from_str(&text).map_err(|_| unreadable("list of steps", text))?;
+    steps
+        .into_iter()
+        .map(|(name, state, kind)| {
+            let state = StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?;
+            let kind = StepKind::from_word(&kind).ok_or_else(|| unreadable("kind of a step", kind))?;
+            Ok(StoredStep { name, state, kind })
+        })
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! A batch as the statements take it: JSON arrays, with every payload's bytes in one blob beside them, so that no
+//! payload is escaped or parsed.
+//!
+//! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
+//! one is refused, and in an error's words it is replaced.
+
+use super::{row::as_i64, sql::millis};
+use sagaz_core::{
+    EngineId, Failure, Payload, SagaId, Stuck,
+    store::{Accept, Progress, StepState, StepWrite, StoreError, Wake, Write},
+};
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// The writes of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Batch<'a> {
+    pub(super) accepts: Vec<Acceptance<'a>>,
+    pub(super) accept_payloads: Payloads,
+    pub(super) progress: Vec<Change<'a>>,
+    pub(super) steps: Vec<Step<'a>>,
+    pub(super) step_payloads: Payloads,
+}
+
+/// A new instance.
+#[derive(Debug, Serialize)]
+pub(super) struct Acceptance<'a> {
+    /// Its place in the batch.
+    n: usize,
+    id: SagaId,
+    saga: &'a str,
+    version: u32,
+    fingerprint: &'a str,
+    owner: Option<EngineId>,
+    start_key: Option<&'a str>,
+    input_digest: &'a str,
+    deadline_ms: Option<i64>,
+    content_type: &'a str,
+    at: usize,
+    len: usize,
+}
+
+/// The progress of an instance, without its steps. A field that is left out is NULL in SQL; a `None` that was not left
+/// out would be the JSON text `null` for the fields that are stored as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Change<'a> {
+    /// Its place in the batch.
+    n: usize,
+    id: SagaId,
+    owner: EngineId,
+    epoch: i64,
+    state: &'static str,
+    pivot_passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck: Option<&'a Stuck>,
+    /// Whether it is given up.
+    release: bool,
+    wake_ms: Option<i64>,
+    /// Whether a step got somewhere, so that its takeovers no longer count.
+    advanced: bool,
+}
+
+/// The row of a step.
+#[derive(Debug, Serialize)]
+pub(super) struct Step<'a> {
+    id: SagaId,
+    owner: Option<EngineId>,
+    epoch: i64,
+    name: &'a str,
+    kind: &'static str,
+    state: &'static str,
+    attempts: u32,
+    undo_attempts: u32,
+    recoveries: u32,
+    error: Option<Cow<'a, str>>,
+    wake_ms: Option<i64>,
+    content_type: Option<&'a str>,
+    at: Option<usize>,
+    len: Option<usize>,
+}
+
+/// The bytes of payloads, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Payloads(pub(super) Vec<u8>);
+
+impl Payloads {
+    /// Where the payload begins, counted from 1 as SQL does, and its length.
+    fn add(&mut self, payload: &Payload) -> (usize, usize) {
+        let at = self.0.len() + 1;
+        self.0.extend_from_slice(&payload.bytes);
+        (at, payload.bytes.len())
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(writes: &'a [Write]) -> Result<Self, StoreError> {
+        let mut batch = Self::default();
+        for (n, write) in writes.iter().enumerate() {
+            match write {
+                Write::Accept(accept) => batch.accept(n, accept)?,
+                Write::Progress(progress) => batch.progress(n, progress),
+                _ => return Err(StoreError::refusal(format!("a write of instance {} is of no known kind", write.id()))),
+            }
+        }
+        Ok(batch)
+    }
+
+    fn accept(&mut self, n: usize, accept: &'a Accept) -> Result<(), StoreError> {
+        if accept.start_key.as_ref().is_some_and(|key| key.contains('\0')) {
+            return Err(StoreError::refusal(format!("the start key of instance {} has a NUL character", accept.id)));
+        }
+        let (at, len) = self.accept_payloads.add(&accept.input);
+        self.accepts.push(Acceptance {
+            n,
+            id: accept.id,
+            saga: &accept.definition.saga,
+            version: accept.definition.version,
+            fingerprint: &accept.definition.fingerprint,
+            owner: accept.owner,
+            start_key: accept.start_key.as_deref(),
+            input_digest: &accept.input_digest,
+            deadline_ms: accept.deadline.map(millis),
+            content_type: &accept.input.content_type,
+            at,
+            len,
+        });
+        Ok(())
+    }
+
+    fn progress(&mut self, n: usize, progress: &'a Progress) {
+        let epoch = as_i64(progress.token.epoch);
+        let is_live = progress.state.is_live();
+        self.progress.push(Change {
+            n,
+            id: progress.id,
+            owner: progress.token.owner,
+            epoch,
+            state: progress.state.as_str(),
+            pivot_passed: progress.pivot_passed,
+            failure: progress.failure.as_ref(),
+            stuck: progress.stuck.as_ref(),
+            release: !is_live || progress.release.is_some(),
+            wake_ms: progress.release.filter(|_| is_live).map(|wake| match wake {
+                Wake::Now => 0,
+                Wake::After(delay) => millis(delay),
+            }),
+            // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
+            advanced: progress.steps.iter().any(|step| !matches!(step.state, StepState::Pending | StepState::Running)),
+        });
+        for step in &progress.steps {
+            let step = Step::new(progress.id, Some(progress.token.owner), epoch, step, &mut self.step_payloads);
+            self.steps.push(step);
+        }
+    }
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        id: SagaId,
+        owner: Option<EngineId>,
+        epoch: i64,
+        step: &'a StepWrite,
+        payloads: &mut Payloads,
+    ) -> Self {
+        let place = step.output.as_ref().map(|output| payloads.add(output));
+        Self {
+            id,
+            owner,
+            epoch,
+            name: &step.name,
+            kind: step.kind.as_str(),
+            state: step.state.as_str(),
+            attempts: step.attempts,
+            undo_attempts: step.undo_attempts,
+            recoveries: step.recoveries,
+            error: step.error.as_deref().map(without_nul),
+            wake_ms: step.wake.map(millis),
+            content_type: step.output.as_ref().map(|output| output.content_type.as_str()),
+            at: place.map(|(at, _)| at),
+            len: place.map(|(_, len)| len),
+        }
+    }
+}
+
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+/// The array as a parameter.
+pub(super) fn json<T: Serialize>(records: &T) -> Result<std::sync::Arc<str>, StoreError> {
+    let text = serde_json::to_string(records);
+    text.map(Into::into).map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
+}

@@ -1,0 +1,129 @@
+//! Rows as the values of the store's contract.
+
+use super::error::unreadable;
+use sagaz_core::{
+    EngineId, Payload, SagaId,
+    store::{DefinitionKey, InstanceState, Snapshot, StepRow, StepState, Summary},
+};
+use serde::de::DeserializeOwned;
+use sqlx::{Row, sqlite::SqliteRow};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The columns of [`summary`], of the instance `i`.
+macro_rules! summary_columns {
+    () => {
+        "i.id, i.saga, i.version, i.fingerprint, i.state, i.pivot_passed, i.owner, i.epoch, i.takeovers, i.start_key,
+        i.failure, i.stuck, i.created_at, i.updated_at"
+    };
+}
+
+/// The columns of [`snapshot`], of the instance `i`.
+macro_rules! snapshot_columns {
+    () => {
+        concat!(
+            summary_columns!(),
+            ", max(0, i.deadline_at - ",
+            now!(),
+            ") AS deadline_ms, i.cancel_requested, i.interventions, i.content_type, i.input"
+        )
+    };
+}
+
+/// The columns of [`step`], of the step `s`.
+macro_rules! step_columns {
+    () => {
+        concat!(
+            "s.instance_id, s.name, s.state, s.attempts, s.undo_attempts, s.recoveries, s.error, max(0, s.wake_at - ",
+            now!(),
+            ") AS wake_ms, s.updated_at, s.content_type, s.output"
+        )
+    };
+}
+
+pub(super) use {snapshot_columns, step_columns, summary_columns};
+
+pub(super) fn summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
+    let definition = DefinitionKey {
+        saga: row.try_get("saga")?,
+        version: row.try_get("version")?,
+        fingerprint: row.try_get("fingerprint")?,
+    };
+    let mut summary = Summary::new(id(row, "id")?, definition, time(row, "created_at")?);
+    summary.state = state(row, "state")?;
+    summary.pivot_passed = row.try_get("pivot_passed")?;
+    summary.owner = owner(row)?;
+    summary.epoch = as_u64(row.try_get("epoch")?);
+    summary.takeovers = row.try_get("takeovers")?;
+    summary.start_key = row.try_get("start_key")?;
+    summary.failure = json(row, "failure")?;
+    summary.stuck = json(row, "stuck")?;
+    summary.updated_at = time(row, "updated_at")?;
+    Ok(summary)
+}
+
+/// Without its steps.
+pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
+    let input = Payload { content_type: row.try_get("content_type")?, bytes: row.try_get("input")? };
+    let mut snapshot = Snapshot::new(summary(row)?, input);
+    snapshot.deadline = time_left(row, "deadline_ms")?;
+    snapshot.cancel_requested = row.try_get("cancel_requested")?;
+    snapshot.interventions = json(row, "interventions")?.unwrap_or_default();
+    Ok(snapshot)
+}
+
+pub(super) fn step(row: &SqliteRow) -> Result<StepRow, sqlx::Error> {
+    let state: String = row.try_get("state")?;
+    let bytes: Option<Vec<u8>> = row.try_get("output")?;
+    let content_type: Option<String> = row.try_get("content_type")?;
+    Ok(StepRow {
+        name: row.try_get("name")?,
+        state: StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?,
+        attempts: row.try_get("attempts")?,
+        undo_attempts: row.try_get("undo_attempts")?,
+        recoveries: row.try_get("recoveries")?,
+        output: content_type.zip(bytes).map(|(content_type, bytes)| Payload { content_type, bytes }),
+        error: row.try_get("error")?,
+        wake: time_left(row, "wake_ms")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+pub(super) fn id(row: &SqliteRow, column: &str) -> Result<SagaId, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| unreadable("instance id", text))
+}
+
+pub(super) fn state(row: &SqliteRow, column: &str) -> Result<InstanceState, sqlx::Error> {
+    let word: String = row.try_get(column)?;
+    InstanceState::from_word(&word).ok_or_else(|| unreadable("state of an instance", word))
+}
+
+fn owner(row: &SqliteRow) -> Result<Option<EngineId>, sqlx::Error> {
+    let text: Option<String> = row.try_get("owner")?;
+    text.map(|text| text.parse().map_err(|_| unreadable("owner", text))).transpose()
+}
+
+fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, sqlx::Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| unreadable(column, text))).transpose()
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<SystemTime, sqlx::Error> {
+    let millis: i64 = row.try_get(column)?;
+    Ok(UNIX_EPOCH + Duration::from_millis(as_u64(millis)))
+}
+
+/// A column that holds how many milliseconds are left.
+pub(super) fn time_left(row: &SqliteRow, column: &str) -> Result<Option<Duration>, sqlx::Error> {
+    let millis: Option<i64> = row.try_get(column)?;
+    Ok(millis.map(|millis| Duration::from_millis(as_u64(millis))))
+}
+
+/// SQLite's integers are signed. No epoch or count gets near the difference.
+pub(super) fn as_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn as_u64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
