@@ -5,10 +5,13 @@ pub use crate::{
     context::StepContext,
     definition::{CompensationDefinition, Definition, OnFailure, StepDefinition, StepKind},
     retry::Retry,
-    saga::{AnyPlace, Context, Known, RunsOn, Saga, Uncertain, UndoInput},
+    saga::{AnyPlace, Context, RunsOn, Saga},
     step_error::{IntoStepError, Recover, StepError},
 };
-pub use std::sync::{Arc, OnceLock};
+pub use std::{
+    sync::{Arc, OnceLock},
+    vec::Vec,
+};
 
 use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
@@ -83,9 +86,93 @@ pub fn stored<T>(slot: &OnceLock<T>) -> &T {
     slot.get().expect("the outputs of all dependencies are there when a step begins")
 }
 
+/// The output of the step that is undone, if it is known.
+pub fn undone<T>(known: bool, slot: &OnceLock<T>) -> Option<&T> {
+    slot.get().filter(|_| known)
+}
+
+/// Invariant: the state machine starts a compensation that insists on an output only when there is one.
+pub fn certain<T>(output: Option<&T>) -> &T {
+    output.expect("a compensation that insists on an output starts only when there is one")
+}
+
 /// Keeps an output. A step whose output is there does not run again, so a second value has nowhere to come from.
 pub fn keep<T>(slot: &OnceLock<T>, output: T) {
     let _ = slot.set(output);
+}
+
+/// Boxes the future of a recovery.
+pub fn recovery<'a>(future: impl Future<Output = RecoverEnd> + Send + 'a) -> RecoverFuture<'a> {
+    Box::pin(future)
+}
+
+/// Keeps what a recovery gives.
+pub fn recovered<T>(recover: Recover<T>, slot: &OnceLock<T>) -> RecoverEnd {
+    match recover {
+        Recover::RetryAfter(delay) => RecoverEnd::RetryAfter(delay),
+        Recover::Use(output) => {
+            keep(slot, output);
+            RecoverEnd::Used
+        }
+        Recover::Stuck => RecoverEnd::Stuck,
+    }
+}
+
+/// For an index that is no step's, or that of a step which has no compensation or recovery.
+pub fn no_such_step(step: usize) -> ! {
+    panic!("the saga has no such method for step {step}")
+}
+
+/// The longer of the two.
+pub const fn at_least(least: Duration, delay: Duration) -> Duration {
+    if delay.as_nanos() < least.as_nanos() { least } else { delay }
+}
+
+/// What a saga with a mistake in it is, so that no second error follows.
+pub const fn stub_definition(name: &'static str) -> Definition {
+    Definition {
+        name,
+        version: 0,
+        accepts: &[],
+        on_failure: OnFailure::WaitAll,
+        deadline: None,
+        steps: &[],
+        pivot: None,
+    }
+}
+
+/// An input that is taken by value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is taken by value and cannot be cloned",
+    label = "not `Clone`",
+    note = "take `&{Self}`, or derive `Clone`"
+)]
+pub trait Owned {
+    fn owned(&self) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Owned for T {
+    fn owned(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// What the `error` of a recovery can be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the error of a step",
+    label = "not `&StepError`",
+    note = "`error` is `&StepError`, whatever the step returns; an input is named after a step, or after the saga's input"
+)]
+pub trait ErrorInput<'a> {
+    fn from_error(error: &'a StepError) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a> ErrorInput<'a> for &'a StepError {
+    fn from_error(error: &'a StepError) -> Self {
+        error
+    }
 }
 
 /// Picks the way in which an error becomes a [`StepError`], the most specific first, by autoref on the concrete type:

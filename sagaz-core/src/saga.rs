@@ -97,7 +97,7 @@ pub trait Saga: Sized + Send + Sync + 'static {
     #[must_use = "nothing runs until the future is awaited, and dropping it half-way undoes nothing"]
     fn run(self, input: Self::Input) -> impl Future<Output = Outcome<Self::Outputs>> + Send
     where
-        Self: RunsOn<crate::InProcess>,
+        Self: RunsOn<InProcess>,
     {
         crate::run::run(self, input)
     }
@@ -110,7 +110,7 @@ pub trait Saga: Sized + Send + Sync + 'static {
         observer: Arc<dyn crate::Observer>,
     ) -> impl Future<Output = Outcome<Self::Outputs>> + Send
     where
-        Self: RunsOn<crate::InProcess>,
+        Self: RunsOn<InProcess>,
     {
         crate::run::run_observed(self, input, observer)
     }
@@ -118,7 +118,7 @@ pub trait Saga: Sized + Send + Sync + 'static {
     /// Runs one instance on a task of its own, so that it ends even if the returned handle is dropped.
     fn run_detached(self, input: Self::Input) -> tokio::task::JoinHandle<Outcome<Self::Outputs>>
     where
-        Self: RunsOn<crate::InProcess>,
+        Self: RunsOn<InProcess>,
     {
         tokio::spawn(crate::run::run(self, input))
     }
@@ -143,60 +143,6 @@ pub struct InProcess;
 pub trait AnyPlace {}
 impl<S: Store> AnyPlace for S {}
 impl AnyPlace for InProcess {}
-
-/// What a compensation's parameter for its own step's output can be; `Certainty` says whether the outcome can be unknown.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot take the output of a step whose outcome can be unknown",
-    label = "takes the output as certain",
-    note = "an error of the step may hide an effect, or it has a timeout, or its saga drops running steps: the outcome can be unknown"
-)]
-#[doc(hidden)]
-pub trait UndoInput<'a, Output, Certainty>: Sized {
-    fn of(output: Option<&'a Output>) -> Self;
-}
-
-/// The outcome of the step is always known when its compensation runs.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Known;
-
-/// The outcome of the step can be unknown when its compensation runs.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Uncertain;
-
-#[diagnostic::do_not_recommend]
-impl<'a, Output> UndoInput<'a, Output, Known> for &'a Output {
-    fn of(output: Option<&'a Output>) -> Self {
-        certain(output)
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<Output: Clone> UndoInput<'_, Output, Known> for Output {
-    fn of(output: Option<&Output>) -> Self {
-        certain(output).clone()
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<'a, Output, Certainty> UndoInput<'a, Output, Certainty> for Option<&'a Output> {
-    fn of(output: Option<&'a Output>) -> Self {
-        output
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<Output: Clone, Certainty> UndoInput<'_, Output, Certainty> for Option<Output> {
-    fn of(output: Option<&Output>) -> Self {
-        output.cloned()
-    }
-}
-
-/// Invariant: the state machine starts a compensation that insists on an output only when there is one.
-fn certain<Output>(output: Option<&Output>) -> &Output {
-    output.expect("a compensation that insists on an output starts only when there is one")
-}
 
 /// What `ctx` can be.
 #[diagnostic::on_unimplemented(

@@ -276,8 +276,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         self.state = state;
         self.failure = failure;
         self.pivot_passed = pivot_passed;
-        self.resumed = true;
         let backward = failure.is_some();
+        self.resumed = backward;
         for stored in steps {
             let cell = &mut self.cells.as_mut()[stored.step];
             cell.attempts = stored.attempts;
@@ -286,6 +286,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             cell.output = stored.output;
             let settled = if stored.output { Phase::Completed } else { Phase::Unknown };
             (cell.phase, cell.effect) = match stored.state {
+                // Stored while it was undone: it was not begun, and never is.
+                StepState::Pending if backward => (Phase::Failed, false),
                 StepState::Pending => (Phase::Pending, false),
                 StepState::Completed => (Phase::Completed, true),
                 StepState::Failed | StepState::Unknown if !backward => {
@@ -307,22 +309,33 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             if self.definition.steps[stored.step].transactional && cell.phase == Phase::Unknown {
                 (cell.phase, cell.effect) = (Phase::Failed, false);
             }
-            if cell.phase == Phase::Completed {
+            if stored.state == StepState::Completed {
                 self.incomplete -= 1;
                 for &dependent in self.definition.steps[stored.step].dependents {
                     self.cells.as_mut()[usize::from(dependent)].blockers -= 1;
                 }
             }
         }
-        if interrupted && !backward {
+        // No start of a step is stored, so whatever could have begun under the former owner may have run.
+        let finished_first = failure.is_some_and(|cause| self.finishes_first(cause));
+        if interrupted && (!backward || finished_first) {
             for step in 0..self.len() {
                 let transactional = self.definition.steps[step].transactional;
                 let cell = &mut self.cells.as_mut()[step];
-                if matches!(cell.phase, Phase::Pending | Phase::Waiting) && cell.blockers == 0 && !transactional {
-                    cell.effect = true;
+                if !matches!(cell.phase, Phase::Pending | Phase::Waiting) || cell.blockers > 0 || transactional {
+                    continue;
+                }
+                cell.effect = true;
+                if backward {
+                    cell.phase = Phase::Unknown;
                 }
             }
         }
+    }
+
+    /// Whether what does not depend on the failed step is still begun after the failure.
+    fn finishes_first(&self, cause: Cause) -> bool {
+        self.definition.on_failure == OnFailure::WaitAll && cause.step.is_some()
     }
 
     pub(crate) fn state(&self) -> InstanceState {
@@ -340,11 +353,6 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     /// Whether nothing is left but waits for later attempts.
     pub(crate) fn only_waits(&self) -> bool {
         self.running == 0 && self.unstored == 0 && self.waiting > 0 && !self.ended
-    }
-
-    /// Attempts in flight.
-    pub(crate) fn running(&self) -> u16 {
-        self.running
     }
 
     fn len(&self) -> usize {
@@ -368,6 +376,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             Phase::Pending => StepState::Pending,
             Phase::Running => StepState::Running,
             Phase::Waiting | Phase::Recovering | Phase::GivenUp => doubt,
+            // An attempt that was repeated to settle an outcome: what depends on it does not begin any more.
+            Phase::Completed if self.unwinding => StepState::Compensating,
             Phase::Completed => StepState::Completed,
             Phase::Failed => StepState::Failed,
             Phase::Unknown => StepState::Unknown,
@@ -379,6 +389,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let counts =
             StepCounts { attempts: cell.attempts, undo_attempts: cell.undo_attempts, recoveries: cell.recoveries };
         (state, counts)
+    }
+
+    /// Whether the row of a step has to have its output.
+    pub(crate) fn has_output(&self, step: usize) -> bool {
+        self.cells.as_ref()[step].phase == Phase::Completed
     }
 
     /// What to store of a step when the instance is given up, and what is in flight is dropped; `held`: what is in flight
@@ -639,7 +654,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         }
         match self.definition.on_failure {
             OnFailure::FailFast => self.drop_running(false, sink),
-            OnFailure::WaitAll if cause.step.is_some() => {}
+            OnFailure::WaitAll if self.finishes_first(cause) => {}
             OnFailure::WaitAll | OnFailure::Grace(None) => self.drop_running(true, sink),
             OnFailure::Grace(Some(bound)) => {
                 self.drop_running(true, sink);
@@ -814,9 +829,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let goes_on = match self.state {
             InstanceState::Executing => true,
             InstanceState::Compensating => {
-                self.definition.on_failure == OnFailure::WaitAll
-                    && !self.resumed
-                    && self.failure.is_some_and(|cause| cause.step.is_some())
+                !self.resumed && self.failure.is_some_and(|cause| self.finishes_first(cause))
             }
             _ => false,
         };

@@ -15,13 +15,15 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(tokens: &impl ToTokens) -> Self {
-        let mut tokens = tokens.to_token_stream().into_iter().map(|token| token.span());
+        let mut tokens = tokens
+            .to_token_stream()
+            .into_iter()
+            .map(|token| token.span());
         let start = tokens.next().unwrap_or_else(Span::call_site);
-        Self { start, end: tokens.last().unwrap_or(start) }
-    }
-
-    pub(crate) fn start(self) -> Span {
-        self.start
+        Self {
+            start,
+            end: tokens.last().unwrap_or(start),
+        }
     }
 
     /// Line and column. Known to the compiler only; elsewhere the order of the checks is good enough.
@@ -37,7 +39,10 @@ impl Place {
 
 impl From<Span> for Place {
     fn from(span: Span) -> Self {
-        Self { start: span, end: span }
+        Self {
+            start: span,
+            end: span,
+        }
     }
 }
 
@@ -54,7 +59,13 @@ pub(crate) struct Diagnostic {
 
 impl Diagnostic {
     pub(crate) fn new(place: impl Into<Place>, message: impl Into<String>) -> Self {
-        Self { place: place.into(), message: message.into(), note: None, help: None, related: Vec::new() }
+        Self {
+            place: place.into(),
+            message: message.into(),
+            note: None,
+            help: None,
+            related: Vec::new(),
+        }
     }
 
     /// At the tokens, from the first to the last.
@@ -74,7 +85,8 @@ impl Diagnostic {
 
     /// A second place; `message` goes on after "... ".
     pub(crate) fn and(mut self, place: impl Into<Place>, message: impl AsRef<str>) -> Self {
-        self.related.push((place.into(), format!("... {}", message.as_ref())));
+        self.related
+            .push((place.into(), format!("... {}", message.as_ref())));
         self
     }
 
@@ -143,7 +155,10 @@ impl Diagnostics {
 
 impl Drop for Diagnostics {
     fn drop(&mut self) {
-        assert!(self.read || std::thread::panicking(), "mistakes were found and not reported");
+        assert!(
+            self.read || std::thread::panicking(),
+            "mistakes were found and not reported"
+        );
     }
 }
 

@@ -1,1 +1,102 @@
+//! The attributes of `sagaz`: [`macro@saga`], [`macro@step`], [`macro@compensate`], [`macro@recover`].
+//!
+//! Invariant: the user's impl goes out on every path, also when there are mistakes, so that an editor keeps working.
 
+mod check;
+mod diagnostic;
+mod expand;
+mod member;
+mod model;
+mod print;
+mod settings;
+mod similar;
+mod syntax;
+
+use diagnostic::{Diagnostic, Diagnostics};
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use syntax::{ImplBlock, RoleKind};
+
+#[doc = include_str!("docs/saga.md")]
+#[proc_macro_attribute]
+pub fn saga(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    expand_saga(arguments.into(), item.into()).into()
+}
+
+#[doc = include_str!("docs/step.md")]
+#[proc_macro_attribute]
+pub fn step(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    member::expand(RoleKind::Step, &arguments.into(), item.into()).into()
+}
+
+#[doc = include_str!("docs/compensate.md")]
+#[proc_macro_attribute]
+pub fn compensate(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    member::expand(RoleKind::Compensation, &arguments.into(), item.into()).into()
+}
+
+#[doc = include_str!("docs/recover.md")]
+#[proc_macro_attribute]
+pub fn recover(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    member::expand(RoleKind::Recovery, &arguments.into(), item.into()).into()
+}
+
+/// `#[saga(arguments)] item`.
+fn expand_saga(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let block = match ImplBlock::parse(&item) {
+        Ok(block) => block,
+        Err(found) => {
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(
+                Diagnostic::at(
+                    &found,
+                    format!("`#[saga]` is on `{found}`, and a saga is an impl block"),
+                )
+                .help("put `#[saga]` on the `impl` block that has the steps"),
+            );
+            let errors = diagnostics.into_errors();
+            return quote!(#item #errors);
+        }
+    };
+    let generated = catch_unwind(AssertUnwindSafe(|| expand_block(&block, arguments)))
+        .unwrap_or_else(|_| {
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(
+                Diagnostic::at(&block.parsed.impl_token, "the macro panicked at this saga")
+                    .note("this is a mistake in `sagaz`, not in the saga"),
+            );
+            diagnostics.into_errors().unwrap_or_default()
+        });
+    let block = block.into_token_stream();
+    quote!(#block #generated)
+}
+
+/// What comes after the user's impl: the generated code, or a stub and the errors.
+fn expand_block(block: &ImplBlock, arguments: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    if !check::is_saga(block, &mut diagnostics) {
+        return diagnostics.into_errors().unwrap_or_default();
+    }
+    let saga = model::Saga::build(block, arguments, &mut diagnostics);
+    let graph = check::check(&saga, &mut diagnostics);
+    match (diagnostics.into_errors(), graph) {
+        (None, Some(graph)) => expand::saga(&saga, &graph),
+        (errors, _) => {
+            let stub = expand::stub(&saga);
+            quote!(#errors #stub)
+        }
+    }
+}

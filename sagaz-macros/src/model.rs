@@ -84,19 +84,41 @@ pub(crate) enum Source {
 pub(crate) const RESERVED: [&str; 4] = ["ctx", "tx", "error", "input"];
 
 impl<'a> Saga<'a> {
-    pub(crate) fn build(block: &'a ImplBlock, arguments: TokenStream, diagnostics: &mut Diagnostics) -> Self {
+    pub(crate) fn build(
+        block: &'a ImplBlock,
+        arguments: TokenStream,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let mut settings = SagaSettings::default();
-        settings::read(settings::SAGA, "a saga", &settings::split(arguments), &mut settings, diagnostics);
+        settings::read(
+            settings::SAGA,
+            "a saga",
+            &settings::split(arguments),
+            &mut settings,
+            diagnostics,
+        );
         let roles = roles(block, diagnostics);
         let names = Names::of(&roles, &settings);
-        let mut saga = Self { block, settings, steps: Vec::new(), compensations: Vec::new(), recoveries: Vec::new() };
+        let mut saga = Self {
+            block,
+            settings,
+            steps: Vec::new(),
+            compensations: Vec::new(),
+            recoveries: Vec::new(),
+        };
         for (method, role) in &roles {
             match role.kind {
-                RoleKind::Step => saga.steps.extend(Step::build(method, role, &names, diagnostics)),
+                RoleKind::Step => saga
+                    .steps
+                    .extend(Step::build(method, role, &names, diagnostics)),
                 RoleKind::Compensation => {
-                    saga.compensations.push(Compensation::build(method, role, &names, diagnostics));
+                    saga.compensations
+                        .push(Compensation::build(method, role, &names, diagnostics));
                 }
-                RoleKind::Recovery => saga.recoveries.push(Recovery::build(method, role, &names, diagnostics)),
+                RoleKind::Recovery => {
+                    saga.recoveries
+                        .push(Recovery::build(method, role, &names, diagnostics))
+                }
             }
         }
         for (at, compensation) in saga.compensations.iter().enumerate() {
@@ -115,12 +137,17 @@ impl<'a> Saga<'a> {
     /// The name in the store.
     pub(crate) fn name(&self) -> String {
         let default = || kebab_case(&last_segment(&self.block.parsed.self_ty).unwrap_or_default());
-        self.settings.name.as_ref().map_or_else(default, |name| name.text.clone())
+        self.settings
+            .name
+            .as_ref()
+            .map_or_else(default, |name| name.text.clone())
     }
 
     /// The first pivot, as an index of `steps`.
     pub(crate) fn pivot(&self) -> Option<usize> {
-        self.steps.iter().position(|step| step.settings.pivot.is_some())
+        self.steps
+            .iter()
+            .position(|step| step.settings.pivot.is_some())
     }
 
     /// Why the outcome of a step can be unknown when it is undone; `None` if it cannot.
@@ -132,8 +159,12 @@ impl<'a> Saga<'a> {
             return Some(format!("`{}` has a timeout", step.name));
         }
         match self.settings.on_failure {
-            OnFailure::FailFast => Some("the saga is `fail_fast`: it drops running steps".to_owned()),
-            OnFailure::Grace(Some(_)) => Some("the saga drops running steps when its grace period is over".to_owned()),
+            OnFailure::FailFast => {
+                Some("the saga is `fail_fast`: it drops running steps".to_owned())
+            }
+            OnFailure::Grace(Some(_)) => {
+                Some("the saga drops running steps when its grace period is over".to_owned())
+            }
             OnFailure::Grace(None) | OnFailure::Unset | OnFailure::WaitAll => None,
         }
     }
@@ -146,7 +177,9 @@ fn roles<'a>(block: &'a ImplBlock, diagnostics: &mut Diagnostics) -> Vec<(&'a Me
     for item in &block.items {
         let Item::Method(method) = item else { continue };
         let mut of_method = method.roles.iter();
-        let Some(role) = of_method.next() else { continue };
+        let Some(role) = of_method.next() else {
+            continue;
+        };
         for second in of_method {
             diagnostics.push(second_role(method, role, second));
         }
@@ -170,8 +203,10 @@ fn second_role(method: &Method, first: &Role, second: &Role) -> Diagnostic {
         (RoleKind::Compensation, RoleKind::Step) => (kind, first),
         _ => (first, kind),
     };
-    let diagnostic =
-        Diagnostic::at(&second.path, format!("`{name}` is both a {} and a {}", one.noun(), other.noun()));
+    let diagnostic = Diagnostic::at(
+        &second.path,
+        format!("`{name}` is both a {} and a {}", one.noun(), other.noun()),
+    );
     if [first, kind].contains(&RoleKind::Recovery) {
         diagnostic.note("a recovery runs only when a step after the pivot has used up its retries")
     } else {
@@ -193,11 +228,27 @@ struct Names {
 
 impl Names {
     fn of(roles: &[(&Method, &Role)], settings: &SagaSettings) -> Self {
-        let methods = roles.iter().filter(|(_, role)| role.kind == RoleKind::Step).map(|(method, _)| method);
+        let methods = roles
+            .iter()
+            .filter(|(_, role)| role.kind == RoleKind::Step)
+            .map(|(method, _)| method);
         let steps: Vec<String> = methods.map(|method| method.name()).collect();
-        let by_name = steps.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect();
-        let input = settings.input.as_ref().and_then(last_segment).map(|name| snake_case(&name));
-        Self { steps, by_name, stored: HashMap::new(), input }
+        let by_name = steps
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (name.clone(), at))
+            .collect();
+        let input = settings
+            .input
+            .as_ref()
+            .and_then(last_segment)
+            .map(|name| snake_case(&name));
+        Self {
+            steps,
+            by_name,
+            stored: HashMap::new(),
+            input,
+        }
     }
 
     /// The step that the user named; the similar one if there is none, after saying so.
@@ -214,15 +265,18 @@ impl Names {
 
     fn similar(&self, typed: &str) -> Option<usize> {
         let stored = self.stored.get(typed).copied();
-        stored.or_else(|| similar(typed, self.steps.iter().map(String::as_str)).map(|name| self.by_name[name]))
+        stored.or_else(|| {
+            similar(typed, self.steps.iter().map(String::as_str)).map(|name| self.by_name[name])
+        })
     }
 
     fn unknown(&self, name: &Name, similar: Option<usize>) -> Diagnostic {
         let diagnostic = Diagnostic::new(name.span, format!("no step is named `{}`", name.text));
         match similar {
-            Some(similar) => {
-                diagnostic.help(format!("a step with a similar name exists: `{}`", self.steps[similar]))
-            }
+            Some(similar) => diagnostic.help(format!(
+                "a step with a similar name exists: `{}`",
+                self.steps[similar]
+            )),
             None => diagnostic.note(self.all()),
         }
     }
@@ -230,7 +284,12 @@ impl Names {
     fn all(&self) -> String {
         /// More of them help nobody.
         const SHOWN_MAX: usize = 8;
-        let mut names: Vec<_> = self.steps.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+        let mut names: Vec<_> = self
+            .steps
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|name| format!("`{name}`"))
+            .collect();
         if self.steps.len() > SHOWN_MAX {
             names.push(format!("and {} more", self.steps.len() - SHOWN_MAX));
         }
@@ -241,7 +300,12 @@ impl Names {
         }
     }
 
-    fn inputs<'a>(&self, method: &'a Method, role: &Role, diagnostics: &mut Diagnostics) -> Vec<Input<'a>> {
+    fn inputs<'a>(
+        &self,
+        method: &'a Method,
+        role: &Role,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Input<'a>> {
         let parameters = method.sig.inputs.iter().zip(&method.from);
         let typed = parameters.filter_map(|(parameter, from)| match parameter {
             FnArg::Receiver(_) => None,
@@ -260,7 +324,11 @@ impl Names {
                 name.text = name.text.trim_start_matches('_').to_owned();
                 self.source(&name, method, role.kind, diagnostics)
             };
-            inputs.push(Input { name, ty: crate::syntax::ungrouped(&typed.ty), source });
+            inputs.push(Input {
+                name,
+                ty: crate::syntax::ungrouped(&typed.ty),
+                source,
+            });
         }
         inputs
     }
@@ -270,11 +338,18 @@ impl Names {
         if name.text == "input" {
             return Source::SagaInput;
         }
-        self.resolve(name, diagnostics).map_or(Source::Unknown, |reference| Source::Step(reference.step))
+        self.resolve(name, diagnostics)
+            .map_or(Source::Unknown, |reference| Source::Step(reference.step))
     }
 
     /// The source of a parameter by its name.
-    fn source(&self, name: &Name, method: &Method, kind: RoleKind, diagnostics: &mut Diagnostics) -> Source {
+    fn source(
+        &self,
+        name: &Name,
+        method: &Method,
+        kind: RoleKind,
+        diagnostics: &mut Diagnostics,
+    ) -> Source {
         match name.text.as_str() {
             "ctx" => return Source::Context,
             "input" => return Source::SagaInput,
@@ -306,16 +381,31 @@ impl Names {
             Some(input) => format!("the saga's input is `{input}`"),
             None => "the saga takes no input".to_owned(),
         };
-        let diagnostic = Diagnostic::new(name.span, format!("no step is named `{}`, and {input}", name.text));
-        let is_input = self.input.as_deref().is_some_and(|input| similar_to(&name.text, input));
+        let diagnostic = Diagnostic::new(
+            name.span,
+            format!("no step is named `{}`, and {input}", name.text),
+        );
+        let is_input = self
+            .input
+            .as_deref()
+            .is_some_and(|input| similar_to(&name.text, input));
         diagnostics.push(match (similar, &self.input, self.steps.first()) {
-            (Some(similar), ..) => {
-                diagnostic.help(format!("a step with a similar name exists: `{}`", self.steps[similar]))
+            (Some(similar), ..) => diagnostic.help(format!(
+                "a step with a similar name exists: `{}`",
+                self.steps[similar]
+            )),
+            (None, Some(input), _) if is_input => {
+                diagnostic.help(format!("the saga's input is called `{input}` or `input`"))
             }
-            (None, Some(input), _) if is_input => diagnostic.help(format!("the saga's input is called `{input}` or `input`")),
             (None, _, Some(first)) => {
-                let example = self.steps.iter().find(|step| **step != method.name()).unwrap_or(first);
-                diagnostic.help(format!("another name is bound by `#[from(\"{example}\")]` before it"))
+                let example = self
+                    .steps
+                    .iter()
+                    .find(|step| **step != method.name())
+                    .unwrap_or(first);
+                diagnostic.help(format!(
+                    "another name is bound by `#[from(\"{example}\")]` before it"
+                ))
             }
             (None, _, None) => diagnostic,
         });
@@ -329,20 +419,42 @@ fn similar_to(typed: &str, name: &str) -> bool {
 
 fn named(pattern: &Pat, method: &Method, kind: RoleKind) -> Result<Name, Diagnostic> {
     match pattern {
-        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => {
-            Ok(Name { text: plain(&pattern.ident), span: pattern.ident.span() })
-        }
-        pattern => Err(Diagnostic::at(pattern, format!("an input of {} `{}` has no name", kind.noun(), method.name()))
-            .help("name it after a dependency, and take it apart in the body")),
+        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => Ok(Name {
+            text: plain(&pattern.ident),
+            span: pattern.ident.span(),
+        }),
+        pattern => Err(Diagnostic::at(
+            pattern,
+            format!(
+                "an input of {} `{}` has no name",
+                kind.noun(),
+                method.name()
+            ),
+        )
+        .help("name it after a dependency, and take it apart in the body")),
     }
 }
 
 impl<'a> Step<'a> {
-    fn build(method: &'a Method, role: &Role, names: &Names, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn build(
+        method: &'a Method,
+        role: &Role,
+        names: &Names,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
         let mut settings = StepSettings::default();
-        settings::read(settings::STEP, "a step", &settings::split(role.arguments()), &mut settings, diagnostics);
-        let depends_on: Vec<_> =
-            settings.depends_on.iter().map(|name| names.resolve(name, diagnostics)).collect();
+        settings::read(
+            settings::STEP,
+            "a step",
+            &settings::split(role.arguments()),
+            &mut settings,
+            diagnostics,
+        );
+        let depends_on: Vec<_> = settings
+            .depends_on
+            .iter()
+            .map(|name| names.resolve(name, diagnostics))
+            .collect();
         let complete = depends_on.iter().all(Option::is_some);
         Some(Self {
             method,
@@ -362,26 +474,46 @@ impl<'a> Step<'a> {
 
     /// The name in the store.
     pub(crate) fn stored_name(&self) -> &str {
-        self.settings.name.as_ref().map_or(&self.name, |name| &name.text)
+        self.settings
+            .name
+            .as_ref()
+            .map_or(&self.name, |name| &name.text)
     }
 
     /// What it returns, in words: the output if it can be told from the type.
     pub(crate) fn output_text(&self) -> String {
-        let Some(returns) = self.method.returns() else { return "()".to_owned() };
+        let Some(returns) = self.method.returns() else {
+            return "()".to_owned();
+        };
         print::tokens(print::first_argument(returns).unwrap_or(returns))
     }
 }
 
 impl<'a> Compensation<'a> {
-    fn build(method: &'a Method, role: &Role, names: &Names, diagnostics: &mut Diagnostics) -> Self {
+    fn build(
+        method: &'a Method,
+        role: &Role,
+        names: &Names,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let (step, parts) = settings::named_step(role.arguments(), &role.path, diagnostics);
         let mut settings = CompensationSettings::default();
-        settings::read(settings::COMPENSATION, "a compensation", &parts, &mut settings, diagnostics);
+        settings::read(
+            settings::COMPENSATION,
+            "a compensation",
+            &parts,
+            &mut settings,
+            diagnostics,
+        );
         Self {
             method,
             name: method.name(),
             step: step.and_then(|name| names.resolve(&name, diagnostics)),
-            after: settings.after.iter().filter_map(|name| names.resolve(name, diagnostics)).collect(),
+            after: settings
+                .after
+                .iter()
+                .filter_map(|name| names.resolve(name, diagnostics))
+                .collect(),
             inputs: names.inputs(method, role, diagnostics),
             settings,
         }
@@ -390,17 +522,27 @@ impl<'a> Compensation<'a> {
     /// Where it takes the output of the step that it undoes.
     pub(crate) fn own_output(&self) -> Option<&Input<'a>> {
         let step = self.step.as_ref()?.step;
-        self.inputs.iter().find(|input| input.source == Source::Step(step))
+        self.inputs
+            .iter()
+            .find(|input| input.source == Source::Step(step))
     }
 }
 
 impl<'a> Recovery<'a> {
-    fn build(method: &'a Method, role: &Role, names: &Names, diagnostics: &mut Diagnostics) -> Self {
+    fn build(
+        method: &'a Method,
+        role: &Role,
+        names: &Names,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let (step, parts) = settings::named_step(role.arguments(), &role.path, diagnostics);
         for part in parts {
             diagnostics.push(
-                Diagnostic::at(&part, format!("`{}` is not a setting of a recovery", print::tokens(&part)))
-                    .note("a recovery is asked once, when the retries of its step are used up"),
+                Diagnostic::at(
+                    &part,
+                    format!("`{}` is not a setting of a recovery", print::tokens(&part)),
+                )
+                .note("a recovery is asked once, when the retries of its step are used up"),
             );
         }
         Self {

@@ -78,27 +78,60 @@ fn arguments(ty: &Type) -> impl Iterator<Item = &Type> {
         Some(PathArguments::AngleBracketed(arguments)) => Some(arguments),
         _ => None,
     };
-    arguments.into_iter().flat_map(|arguments| &arguments.args).filter_map(|argument| match argument {
-        GenericArgument::Type(ty) => Some(ungrouped(ty)),
-        _ => None,
-    })
+    arguments
+        .into_iter()
+        .flat_map(|arguments| &arguments.args)
+        .filter_map(|argument| match argument {
+            GenericArgument::Type(ty) => Some(ungrouped(ty)),
+            _ => None,
+        })
 }
 
 /// The `T` of `Option<T>`.
 pub(crate) fn option(ty: &Type) -> Option<&Type> {
-    let Type::Path(path) = ungrouped(ty) else { return None };
-    path.path.segments.last().filter(|segment| segment.ident == "Option")?;
+    let Type::Path(path) = ungrouped(ty) else {
+        return None;
+    };
+    path.path
+        .segments
+        .last()
+        .filter(|segment| segment.ident == "Option")?;
     first_argument(ty)
 }
 
 /// The last segment of a type's path.
 pub(crate) fn last_segment(ty: &Type) -> Option<String> {
-    let Type::Path(path) = ungrouped(ty) else { return None };
+    let Type::Path(path) = ungrouped(ty) else {
+        return None;
+    };
     last_of(&path.path)
 }
 
 fn last_of(path: &Path) -> Option<String> {
     path.segments.last().map(|segment| plain(&segment.ident))
+}
+
+/// The first lifetime but `'static`, or the first reference.
+pub(crate) fn lifetime(tokens: TokenStream) -> Option<TokenStream> {
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Group(group) => {
+                if let Some(found) = lifetime(group.stream()) {
+                    return Some(found);
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => {
+                let name = tokens.next()?;
+                if name.to_string() != "static" {
+                    return Some(TokenStream::from_iter([token, name]));
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(token.into()),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `HttpOrder` → `http_order`.
@@ -116,9 +149,11 @@ fn words(name: &str, separator: char) -> String {
     let mut text = String::new();
     for (at, letter) in letters.iter().enumerate() {
         if letter.is_uppercase() {
-            let after_lower = at > 0 && (letters[at - 1].is_lowercase() || letters[at - 1].is_ascii_digit());
-            let ends_capitals =
-                at > 0 && letters[at - 1].is_uppercase() && letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+            let after_lower =
+                at > 0 && (letters[at - 1].is_lowercase() || letters[at - 1].is_ascii_digit());
+            let ends_capitals = at > 0
+                && letters[at - 1].is_uppercase()
+                && letters.get(at + 1).is_some_and(|next| next.is_lowercase());
             if after_lower || ends_capitals {
                 text.push(separator);
             }

@@ -83,20 +83,25 @@ pub(crate) const SAGA: &[Setting<SagaSettings>] = &[
         key: "name",
         synonyms: &["id", "saga"],
         example: "name = \"order-processing\"",
-        read: |settings, entry, example, _| entry.string(example).map(|name| settings.name = Some(name)),
+        read: |settings, entry, example, _| {
+            entry.string(example).map(|name| settings.name = Some(name))
+        },
     },
     Setting {
         key: "input",
         synonyms: &["data", "args"],
         example: "input = Order",
-        read: |settings, entry, example, _| entry.ty(example).map(|input| settings.input = Some(input)),
+        read: |settings, entry, example, _| {
+            entry.ty(example).map(|input| settings.input = Some(input))
+        },
     },
     Setting {
         key: "on_failure",
         synonyms: &["failure_strategy", "strategy", "on_error"],
         example: "on_failure = fail_fast",
         read: |settings, entry, example, diagnostics| {
-            on_failure(entry, example, diagnostics).map(|on_failure| settings.on_failure = on_failure)
+            on_failure(entry, example, diagnostics)
+                .map(|on_failure| settings.on_failure = on_failure)
         },
     },
     Setting {
@@ -105,32 +110,46 @@ pub(crate) const SAGA: &[Setting<SagaSettings>] = &[
         example: "deadline = \"1h\"",
         read: |settings, entry, example, _| {
             let zero = "a saga with a zero deadline never runs";
-            entry.duration(example, Some(zero)).map(|deadline| settings.deadline = Some(deadline))
+            entry
+                .duration(example, Some(zero))
+                .map(|deadline| settings.deadline = Some(deadline))
         },
     },
     Setting {
         key: "version",
         synonyms: &["revision"],
         example: "version = 2",
-        read: |settings, entry, example, _| entry.number(example).map(|version| settings.version = Some(version)),
+        read: |settings, entry, example, _| {
+            entry
+                .number(example)
+                .map(|version| settings.version = Some(version))
+        },
     },
     Setting {
         key: "accepts",
         synonyms: &["compatible_with", "migrates"],
         example: "accepts = [1]",
-        read: |settings, entry, example, _| entry.numbers(example).map(|accepts| settings.accepts = accepts),
+        read: |settings, entry, example, _| {
+            entry
+                .numbers(example)
+                .map(|accepts| settings.accepts = accepts)
+        },
     },
     Setting {
         key: "codec",
         synonyms: &["format", "serializer"],
         example: "codec = MyCodec",
-        read: |settings, entry, example, _| entry.ty(example).map(|codec| settings.codec = Some(codec)),
+        read: |settings, entry, example, _| {
+            entry.ty(example).map(|codec| settings.codec = Some(codec))
+        },
     },
     Setting {
         key: "crate",
         synonyms: &["path"],
         example: "crate = my_sagaz",
-        read: |settings, entry, example, _| entry.path(example).map(|path| settings.krate = Some(path)),
+        read: |settings, entry, example, _| {
+            entry.path(example).map(|path| settings.krate = Some(path))
+        },
     },
 ];
 
@@ -139,13 +158,19 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         key: "name",
         synonyms: &["id"],
         example: "name = \"charge-payment\"",
-        read: |settings, entry, example, _| entry.string(example).map(|name| settings.name = Some(name)),
+        read: |settings, entry, example, _| {
+            entry.string(example).map(|name| settings.name = Some(name))
+        },
     },
     Setting {
         key: "depends_on",
         synonyms: &["after", "requires", "needs", "deps"],
         example: "depends_on = [\"reserve\"]",
-        read: |settings, entry, example, _| entry.names(example).map(|names| settings.depends_on = names),
+        read: |settings, entry, example, _| {
+            entry
+                .names(example)
+                .map(|names| settings.depends_on = names)
+        },
     },
     Setting {
         key: "timeout",
@@ -153,7 +178,9 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         example: "timeout = \"30s\"",
         read: |settings, entry, example, _| {
             let zero = "a step with a zero timeout never completes";
-            entry.duration(example, Some(zero)).map(|timeout| settings.timeout = Some(timeout))
+            entry
+                .duration(example, Some(zero))
+                .map(|timeout| settings.timeout = Some(timeout))
         },
     },
     Setting {
@@ -168,7 +195,11 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         key: "atomic",
         synonyms: &["clean"],
         example: "atomic",
-        read: |settings, entry, _, _| entry.flag().map(|()| settings.atomic = Some(entry.key.span)),
+        read: |settings, entry, _, _| {
+            entry
+                .flag()
+                .map(|()| settings.atomic = Some(entry.key.span))
+        },
     },
     Setting {
         key: "pivot",
@@ -180,14 +211,20 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         key: "no_compensation",
         synonyms: &["no_undo", "readonly"],
         example: "no_compensation",
-        read: |settings, entry, _, _| entry.flag().map(|()| settings.no_compensation = Some(entry.key.span)),
+        read: |settings, entry, _, _| {
+            entry
+                .flag()
+                .map(|()| settings.no_compensation = Some(entry.key.span))
+        },
     },
     Setting {
         key: "limit",
         synonyms: &["concurrency", "max_concurrency"],
         example: "limit = 20",
         read: |settings, entry, example, _| {
-            entry.positive(example, "a step with a limit of zero never runs").map(|limit| settings.limit = Some(limit))
+            entry
+                .positive(example, "a step with a limit of zero never runs")
+                .map(|limit| settings.limit = Some(limit))
         },
     },
 ];
@@ -199,7 +236,9 @@ pub(crate) const COMPENSATION: &[Setting<CompensationSettings>] = &[
         example: "timeout = \"30s\"",
         read: |settings, entry, example, _| {
             let zero = "a compensation with a zero timeout never completes";
-            entry.duration(example, Some(zero)).map(|timeout| settings.timeout = Some(timeout))
+            entry
+                .duration(example, Some(zero))
+                .map(|timeout| settings.timeout = Some(timeout))
         },
     },
     Setting {
@@ -207,14 +246,17 @@ pub(crate) const COMPENSATION: &[Setting<CompensationSettings>] = &[
         synonyms: &["retries", "max_retries", "attempts", "backoff"],
         example: "retry(attempts = 5)",
         read: |settings, entry, example, diagnostics| {
-            retry(entry, example, "a compensation", diagnostics).map(|retry| settings.retry = Some(retry))
+            retry(entry, example, "a compensation", diagnostics)
+                .map(|retry| settings.retry = Some(retry))
         },
     },
     Setting {
         key: "after",
         synonyms: &["depends_on"],
         example: "after = [\"charge\"]",
-        read: |settings, entry, example, _| entry.names(example).map(|names| settings.after = names),
+        read: |settings, entry, example, _| {
+            entry.names(example).map(|names| settings.after = names)
+        },
     },
 ];
 
@@ -230,28 +272,41 @@ const RETRY: &[Setting<RetrySettings>] = &[
         key: "attempts",
         synonyms: &["max_attempts", "times", "max_retries", "retries"],
         example: "attempts = 5",
-        read: |settings, entry, example, _| entry.number(example).map(|attempts| settings.attempts = Some(attempts)),
+        read: |settings, entry, example, _| {
+            entry
+                .number(example)
+                .map(|attempts| settings.attempts = Some(attempts))
+        },
     },
     Setting {
         key: "initial",
         synonyms: &["delay", "backoff", "initial_delay", "min"],
         example: "initial = \"200ms\"",
         read: |settings, entry, example, _| {
-            entry.duration(example, None).map(|initial| settings.initial = Some(initial))
+            entry
+                .duration(example, None)
+                .map(|initial| settings.initial = Some(initial))
         },
     },
     Setting {
         key: "max",
         synonyms: &["max_delay", "cap", "max_interval"],
         example: "max = \"10s\"",
-        read: |settings, entry, example, _| entry.duration(example, None).map(|max| settings.max = Some(max)),
+        read: |settings, entry, example, _| {
+            entry
+                .duration(example, None)
+                .map(|max| settings.max = Some(max))
+        },
     },
     Setting {
         key: "factor",
         synonyms: &["multiplier", "exponent"],
         example: "factor = 2.0",
         read: |settings, entry, example, _| match entry.fraction(example)? {
-            factor if factor < 1.0 => Err(Diagnostic::new(entry.place(), "a factor below 1 makes each delay shorter")),
+            factor if factor < 1.0 => Err(Diagnostic::new(
+                entry.place(),
+                "a factor below 1 makes each delay shorter",
+            )),
             factor => {
                 settings.factor = Some(factor);
                 Ok(())
@@ -263,10 +318,11 @@ const RETRY: &[Setting<RetrySettings>] = &[
         synonyms: &["random"],
         example: "jitter = 0.5",
         read: |settings, entry, example, _| match entry.fraction(example)? {
-            jitter if jitter > 1.0 => {
-                Err(Diagnostic::new(entry.place(), "a jitter above 1 takes more off a delay than there is")
-                    .help("write a share of it, from 0 to 1"))
-            }
+            jitter if jitter > 1.0 => Err(Diagnostic::new(
+                entry.place(),
+                "a jitter above 1 takes more off a delay than there is",
+            )
+            .help("write a share of it, from 0 to 1")),
             jitter => {
                 settings.jitter = Some(jitter);
                 Ok(())
@@ -293,7 +349,9 @@ pub(crate) fn split(tokens: TokenStream) -> Vec<TokenStream> {
     for token in tokens {
         match &token {
             TokenTree::Punct(punct) if punct.as_char() == '<' => depth += 1,
-            TokenTree::Punct(punct) if punct.as_char() == '>' && !dash => depth = depth.saturating_sub(1),
+            TokenTree::Punct(punct) if punct.as_char() == '>' && !dash => {
+                depth = depth.saturating_sub(1)
+            }
             TokenTree::Punct(punct) if punct.as_char() == ',' && depth == 0 => {
                 parts.push(TokenStream::new());
                 continue;
@@ -313,12 +371,21 @@ impl Entry {
     /// `None` if it does not begin with a key.
     fn parse(tokens: &TokenStream) -> Option<Self> {
         let mut rest = tokens.clone().into_iter();
-        let Some(TokenTree::Ident(key)) = rest.next() else { return None };
+        let Some(TokenTree::Ident(key)) = rest.next() else {
+            return None;
+        };
         let key = Name::from_ident(&key);
-        let mut entry = Self { key, value: None, list: None, tokens: tokens.clone() };
+        let mut entry = Self {
+            key,
+            value: None,
+            list: None,
+            tokens: tokens.clone(),
+        };
         match rest.next() {
             None => {}
-            Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => entry.value = Some(rest.collect()),
+            Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {
+                entry.value = Some(rest.collect())
+            }
             Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => {
                 entry.list = Some(group.stream());
                 rest.next().is_none().then_some(())?;
@@ -340,7 +407,16 @@ pub(crate) fn read<T>(
     let mut given: Vec<String> = Vec::new();
     for part in parts {
         let Some(entry) = Entry::parse(part) else {
-            diagnostics.push(Diagnostic::at(part, format!("`{}` is not a setting of {subject}", crate::print::tokens(part))).note(all(table)));
+            diagnostics.push(
+                Diagnostic::at(
+                    part,
+                    format!(
+                        "`{}` is not a setting of {subject}",
+                        crate::print::tokens(part)
+                    ),
+                )
+                .note(all(table)),
+            );
             continue;
         };
         let key = entry.key.text.as_str();
@@ -349,7 +425,10 @@ pub(crate) fn read<T>(
             continue;
         };
         if given.iter().any(|earlier| earlier == key) {
-            diagnostics.push(Diagnostic::new(entry.key.span, format!("`{key}` is given twice")));
+            diagnostics.push(Diagnostic::new(
+                entry.key.span,
+                format!("`{key}` is given twice"),
+            ));
             continue;
         }
         given.push(key.to_owned());
@@ -362,39 +441,69 @@ fn unknown<T>(table: &'static [Setting<T>], subject: &str, key: &Name) -> Diagno
     if key.text == "pivot" && subject == "a compensation" {
         return Diagnostic::new(key.span, "a compensation cannot be a pivot");
     }
-    let diagnostic = Diagnostic::new(key.span, format!("`{}` is not a setting of {subject}", key.text));
-    let synonym = table.iter().find(|setting| setting.synonyms.contains(&key.text.as_str())).map(|setting| setting.key);
+    let diagnostic = Diagnostic::new(
+        key.span,
+        format!("`{}` is not a setting of {subject}", key.text),
+    );
+    let synonym = table
+        .iter()
+        .find(|setting| setting.synonyms.contains(&key.text.as_str()))
+        .map(|setting| setting.key);
     match synonym.or_else(|| similar(&key.text, table.iter().map(|setting| setting.key))) {
-        Some(similar) => diagnostic.help(format!("a setting with a similar name exists: `{similar}`")),
+        Some(similar) => {
+            diagnostic.help(format!("a setting with a similar name exists: `{similar}`"))
+        }
         None => diagnostic.note(all(table)),
     }
 }
 
 fn all<T>(table: &'static [Setting<T>]) -> String {
-    let keys: Vec<_> = table.iter().map(|setting| format!("`{}`", setting.key)).collect();
+    let keys: Vec<_> = table
+        .iter()
+        .map(|setting| format!("`{}`", setting.key))
+        .collect();
     format!("the settings are {}", keys.join(", "))
 }
 
-fn retry(entry: &Entry, example: &str, subject: &str, diagnostics: &mut Diagnostics) -> Result<RetrySettings, Diagnostic> {
+fn retry(
+    entry: &Entry,
+    example: &str,
+    subject: &str,
+    diagnostics: &mut Diagnostics,
+) -> Result<RetrySettings, Diagnostic> {
     let list = entry.list(example)?;
     let mut settings = RetrySettings::default();
     let parts = split(list.clone());
     if parts.is_empty() {
-        return Err(Diagnostic::new(entry.key.span, "`retry` has no value").help(format!("write `{example}`")));
+        return Err(Diagnostic::new(entry.key.span, "`retry` has no value")
+            .help(format!("write `{example}`")));
     }
     read(RETRY, "a retry", &parts, &mut settings, diagnostics);
     if settings.attempts == Some(0) {
-        let value = parts.iter().filter_map(Entry::parse).find(|part| part.key.text == "attempts");
+        let value = parts
+            .iter()
+            .filter_map(Entry::parse)
+            .find(|part| part.key.text == "attempts");
         let place = value.map_or(entry.key.span.into(), |part| part.place());
-        return Err(Diagnostic::new(place, format!("{subject} with zero attempts never runs")));
+        return Err(Diagnostic::new(
+            place,
+            format!("{subject} with zero attempts never runs"),
+        ));
     }
     if settings.forever && settings.attempts.is_some() {
-        return Err(Diagnostic::at(list, "`forever` and `attempts` exclude each other"));
+        return Err(Diagnostic::at(
+            list,
+            "`forever` and `attempts` exclude each other",
+        ));
     }
     Ok(settings)
 }
 
-fn on_failure(entry: &Entry, example: &str, diagnostics: &mut Diagnostics) -> Result<OnFailure, Diagnostic> {
+fn on_failure(
+    entry: &Entry,
+    example: &str,
+    diagnostics: &mut Diagnostics,
+) -> Result<OnFailure, Diagnostic> {
     let wrong = || {
         Diagnostic::new(entry.place(), "there is no such failure strategy")
             .help(format!("write `{example}`, `on_failure = grace`, `on_failure = grace(\"10s\")` or `on_failure = wait_all`"))
@@ -408,11 +517,18 @@ fn on_failure(entry: &Entry, example: &str, diagnostics: &mut Diagnostics) -> Re
             _ => Err(wrong()),
         };
     }
-    let bounded = Entry::parse(&value).filter(|value| value.key.text == "grace").ok_or_else(wrong)?;
+    let bounded = Entry::parse(&value)
+        .filter(|value| value.key.text == "grace")
+        .ok_or_else(wrong)?;
     let bound = bounded.list.clone().ok_or_else(wrong)?;
-    let bound = Entry { value: Some(bound), ..bounded };
+    let bound = Entry {
+        value: Some(bound),
+        ..bounded
+    };
     let _ = diagnostics;
-    bound.duration("grace(\"10s\")", None).map(|bound| OnFailure::Grace(Some(bound)))
+    bound
+        .duration("grace(\"10s\")", None)
+        .map(|bound| OnFailure::Grace(Some(bound)))
 }
 
 /// The step that an attribute such as `#[compensate("reserve")]` names first, and the rest of it.
@@ -426,10 +542,14 @@ pub(crate) fn named_step(
         parts.remove(0);
         return (Some(named), parts);
     }
-    let attribute = path.segments.last().map_or_else(String::new, |segment| segment.ident.to_string());
+    let attribute = path
+        .segments
+        .last()
+        .map_or_else(String::new, |segment| segment.ident.to_string());
     diagnostics.push(
-        Diagnostic::at(path, format!("`#[{attribute}]` names no step"))
-            .help(format!("write `#[{attribute}(\"..\")]` with the name of the step")),
+        Diagnostic::at(path, format!("`#[{attribute}]` names no step")).help(format!(
+            "write `#[{attribute}(\"..\")]` with the name of the step"
+        )),
     );
     (None, parts)
 }
@@ -437,7 +557,8 @@ pub(crate) fn named_step(
 /// `#[from("step")]`, `#[from(step)]` or `#[from(input)]`.
 pub(crate) fn bound_name(attribute: &syn::Attribute) -> Result<Name, Diagnostic> {
     let wrong = || {
-        Diagnostic::at(attribute, "`#[from]` names no step").help("write `#[from(\"..\")]` with the name of a step, or `#[from(input)]`")
+        Diagnostic::at(attribute, "`#[from]` names no step")
+            .help("write `#[from(\"..\")]` with the name of a step, or `#[from(input)]`")
     };
     match &attribute.meta {
         syn::Meta::List(list) => name(&list.tokens).ok_or_else(wrong),

@@ -1,7 +1,10 @@
 //! Which name was meant.
 
 /// The most similar of `names`, if one is similar at all.
-pub(crate) fn similar<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn similar<'a>(
+    typed: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let limit = (typed.chars().count() / 3).max(1);
     names
         .into_iter()

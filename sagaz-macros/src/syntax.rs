@@ -7,7 +7,7 @@ use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
     Attribute, FnArg, Ident, ImplItem, ItemImpl, Path, Signature, Token, Type, Visibility,
-    parse::{Parse, ParseStream},
+    parse::{Parse, ParseStream, discouraged::Speculative},
 };
 
 /// Says to `#[step]` and its like that a saga has read them.
@@ -96,6 +96,18 @@ impl Method {
         plain(&self.sig.ident)
     }
 
+    /// The method with the errors as the first items of its body.
+    pub(crate) fn with_errors(mut self, errors: TokenStream) -> TokenStream {
+        if let TokenTree::Group(body) = &self.body {
+            let rest = body.stream();
+            let mut group = Group::new(Delimiter::Brace, quote!(#errors #rest));
+            group.set_span(body.span());
+            self.body = group.into();
+            return self.into_token_stream();
+        }
+        quote!(#self #errors)
+    }
+
     /// The type in the signature, if the method returns one.
     pub(crate) fn returns(&self) -> Option<&Type> {
         match &self.sig.output {
@@ -108,7 +120,8 @@ impl Method {
 /// An identifier without `r#`.
 pub(crate) fn plain(ident: &Ident) -> String {
     let text = ident.to_string();
-    text.strip_prefix("r#").map_or_else(|| text.clone(), str::to_owned)
+    text.strip_prefix("r#")
+        .map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// The type without the invisible group that a `macro_rules!` puts around it.
@@ -128,13 +141,19 @@ impl ImplBlock {
             other => return Err(keyword(header.into_iter().chain(other))),
         };
         let header_tokens = TokenStream::from_iter(header.iter().cloned());
-        let parsed = syn::parse2::<ItemImpl>(quote!(#header_tokens {})).map_err(|_| keyword(header))?;
-        Ok(Self { header: header_tokens, parsed, items: items(body.stream()), braces: body.span() })
+        let parsed =
+            syn::parse2::<ItemImpl>(quote!(#header_tokens {})).map_err(|_| keyword(header))?;
+        Ok(Self {
+            header: header_tokens,
+            parsed,
+            items: items(body.stream()),
+            braces: body.span(),
+        })
     }
 }
 
 /// The first token that is not of an attribute or a visibility.
-fn keyword(tokens: impl IntoIterator<Item = TokenTree>) -> TokenTree {
+pub(crate) fn keyword(tokens: impl IntoIterator<Item = TokenTree>) -> TokenTree {
     let mut tokens = tokens.into_iter();
     let mut last = TokenTree::Group(Group::new(Delimiter::None, TokenStream::new()));
     while let Some(token) = tokens.next() {
@@ -170,15 +189,17 @@ fn items(tokens: TokenStream) -> Vec<Item> {
 fn item(input: ParseStream<'_>) -> syn::Result<Item> {
     let ahead = input.fork();
     if let Ok(method) = ahead.parse::<Method>() {
-        syn::parse::discouraged::Speculative::advance_to(input, &ahead);
+        input.advance_to(&ahead);
         return Ok(Item::Method(Box::new(method)));
     }
     let ahead = input.fork();
     if let Ok(item) = ahead.parse::<ImplItem>() {
-        syn::parse::discouraged::Speculative::advance_to(input, &ahead);
+        input.advance_to(&ahead);
         return Ok(Item::Other(item.to_token_stream()));
     }
-    input.parse::<TokenTree>().map(|token| Item::Other(token.into()))
+    input
+        .parse::<TokenTree>()
+        .map(|token| Item::Other(token.into()))
 }
 
 impl Parse for Method {
@@ -194,12 +215,23 @@ impl Parse for Method {
         let (mut attrs, mut roles) = (Vec::new(), Vec::new());
         for attribute in attributes {
             match RoleKind::of(attribute.path()) {
-                Some(kind) => roles.push(Role { kind, path: attribute.path().clone(), attribute }),
+                Some(kind) => roles.push(Role {
+                    kind,
+                    path: attribute.path().clone(),
+                    attribute,
+                }),
                 None => attrs.push(attribute),
             }
         }
         let from = sig.inputs.iter_mut().map(take_from).collect();
-        Ok(Self { attrs, roles, vis, sig, from, body })
+        Ok(Self {
+            attrs,
+            roles,
+            vis,
+            sig,
+            from,
+            body,
+        })
     }
 }
 
@@ -209,7 +241,9 @@ fn take_from(parameter: &mut FnArg) -> Option<Attribute> {
         FnArg::Receiver(receiver) => &mut receiver.attrs,
         FnArg::Typed(typed) => &mut typed.attrs,
     };
-    let at = attrs.iter().position(|attribute| attribute.path().is_ident("from"))?;
+    let at = attrs
+        .iter()
+        .position(|attribute| attribute.path().is_ident("from"))?;
     Some(attrs.remove(at))
 }
 
@@ -232,7 +266,14 @@ impl ToTokens for ImplBlock {
 
 impl ToTokens for Method {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let Self { attrs, roles, vis, sig, body, .. } = self;
+        let Self {
+            attrs,
+            roles,
+            vis,
+            sig,
+            body,
+            ..
+        } = self;
         let marker = Ident::new(MARKER, Span::call_site());
         let paths = roles.iter().map(|role| &role.path);
         quote!(#(#attrs)* #(#[#paths(#marker)])* #vis #sig #body).to_tokens(tokens);

@@ -17,7 +17,7 @@ use crate::{
     outcome::FailureReason,
     saga::Saga,
     state::{Event, Record},
-    store::{InstanceState, Progress, StepState, StepWrite, Store, Wake, Write, Written},
+    store::{InstanceState, Progress, StepWrite, Store, Wake, Write, Written},
 };
 use std::{
     collections::BTreeSet,
@@ -236,10 +236,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
             false => view.machine.row(step),
             true => view.machine.released_row(step, view.is_held(step)),
         };
-        let output = match state {
-            StepState::Completed => Some(self.encode(step, view)?),
-            _ => None,
-        };
+        let output = view.machine.has_output(step).then(|| self.encode(step, view)).transpose()?;
         let now = Instant::now();
         let due = self.due.iter().find(|(at, _)| usize::from(*at) == step && view.machine.waits(step));
         Ok(StepWrite {

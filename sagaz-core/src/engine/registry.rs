@@ -55,8 +55,6 @@ pub(crate) trait Registered<S: Store>: Send + Sync {
 
     fn definition(&self) -> &'static Definition;
 
-    fn key(&self) -> &DefinitionKey;
-
     fn type_name(&self) -> &'static str;
 
     /// Goes on with an instance that was claimed.
@@ -71,10 +69,6 @@ pub(crate) trait Registered<S: Store>: Send + Sync {
 impl<G: RunsOn<S>, S: Store> Registered<S> for Registration<G> {
     fn definition(&self) -> &'static Definition {
         self.saga.definition()
-    }
-
-    fn key(&self) -> &DefinitionKey {
-        &self.key
     }
 
     fn type_name(&self) -> &'static str {

@@ -17,17 +17,35 @@ pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostic
 /// A step is undone in one way.
 fn check_single(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for step in &saga.steps {
-        let [first, others @ ..] = step.compensations.as_slice() else { continue };
+        let [first, others @ ..] = step.compensations.as_slice() else {
+            continue;
+        };
         if others.is_empty() {
             continue;
         }
-        let place = |at: usize| saga.compensations[at].step.as_ref().map(|reference| &reference.name);
-        let Some(place_of_first) = place(*first) else { continue };
-        let mut diagnostic = Diagnostic::new(place_of_first, format!("step `{}` has two compensations", step.name))
-            .help(format!("undo all of it in `{}`, or split the step in two", saga.compensations[*first].name));
+        let place = |at: usize| {
+            saga.compensations[at]
+                .step
+                .as_ref()
+                .map(|reference| &reference.name)
+        };
+        let Some(place_of_first) = place(*first) else {
+            continue;
+        };
+        let mut diagnostic = Diagnostic::new(
+            place_of_first,
+            format!("step `{}` has two compensations", step.name),
+        )
+        .help(format!(
+            "undo all of it in `{}`, or split the step in two",
+            saga.compensations[*first].name
+        ));
         for &other in others {
             if let Some(place) = place(other) {
-                diagnostic = diagnostic.and(place, format!("`{}` is another", saga.compensations[other].name));
+                diagnostic = diagnostic.and(
+                    place,
+                    format!("`{}` is another", saga.compensations[other].name),
+                );
             }
         }
         diagnostics.push(diagnostic);
@@ -37,9 +55,14 @@ fn check_single(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
 /// A step that says `no_compensation` has none.
 fn check_no_compensation(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for step in &saga.steps {
-        if let (Some(setting), Some(&undo)) = (step.settings.no_compensation, step.compensations.first()) {
+        if let (Some(setting), Some(&undo)) =
+            (step.settings.no_compensation, step.compensations.first())
+        {
             let message = format!("step `{}` says `no_compensation` and has one", step.name);
-            diagnostics.push(Diagnostic::new(setting, message).and(&saga.compensations[undo].method.sig.ident, "here"));
+            diagnostics.push(
+                Diagnostic::new(setting, message)
+                    .and(&saga.compensations[undo].method.sig.ident, "here"),
+            );
         }
     }
 }
@@ -56,13 +79,25 @@ fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics
             continue;
         }
         let message = match all.clone().find(|&other| graph.is_after(other, at)) {
-            Some(later) => format!("step `{}` has no compensation, and `{}` can fail after it", step.name, saga.steps[later].name),
-            None => match all.clone().find(|&other| other != at && !graph.is_after(at, other)) {
+            Some(later) => format!(
+                "step `{}` has no compensation, and `{}` can fail after it",
+                step.name, saga.steps[later].name
+            ),
+            None => match all
+                .clone()
+                .find(|&other| other != at && !graph.is_after(at, other))
+            {
                 Some(beside) => {
-                    format!("step `{}` has no compensation, and `{}` can fail after it", step.name, saga.steps[beside].name)
+                    format!(
+                        "step `{}` has no compensation, and `{}` can fail after it",
+                        step.name, saga.steps[beside].name
+                    )
                 }
                 None if saga.doubt(step).is_some() => {
-                    format!("step `{}` has no compensation, and its outcome can be unknown", step.name)
+                    format!(
+                        "step `{}` has no compensation, and its outcome can be unknown",
+                        step.name
+                    )
                 }
                 None => continue,
             },
@@ -73,22 +108,42 @@ fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics
 
 /// How a compensation is written or waived.
 pub(super) fn help(step: &str) -> String {
-    format!("add `#[compensate(\"{step}\")]`, or write `#[step(no_compensation)]` if there is nothing to undo")
+    format!(
+        "add `#[compensate(\"{step}\")]`, or write `#[step(no_compensation)]` if there is nothing to undo"
+    )
 }
 
 /// A compensation that names no step may be the one that seems to be missing.
 pub(super) fn has_lost_compensation(saga: &Saga<'_>) -> bool {
-    saga.compensations.iter().any(|compensation| compensation.step.is_none())
+    saga.compensations
+        .iter()
+        .any(|compensation| compensation.step.is_none())
 }
 
 /// `atomic` speaks of errors; a timeout is none, so it cannot promise an output to the compensation.
 fn check_atomic_timeout(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for compensation in &saga.compensations {
-        let Some(step) = compensation.step.as_ref().map(|reference| &saga.steps[reference.step]) else { continue };
-        let insists = compensation.own_output().is_some_and(|input| option(input.ty).is_none());
-        if let (true, Some(_), Some(timeout)) = (insists, step.settings.atomic, step.settings.timeout) {
-            let message = format!("a timeout leaves the outcome of `{}` unknown, `atomic` or not", step.name);
-            let help = format!("take `{}: Option<..>` in `{}`, or remove the timeout", step.name, compensation.name);
+        let Some(step) = compensation
+            .step
+            .as_ref()
+            .map(|reference| &saga.steps[reference.step])
+        else {
+            continue;
+        };
+        let insists = compensation
+            .own_output()
+            .is_some_and(|input| option(input.ty).is_none());
+        if let (true, Some(_), Some(timeout)) =
+            (insists, step.settings.atomic, step.settings.timeout)
+        {
+            let message = format!(
+                "a timeout leaves the outcome of `{}` unknown, `atomic` or not",
+                step.name
+            );
+            let help = format!(
+                "take `{}: Option<..>` in `{}`, or remove the timeout",
+                step.name, compensation.name
+            );
             diagnostics.push(Diagnostic::new(timeout.span, message).help(help));
         }
     }

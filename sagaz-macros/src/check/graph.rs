@@ -57,7 +57,12 @@ impl Graph {
             }
             ancestors[step] = mine;
         }
-        Self { order, position, ancestors, complete }
+        Self {
+            order,
+            position,
+            ancestors,
+            complete,
+        }
     }
 
     /// Whether `step` waits, directly or not, for `other`.
@@ -88,7 +93,10 @@ pub(crate) fn sort(dependencies: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<us
     }
     let mut missing: Vec<usize> = dependencies.iter().map(Vec::len).collect();
     let mut done = vec![false; dependencies.len()];
-    let mut ready: BinaryHeap<_> = (0..dependencies.len()).filter(|&step| missing[step] == 0).map(Reverse).collect();
+    let mut ready: BinaryHeap<_> = (0..dependencies.len())
+        .filter(|&step| missing[step] == 0)
+        .map(Reverse)
+        .collect();
     let (mut order, mut cycles) = (Vec::new(), Vec::new());
     loop {
         while let Some(Reverse(step)) = ready.pop() {
@@ -103,12 +111,18 @@ pub(crate) fn sort(dependencies: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<us
                 }
             }
         }
-        let Some(stuck) = done.iter().position(|done| !done) else { break };
+        let Some(stuck) = done.iter().position(|done| !done) else {
+            break;
+        };
         let cycle = cycle_before(stuck, dependencies, &done);
         ready.extend(cycle.iter().copied().map(Reverse));
         cycles.push(cycle);
     }
-    if cycles.is_empty() { Ok(order) } else { Err(cycles) }
+    if cycles.is_empty() {
+        Ok(order)
+    } else {
+        Err(cycles)
+    }
 }
 
 /// Walks from a step that waits for ever along what it waits for, until it meets itself. Each step of the result waits for
@@ -118,7 +132,10 @@ fn cycle_before(start: usize, dependencies: &[Vec<usize>], done: &[bool]) -> Vec
     let mut seen = HashMap::from([(start, 0)]);
     let mut at = start;
     // A step that is not done waits for one that is not done, or it would have been ready.
-    while let Some(&next) = dependencies[at].iter().find(|&&dependency| !done[dependency]) {
+    while let Some(&next) = dependencies[at]
+        .iter()
+        .find(|&&dependency| !done[dependency])
+    {
         if let Some(&first) = seen.get(&next) {
             return path.split_off(first);
         }
@@ -134,7 +151,9 @@ pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Gr
     check_size(saga, diagnostics);
     check_stored_names(saga, diagnostics);
     check_dependencies(saga, diagnostics);
-    let dependencies: Vec<Vec<usize>> = (0..saga.steps.len()).map(|step| direct(saga, step)).collect();
+    let dependencies: Vec<Vec<usize>> = (0..saga.steps.len())
+        .map(|step| direct(saga, step))
+        .collect();
     match sort(&dependencies) {
         Ok(order) => {
             let complete: Vec<bool> = saga.steps.iter().map(|step| step.complete).collect();
@@ -151,7 +170,11 @@ pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Gr
 
 /// The direct dependencies of a step, without those that are reported as mistakes.
 pub(crate) fn direct(saga: &Saga<'_>, step: usize) -> Vec<usize> {
-    let mut direct: Vec<usize> = saga.steps[step].depends_on.iter().map(|reference| reference.step).collect();
+    let mut direct: Vec<usize> = saga.steps[step]
+        .depends_on
+        .iter()
+        .map(|reference| reference.step)
+        .collect();
     direct.retain(|&dependency| dependency != step);
     direct.sort_unstable();
     direct.dedup();
@@ -162,16 +185,26 @@ pub(crate) fn direct(saga: &Saga<'_>, step: usize) -> Vec<usize> {
 fn check_size(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     let impl_token = &saga.block.parsed.impl_token;
     if saga.steps.is_empty() {
-        diagnostics.push(Diagnostic::at(impl_token, "this saga has no steps").help("mark an async method with `#[step]`"));
+        diagnostics.push(
+            Diagnostic::at(impl_token, "this saga has no steps")
+                .help("mark an async method with `#[step]`"),
+        );
     }
     if saga.steps.len() > STEPS_MAX {
-        let message = format!("a saga has at most 1,024 steps, and this one has {}", thousands(saga.steps.len()));
+        let message = format!(
+            "a saga has at most 1,024 steps, and this one has {}",
+            thousands(saga.steps.len())
+        );
         diagnostics.push(Diagnostic::at(impl_token, message));
     }
 }
 
 fn thousands(number: usize) -> String {
-    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
+    if number < 1_000 {
+        number.to_string()
+    } else {
+        format!("{},{:03}", number / 1_000, number % 1_000)
+    }
 }
 
 /// No two steps have one name in the store.
@@ -181,13 +214,27 @@ fn check_stored_names(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
         let name = step.stored_name();
         if let Some(&earlier) = first.get(name) {
             // One of the two says so by `name`: two methods of one name are not in the model.
-            let written = [at, earlier].into_iter().find_map(|at| saga.steps[at].settings.name.as_ref().map(|name| (at, name)));
-            let (written_at, place) = written.map_or((at, step.ident().into()), |(at, name)| (at, Place::from(name)));
+            let written = [at, earlier]
+                .into_iter()
+                .find_map(|at| saga.steps[at].settings.name.as_ref().map(|name| (at, name)));
+            let (written_at, place) = written.map_or((at, step.ident().into()), |(at, name)| {
+                (at, Place::from(name))
+            });
             let other = &saga.steps[if written_at == at { earlier } else { at }];
-            let which = if written_at == at { "the first" } else { "the other" };
+            let which = if written_at == at {
+                "the first"
+            } else {
+                "the other"
+            };
             diagnostics.push(
-                Diagnostic::new(place, format!("two steps are named \"{name}\""))
-                    .and(other.settings.name.as_ref().map_or(other.ident().into(), Place::from), format!("`{}` is {which}", other.name)),
+                Diagnostic::new(place, format!("two steps are named \"{name}\"")).and(
+                    other
+                        .settings
+                        .name
+                        .as_ref()
+                        .map_or(other.ident().into(), Place::from),
+                    format!("`{}` is {which}", other.name),
+                ),
             );
         } else {
             first.insert(name, at);
@@ -201,10 +248,16 @@ fn check_dependencies(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
         let mut seen = Vec::new();
         for reference in &step.depends_on {
             if reference.step == at {
-                diagnostics.push(Diagnostic::new(&reference.name, format!("step `{}` depends on itself", step.name)));
+                diagnostics.push(Diagnostic::new(
+                    &reference.name,
+                    format!("step `{}` depends on itself", step.name),
+                ));
             } else if seen.contains(&reference.step) {
                 let name = &saga.steps[reference.step].name;
-                diagnostics.push(Diagnostic::new(&reference.name, format!("step `{name}` is a dependency twice")));
+                diagnostics.push(Diagnostic::new(
+                    &reference.name,
+                    format!("step `{name}` is a dependency twice"),
+                ));
             }
             seen.push(reference.step);
         }
@@ -215,17 +268,31 @@ fn check_dependencies(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
 fn cycle_error(saga: &Saga<'_>, cycle: &[usize]) -> Diagnostic {
     let edge = |at: usize| -> (usize, usize, Place) {
         let (from, to) = (cycle[at], cycle[(at + 1) % cycle.len()]);
-        let reference = saga.steps[from].depends_on.iter().find(|reference| reference.step == to);
-        (from, to, reference.map_or(saga.steps[from].ident().into(), |reference| Place::from(&reference.name)))
+        let reference = saga.steps[from]
+            .depends_on
+            .iter()
+            .find(|reference| reference.step == to);
+        (
+            from,
+            to,
+            reference.map_or(saga.steps[from].ident().into(), |reference| {
+                Place::from(&reference.name)
+            }),
+        )
     };
     let mut edges: Vec<_> = (0..cycle.len()).map(edge).collect();
-    let first = (0..edges.len()).min_by_key(|&at| (edges[at].2.position(), edges[at].0)).unwrap_or(0);
+    let first = (0..edges.len())
+        .min_by_key(|&at| (edges[at].2.position(), edges[at].0))
+        .unwrap_or(0);
     edges.rotate_left(first);
     let name = |step: usize| format!("`{}`", saga.steps[step].name);
     let mut story: Vec<_> = edges.iter().map(|&(from, ..)| name(from)).collect();
     story.extend(story.first().cloned());
-    let mut diagnostic = Diagnostic::new(edges[0].2, format!("these steps wait for each other: {}", story.join(" -> ")))
-        .help("remove one of the dependencies, or split one of the steps in two");
+    let mut diagnostic = Diagnostic::new(
+        edges[0].2,
+        format!("these steps wait for each other: {}", story.join(" -> ")),
+    )
+    .help("remove one of the dependencies, or split one of the steps in two");
     for &(from, to, place) in &edges[1..] {
         diagnostic = diagnostic.and(place, format!("{} waits for {}", name(from), name(to)));
     }
@@ -243,18 +310,32 @@ pub(crate) fn check_after(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diag
     }
     let mut edges: HashMap<(usize, usize), &Reference> = HashMap::new();
     for compensation in &saga.compensations {
-        let Some(own) = &compensation.step else { continue };
+        let Some(own) = &compensation.step else {
+            continue;
+        };
         for reference in &compensation.after {
             let name = &saga.steps[reference.step].name;
             if reference.step == own.step {
                 let message = format!("`{}` waits for itself", compensation.name);
                 diagnostics.push(Diagnostic::new(&reference.name, message));
-            } else if edges.insert((own.step, reference.step), reference).is_some() {
-                diagnostics.push(Diagnostic::new(&reference.name, format!("step `{name}` is in `after` twice")));
+            } else if edges
+                .insert((own.step, reference.step), reference)
+                .is_some()
+            {
+                diagnostics.push(Diagnostic::new(
+                    &reference.name,
+                    format!("step `{name}` is in `after` twice"),
+                ));
             } else if saga.steps[reference.step].compensations.is_empty() {
                 diagnostics.push(
-                    Diagnostic::new(&reference.name, format!("step `{name}` has no compensation"))
-                        .note(format!("`{}` can only wait for what is undone", compensation.name)),
+                    Diagnostic::new(
+                        &reference.name,
+                        format!("step `{name}` has no compensation"),
+                    )
+                    .note(format!(
+                        "`{}` can only wait for what is undone",
+                        compensation.name
+                    )),
                 );
             } else if !graph.is_after(reference.step, own.step) {
                 waits[own.step].push(reference.step);
@@ -282,19 +363,45 @@ fn after_cycle(
     edges: &HashMap<(usize, usize), &Reference>,
 ) -> Option<Diagnostic> {
     let pairs = (0..cycle.len()).map(|at| (cycle[at], cycle[(at + 1) % cycle.len()]));
-    let mut written: Vec<_> = pairs.filter_map(|pair| edges.get(&pair).map(|reference| (pair, *reference))).collect();
+    let mut written: Vec<_> = pairs
+        .filter_map(|pair| edges.get(&pair).map(|reference| (pair, *reference)))
+        .collect();
     written.sort_by_key(|(_, reference)| Place::from(&reference.name).position());
     let ((from, to), reference) = *written.first()?;
     let name = |step: usize| format!("`{}`", saga.steps[step].name);
     let (one, other, why) = if graph.is_after(from, to) {
-        (to, from, format!("the undo of {} waits for the undo of {}, which depends on it", name(to), name(from)))
+        (
+            to,
+            from,
+            format!(
+                "the undo of {} waits for the undo of {}, which depends on it",
+                name(to),
+                name(from)
+            ),
+        )
     } else {
-        (from, to, format!("the undo of {} waits for the undo of {}", name(from), name(to)))
+        (
+            from,
+            to,
+            format!(
+                "the undo of {} waits for the undo of {}",
+                name(from),
+                name(to)
+            ),
+        )
     };
-    let message = format!("the compensations of {} and {} wait for each other", name(one), name(other));
+    let message = format!(
+        "the compensations of {} and {} wait for each other",
+        name(one),
+        name(other)
+    );
     let mut diagnostic = Diagnostic::new(&reference.name, message).note(why);
     for ((from, to), reference) in &written[1..] {
-        let message = format!("the undo of {} waits for the undo of {}", name(*from), name(*to));
+        let message = format!(
+            "the undo of {} waits for the undo of {}",
+            name(*from),
+            name(*to)
+        );
         diagnostic = diagnostic.and(&reference.name, message);
     }
     Some(diagnostic)

@@ -10,8 +10,51 @@ mod inputs;
 mod pivot;
 mod signature;
 
-use crate::{diagnostic::Diagnostics, model::Saga};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    model::Saga,
+    print,
+    syntax::ImplBlock,
+};
 use graph::Graph;
+use quote::ToTokens;
+
+/// A saga is an inherent impl of one type: no trait's, and not generic.
+pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool {
+    let parsed = &block.parsed;
+    if let Some((path, _)) = &parsed.trait_ {
+        diagnostics.push(
+            Diagnostic::at(
+                path,
+                format!(
+                    "a saga is not an impl of a trait, `{}`",
+                    print::tokens(path)
+                ),
+            )
+            .help(format!(
+                "put `#[saga]` on an `impl {}` block",
+                print::tokens(&*parsed.self_ty)
+            )),
+        );
+        return false;
+    }
+    let generics = &parsed.generics;
+    let lifetimes = print::lifetime(parsed.self_ty.to_token_stream());
+    let place = if generics.params.is_empty() {
+        lifetimes
+    } else {
+        Some(generics.to_token_stream())
+    };
+    if let Some(place) = place {
+        diagnostics.push(
+            Diagnostic::at(&place, "a saga cannot be generic")
+                .note("one name must mean one type")
+                .help("keep what varies in a field"),
+        );
+        return false;
+    }
+    true
+}
 
 /// Checks every rule that still makes sense. The graph is `None` if it has no order.
 pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Graph> {

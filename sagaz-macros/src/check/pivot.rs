@@ -58,9 +58,18 @@ fn check_before(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut 
         let undone = step.settings.no_compensation.is_some() || !step.compensations.is_empty();
         if graph.is_after(pivot, at) && !undone {
             diagnostics.push(
-                Diagnostic::new(step.ident(), format!("step `{}` comes before the pivot and has no compensation", step.name))
-                    .note(format!("if `{}` fails, everything before it is undone", saga.steps[pivot].name))
-                    .help(compensation::help(&step.name)),
+                Diagnostic::new(
+                    step.ident(),
+                    format!(
+                        "step `{}` comes before the pivot and has no compensation",
+                        step.name
+                    ),
+                )
+                .note(format!(
+                    "if `{}` fails, everything before it is undone",
+                    saga.steps[pivot].name
+                ))
+                .help(compensation::help(&step.name)),
             );
         }
     }
@@ -68,11 +77,19 @@ fn check_before(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut 
 
 /// The pivot, and what comes after it, can only be tried again, and so says how.
 fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut Diagnostics) {
-    for (at, step) in saga.steps.iter().enumerate().filter(|(_, step)| step.settings.retry.is_none()) {
+    for (at, step) in saga
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.settings.retry.is_none())
+    {
         let message = if at == pivot {
             format!("step `{}` is the pivot and is not retried", step.name)
         } else if graph.is_after(at, pivot) {
-            format!("step `{}` comes after the pivot and is not retried", step.name)
+            format!(
+                "step `{}` comes after the pivot and is not retried",
+                step.name
+            )
         } else {
             continue;
         };
@@ -83,16 +100,22 @@ fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut
 /// From the pivot on, nothing is undone.
 fn check_never_undone(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut Diagnostics) {
     for undo in &saga.compensations {
-        let Some(reference) = &undo.step else { continue };
+        let Some(reference) = &undo.step else {
+            continue;
+        };
         let (step, pivot_name) = (&saga.steps[reference.step].name, &saga.steps[pivot].name);
         let why = if reference.step == pivot {
             format!("`{step}` is the pivot; from there on a saga is no longer undone")
         } else if graph.is_after(reference.step, pivot) {
-            format!("`{step}` comes after the pivot `{pivot_name}`; from there on a saga is no longer undone")
+            format!(
+                "`{step}` comes after the pivot `{pivot_name}`; from there on a saga is no longer undone"
+            )
         } else {
             continue;
         };
-        diagnostics.push(Diagnostic::new(&reference.name, format!("`{}` can never run", undo.name)).note(why));
+        diagnostics.push(
+            Diagnostic::new(&reference.name, format!("`{}` can never run", undo.name)).note(why),
+        );
     }
 }
 
@@ -100,13 +123,24 @@ fn check_never_undone(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics:
 fn check_recoveries(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
     for (at, step) in saga.steps.iter().enumerate() {
         for (nth, &recovery) in step.recoveries.iter().enumerate() {
-            let Some(reference) = &saga.recoveries[recovery].step else { continue };
+            let Some(reference) = &saga.recoveries[recovery].step else {
+                continue;
+            };
             let message = match saga.pivot() {
                 _ if nth > 0 => format!("`{}` has two recoveries", step.name),
-                None => format!("a failure of `{}` is undone: this saga has no pivot", step.name),
-                Some(pivot) if pivot == at => format!("`{}` is the pivot, which is settled by an operator", step.name),
+                None => format!(
+                    "a failure of `{}` is undone: this saga has no pivot",
+                    step.name
+                ),
+                Some(pivot) if pivot == at => format!(
+                    "`{}` is the pivot, which is settled by an operator",
+                    step.name
+                ),
                 Some(pivot) if graph.is_after(pivot, at) => {
-                    format!("`{}` comes before the pivot, where a failure is undone", step.name)
+                    format!(
+                        "`{}` comes before the pivot, where a failure is undone",
+                        step.name
+                    )
                 }
                 Some(_) => continue,
             };

@@ -12,8 +12,14 @@ use syn::{FnArg, ReceiverKind, Type};
 
 pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     let steps = saga.steps.iter().map(|step| (step.method, RoleKind::Step));
-    let compensations = saga.compensations.iter().map(|undo| (undo.method, RoleKind::Compensation));
-    let recoveries = saga.recoveries.iter().map(|recovery| (recovery.method, RoleKind::Recovery));
+    let compensations = saga
+        .compensations
+        .iter()
+        .map(|undo| (undo.method, RoleKind::Compensation));
+    let recoveries = saga
+        .recoveries
+        .iter()
+        .map(|recovery| (recovery.method, RoleKind::Recovery));
     for (method, kind) in steps.chain(compensations).chain(recoveries) {
         let subject = format!("{} `{}`", kind.noun(), method.name());
         check_async(method, &subject, diagnostics);
@@ -28,7 +34,8 @@ fn check_async(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
     let sig = &method.sig;
     if sig.asyncness.is_none() {
         let help = format!("write `async fn {}`", sig.ident);
-        diagnostics.push(Diagnostic::at(&sig.fn_token, format!("{subject} is not async")).help(help));
+        diagnostics
+            .push(Diagnostic::at(&sig.fn_token, format!("{subject} is not async")).help(help));
     }
     if let syn::Safety::Unsafe(token) = &sig.safety {
         let note = "nobody could keep its promise: the saga calls it";
@@ -40,7 +47,13 @@ fn check_async(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
 fn check_receiver(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
     let note = "steps of one saga run at the same time and share it";
     let Some(FnArg::Receiver(receiver)) = method.sig.inputs.first() else {
-        diagnostics.push(Diagnostic::new(&method.sig.ident, format!("{subject} does not take `&self`")).note(note));
+        diagnostics.push(
+            Diagnostic::new(
+                &method.sig.ident,
+                format!("{subject} does not take `&self`"),
+            )
+            .note(note),
+        );
         return;
     };
     let shared = match &receiver.kind {
@@ -57,17 +70,27 @@ fn check_receiver(method: &Method, subject: &str, diagnostics: &mut Diagnostics)
 fn check_generics(method: &Method, subject: &str, diagnostics: &mut Diagnostics) {
     let generics = &method.sig.generics;
     let note = "one name must mean one type";
-    if generics.params.iter().any(|parameter| !matches!(parameter, syn::GenericParam::Lifetime(_))) {
-        diagnostics.push(Diagnostic::at(generics, format!("{subject} cannot be generic")).note(note));
+    if generics
+        .params
+        .iter()
+        .any(|parameter| !matches!(parameter, syn::GenericParam::Lifetime(_)))
+    {
+        diagnostics
+            .push(Diagnostic::at(generics, format!("{subject} cannot be generic")).note(note));
     }
-    let types = method.sig.inputs.iter().filter_map(|parameter| match parameter {
-        FnArg::Typed(typed) => Some(&*typed.ty),
-        FnArg::Receiver(_) => None,
-    });
+    let types = method
+        .sig
+        .inputs
+        .iter()
+        .filter_map(|parameter| match parameter {
+            FnArg::Typed(typed) => Some(&*typed.ty),
+            FnArg::Receiver(_) => None,
+        });
     for ty in types {
         match print::referent(ty) {
             Type::ImplTrait(_) => {
-                diagnostics.push(Diagnostic::at(ty, format!("{subject} cannot be generic")).note(note));
+                diagnostics
+                    .push(Diagnostic::at(ty, format!("{subject} cannot be generic")).note(note));
             }
             ty if mentions_infer(ty.to_token_stream()) => diagnostics.leave_to_rustc(),
             _ => {}
@@ -81,16 +104,31 @@ fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostic
     for attribute in method.attrs() {
         let hides_ours = || {
             let ours = ["step", "compensate", "recover"];
-            attribute.path().is_ident("cfg_attr") && ours.iter().any(|name| mentions(attribute.to_token_stream(), name))
+            attribute.path().is_ident("cfg_attr")
+                && ours
+                    .iter()
+                    .any(|name| mentions(attribute.to_token_stream(), name))
         };
         if attribute.path().is_ident("cfg") || hides_ours() {
-            diagnostics.push(Diagnostic::at(attribute, format!("{subject} cannot be conditional")).note(note));
+            diagnostics.push(
+                Diagnostic::at(attribute, format!("{subject} cannot be conditional")).note(note),
+            );
         }
     }
     for parameter in &method.sig.inputs {
-        let (FnArg::Typed(syn::PatType { attrs, .. }) | FnArg::Receiver(syn::Receiver { attrs, .. })) = parameter;
-        for attribute in attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")) {
-            diagnostics.push(Diagnostic::at(attribute, format!("an input of {subject} cannot be conditional")).note(note));
+        let (FnArg::Typed(syn::PatType { attrs, .. })
+        | FnArg::Receiver(syn::Receiver { attrs, .. })) = parameter;
+        for attribute in attrs
+            .iter()
+            .filter(|attribute| attribute.path().is_ident("cfg"))
+        {
+            diagnostics.push(
+                Diagnostic::at(
+                    attribute,
+                    format!("an input of {subject} cannot be conditional"),
+                )
+                .note(note),
+            );
         }
     }
 }
@@ -98,10 +136,17 @@ fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostic
 /// A step gives a `Result` with an owned output; that it is a `Result` is asked by the generated call.
 fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mut Diagnostics) {
     let Some(returns) = method.returns() else {
-        let example = if kind == RoleKind::Recovery { "Recover<..>" } else { "Result<(), E>" };
+        let example = if kind == RoleKind::Recovery {
+            "Recover<..>"
+        } else {
+            "Result<(), E>"
+        };
         diagnostics.push(
-            Diagnostic::new(method.sig.paren_token.span.close(), format!("{subject} returns nothing"))
-                .help(format!("write `-> {example}`")),
+            Diagnostic::new(
+                method.sig.paren_token.span.close(),
+                format!("{subject} returns nothing"),
+            )
+            .help(format!("write `-> {example}`")),
         );
         return;
     };
@@ -112,13 +157,17 @@ fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mu
     }
     if let Type::ImplTrait(_) = returns {
         let note = "what it gives is stored under the name of its type";
-        diagnostics.push(Diagnostic::at(returns, format!("{subject} returns a type without a name")).note(note));
+        diagnostics.push(
+            Diagnostic::at(returns, format!("{subject} returns a type without a name")).note(note),
+        );
         return;
     }
     let output = first_argument(returns).unwrap_or(returns);
     if let Type::ImplTrait(_) = output {
         let note = "an output is stored, and read again by its type";
-        diagnostics.push(Diagnostic::at(output, format!("the output of {subject} has no name")).note(note));
+        diagnostics.push(
+            Diagnostic::at(output, format!("the output of {subject} has no name")).note(note),
+        );
     } else if let Some((borrow, owned)) = borrowed(output) {
         let diagnostic = Diagnostic::at(&borrow, format!("the output of {subject} is borrowed"));
         diagnostics.push(match owned {
@@ -140,36 +189,16 @@ fn borrowed(ty: &Type) -> Option<(TokenStream, Option<String>)> {
         };
         return Some((reference.to_token_stream(), Some(owned)));
     }
-    lifetime(ty.to_token_stream()).map(|lifetime| (lifetime, None))
-}
-
-/// The first lifetime but `'static`, or the first reference.
-fn lifetime(tokens: TokenStream) -> Option<TokenStream> {
-    let mut tokens = tokens.into_iter();
-    while let Some(token) = tokens.next() {
-        match &token {
-            TokenTree::Group(group) => {
-                if let Some(found) = lifetime(group.stream()) {
-                    return Some(found);
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '\'' => {
-                let name = tokens.next()?;
-                if name.to_string() != "static" {
-                    return Some(TokenStream::from_iter([token, name]));
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(token.into()),
-            _ => {}
-        }
-    }
-    None
+    print::lifetime(ty.to_token_stream()).map(|lifetime| (lifetime, None))
 }
 
 fn mentions_infer(tokens: TokenStream) -> bool {
     let mut after_tick = false;
     tokens.into_iter().any(|token| {
-        let tick = std::mem::replace(&mut after_tick, matches!(&token, TokenTree::Punct(p) if p.as_char() == '\''));
+        let tick = std::mem::replace(
+            &mut after_tick,
+            matches!(&token, TokenTree::Punct(p) if p.as_char() == '\''),
+        );
         match token {
             TokenTree::Group(group) => mentions_infer(group.stream()),
             TokenTree::Ident(ident) => !tick && ident == "_",

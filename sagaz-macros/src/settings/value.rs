@@ -19,7 +19,13 @@ pub(crate) struct Millis {
     pub(crate) span: Span,
 }
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 impl Entry {
     /// `key` alone.
@@ -27,40 +33,54 @@ impl Entry {
         if self.value.is_none() && self.list.is_none() {
             return Ok(());
         }
-        Err(Diagnostic::at(&self.tokens, format!("`{}` takes no value", self.key.text)).help(format!("write `{}`", self.key.text)))
+        Err(
+            Diagnostic::at(&self.tokens, format!("`{}` takes no value", self.key.text))
+                .help(format!("write `{}`", self.key.text)),
+        )
     }
 
     /// `key = value`.
     fn value(&self, example: &str) -> Result<&TokenStream, Diagnostic> {
         match &self.value {
             Some(value) if !value.is_empty() => Ok(value),
-            _ => Err(Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
-                .help(format!("write `{example}`"))),
+            _ => Err(
+                Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
+                    .help(format!("write `{example}`")),
+            ),
         }
     }
 
     /// `key(..)`.
     pub(super) fn list(&self, example: &str) -> Result<&TokenStream, Diagnostic> {
         self.list.as_ref().ok_or_else(|| {
-            Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
+                .help(format!("write `{example}`"))
         })
     }
 
     pub(super) fn string(&self, example: &str) -> Result<Name, Diagnostic> {
         let value = self.value(example)?;
         let literal: LitStr = syn::parse2(value.clone()).map_err(|_| {
-            Diagnostic::at(value, format!("`{}` is a string", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::at(value, format!("`{}` is a string", self.key.text))
+                .help(format!("write `{example}`"))
         })?;
         if literal.value().is_empty() {
-            return Err(Diagnostic::at(value, format!("`{}` is empty", self.key.text)));
+            return Err(Diagnostic::at(
+                value,
+                format!("`{}` is empty", self.key.text),
+            ));
         }
-        Ok(Name { text: literal.value(), span: literal.span() })
+        Ok(Name {
+            text: literal.value(),
+            span: literal.span(),
+        })
     }
 
     pub(super) fn ty(&self, example: &str) -> Result<Type, Diagnostic> {
         let value = self.value(example)?;
         syn::parse2(value.clone()).map_err(|_| {
-            Diagnostic::at(value, format!("`{}` is a type", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::at(value, format!("`{}` is a type", self.key.text))
+                .help(format!("write `{example}`"))
         })
     }
 
@@ -71,14 +91,16 @@ impl Entry {
             Err(_) => syn::parse::Parser::parse2(Path::parse_mod_style, value.clone()),
         };
         parsed.map_err(|_| {
-            Diagnostic::at(value, format!("`{}` is a path", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::at(value, format!("`{}` is a path", self.key.text))
+                .help(format!("write `{example}`"))
         })
     }
 
     pub(super) fn number(&self, example: &str) -> Result<u32, Diagnostic> {
         let value = self.value(example)?;
         number(value).ok_or_else(|| {
-            Diagnostic::at(value, format!("`{}` is a whole number", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::at(value, format!("`{}` is a whole number", self.key.text))
+                .help(format!("write `{example}`"))
         })
     }
 
@@ -93,11 +115,17 @@ impl Entry {
     pub(super) fn numbers(&self, example: &str) -> Result<Vec<u32>, Diagnostic> {
         let value = self.value(example)?;
         let wrong = || {
-            Diagnostic::at(value, format!("`{}` is a list of whole numbers", self.key.text))
-                .help(format!("write `{example}`"))
+            Diagnostic::at(
+                value,
+                format!("`{}` is a list of whole numbers", self.key.text),
+            )
+            .help(format!("write `{example}`"))
         };
         let list = bracketed(value).ok_or_else(wrong)?;
-        super::split(list.stream()).iter().map(|part| number(part).ok_or_else(wrong)).collect()
+        super::split(list.stream())
+            .iter()
+            .map(|part| number(part).ok_or_else(wrong))
+            .collect()
     }
 
     /// A share or a factor.
@@ -109,7 +137,8 @@ impl Entry {
             _ => None,
         };
         number.ok_or_else(|| {
-            Diagnostic::at(value, format!("`{}` is a number", self.key.text)).help(format!("write `{example}`"))
+            Diagnostic::at(value, format!("`{}` is a number", self.key.text))
+                .help(format!("write `{example}`"))
         })
     }
 
@@ -124,12 +153,14 @@ impl Entry {
     /// A name or a list of names.
     pub(super) fn names(&self, example: &str) -> Result<Vec<Name>, Diagnostic> {
         let value = self.value(example)?;
-        let parts = bracketed(value).map_or_else(|| vec![value.clone()], |list| super::split(list.stream()));
+        let parts = bracketed(value)
+            .map_or_else(|| vec![value.clone()], |list| super::split(list.stream()));
         parts
             .iter()
             .map(|part| {
                 name(part).ok_or_else(|| {
-                    Diagnostic::at(part, format!("`{}` is a list of steps", self.key.text)).help(format!("write `{example}`"))
+                    Diagnostic::at(part, format!("`{}` is a list of steps", self.key.text))
+                        .help(format!("write `{example}`"))
                 })
             })
             .collect()
@@ -138,28 +169,53 @@ impl Entry {
     /// A duration, which `zero` says cannot be none.
     pub(super) fn duration(&self, example: &str, zero: Option<&str>) -> Result<Millis, Diagnostic> {
         let value = self.value(example)?;
-        let wrong = |message: String| Diagnostic::at(value, message).help(format!("write `{example}`"));
+        let wrong =
+            |message: String| Diagnostic::at(value, message).help(format!("write `{example}`"));
         let text = match syn::parse2::<Lit>(value.clone()) {
             Ok(Lit::Str(literal)) => literal.value(),
-            Ok(Lit::Int(literal)) => return Err(no_unit(value, &self.key.text, literal.base10_digits())),
+            Ok(Lit::Int(literal)) => {
+                return Err(no_unit(value, &self.key.text, literal.base10_digits()));
+            }
             _ => return Err(wrong(format!("`{}` is a duration", self.key.text))),
         };
         let trimmed = text.trim();
-        let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
+        let digits = trimmed
+            .find(|character: char| !character.is_ascii_digit())
+            .unwrap_or(trimmed.len());
         let (number, unit) = (&trimmed[..digits], trimmed[digits..].trim());
         if unit.is_empty() && !number.is_empty() {
             return Err(no_unit(value, &self.key.text, number));
         }
         let units = "a whole number and a unit: `ms`, `s`, `m`, `h`, `d`";
-        let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit).filter(|_| !number.is_empty()) else {
-            let why = if number.is_empty() { "it begins with no number".to_owned() } else { format!("`{unit}` is not a unit") };
-            return Err(Diagnostic::at(value, format!("`{text}` is not a duration: {why}")).help(units));
+        let Some((_, factor)) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .filter(|_| !number.is_empty())
+        else {
+            let why = if number.is_empty() {
+                "it begins with no number".to_owned()
+            } else {
+                format!("`{unit}` is not a unit")
+            };
+            return Err(
+                Diagnostic::at(value, format!("`{text}` is not a duration: {why}")).help(units),
+            );
         };
-        let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+        let millis = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*factor));
         match (millis, zero) {
-            (None, _) => Err(Diagnostic::at(value, format!("`{text}` is not a duration: it is too long")).help(units)),
+            (None, _) => Err(Diagnostic::at(
+                value,
+                format!("`{text}` is not a duration: it is too long"),
+            )
+            .help(units)),
             (Some(0), Some(zero)) => Err(Diagnostic::at(value, zero)),
-            (Some(millis), _) => Ok(Millis { value: millis, span: self.key.span }),
+            (Some(millis), _) => Ok(Millis {
+                value: millis,
+                span: self.key.span,
+            }),
         }
     }
 }
@@ -186,7 +242,9 @@ fn only(tokens: &TokenStream) -> Option<TokenTree> {
     let first = tokens.next()?;
     match first {
         // A fragment of a `macro_rules!`.
-        TokenTree::Group(group) if group.delimiter() == Delimiter::None && tokens.clone().next().is_none() => {
+        TokenTree::Group(group)
+            if group.delimiter() == Delimiter::None && tokens.clone().next().is_none() =>
+        {
             only(&group.stream())
         }
         first => tokens.next().is_none().then_some(first),
@@ -203,7 +261,10 @@ fn number(tokens: &TokenStream) -> Option<u32> {
 /// A step's name, as an identifier or as a string.
 pub(crate) fn name(tokens: &TokenStream) -> Option<Name> {
     match only(tokens)? {
-        TokenTree::Ident(ident) => Some(Name { text: crate::syntax::plain(&ident), span: ident.span() }),
+        TokenTree::Ident(ident) => Some(Name {
+            text: crate::syntax::plain(&ident),
+            span: ident.span(),
+        }),
         TokenTree::Literal(literal) => string(&literal),
         _ => None,
     }
@@ -211,7 +272,10 @@ pub(crate) fn name(tokens: &TokenStream) -> Option<Name> {
 
 fn string(literal: &Literal) -> Option<Name> {
     match Lit::new(literal.clone()) {
-        Lit::Str(text) => Some(Name { text: text.value(), span: literal.span() }),
+        Lit::Str(text) => Some(Name {
+            text: text.value(),
+            span: literal.span(),
+        }),
         _ => None,
     }
 }
@@ -219,6 +283,9 @@ fn string(literal: &Literal) -> Option<Name> {
 impl Name {
     /// As an identifier under the span of what the user wrote; none if the text is not one.
     pub(crate) fn from_ident(ident: &Ident) -> Self {
-        Self { text: crate::syntax::plain(ident), span: ident.span() }
+        Self {
+            text: crate::syntax::plain(ident),
+            span: ident.span(),
+        }
     }
 }

@@ -40,9 +40,11 @@ impl Database {
             .disable_statement_logging();
         let mut writer =
             connect.clone().create_if_missing(create).connect().await.map_err(|error| OpenError::new(&path, error))?;
-        schema::check(&mut writer, &path).await?;
-        make_durable(&mut writer, &path).await?;
-        schema::migrate(&mut writer, &path).await?;
+        if let Err(error) = prepare(&mut writer, &path).await {
+            // Waited for, so that a refused file is left without SQLite's companions beside it.
+            let _ = writer.close().await;
+            return Err(error);
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(readers)
             .test_before_acquire(false)
@@ -107,6 +109,13 @@ async fn roll_back(connection: &mut SqliteConnection) -> bool {
             error.as_database_error().is_some_and(|error| error.message().contains("no transaction is active"))
         }
     }
+}
+
+/// Makes the file a store, unless it is to be refused.
+async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    schema::check(connection, path).await?;
+    make_durable(connection, path).await?;
+    schema::migrate(connection, path).await
 }
 
 /// What can be said of the file better than SQLite says it.

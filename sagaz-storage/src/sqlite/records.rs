@@ -81,9 +81,16 @@ pub(super) struct Step<'a> {
     len: Option<usize>,
 }
 
-/// The bytes of payloads, one after the other.
-#[derive(Debug, Default)]
+/// The bytes of payloads, one after the other, behind a byte of no meaning: of a blob without any, SQL's `substr` makes
+/// NULL, and not an empty payload.
+#[derive(Debug)]
 pub(super) struct Payloads(pub(super) Vec<u8>);
+
+impl Default for Payloads {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
 
 impl Payloads {
     /// Where the payload begins, counted from 1 as SQL does, and its length.

@@ -1,0 +1,238 @@
+//! The generated code: tables, types, and one typed call for each method, in one hidden constant.
+//!
+//! Invariant: each question about a user's type is asked once, by the code that needs the answer, as
+//! `<Type as Trait>::item` under the span of the user's type; and a projection, with every name whose type contains it,
+//! stands under one span. Otherwise rustc reports a mistake twice, or at the macro.
+
+mod calls;
+mod tables;
+mod types;
+
+use crate::{check::graph::Graph, model::Saga};
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use types::Names;
+
+/// What a saga becomes.
+pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
+    let names = Names::new(saga);
+    let Names {
+        krate,
+        this,
+        outputs,
+        slots,
+        step,
+        ..
+    } = &names;
+    let definition = tables::definition(&names, saga, graph);
+    let types = types::types(&names, saga, graph);
+    let calls = calls::calls(&names, saga, graph);
+    let members = members(&names, saga, graph);
+    let (input, codec) = (names.input(saga), names.codec(saga));
+    let count = saga.steps.len();
+    hidden(&quote! {
+        use #krate::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
+
+        static DEFINITION: #krate::Definition = #definition;
+        const _: () = DEFINITION.check();
+
+        #types
+        #calls
+
+        #[automatically_derived]
+        impl #krate::Saga for #this {
+            type Input = #input;
+            type Outputs = #outputs;
+            type Step = #step;
+            type Codec = #codec;
+            const DEFINITION: &'static #krate::Definition = &DEFINITION;
+            type Slots = #slots;
+            type PerStep<T: ::core::marker::Send> = [T; #count];
+
+            fn per_step<T: ::core::marker::Send>(&self, make: impl ::core::ops::FnMut(usize) -> T) -> [T; #count] {
+                ::core::array::from_fn(make)
+            }
+
+            #members
+        }
+
+        #[automatically_derived]
+        impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
+    })
+}
+
+/// The methods of `Saga` that go by the index of a step.
+fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
+    let Names {
+        krate,
+        outputs,
+        slots,
+        ..
+    } = names;
+    let codec = names.codec(saga);
+    let (mut places, mut values) = (TokenStream::new(), TokenStream::new());
+    let (mut steps, mut compensations, mut recoveries) =
+        (TokenStream::new(), TokenStream::new(), TokenStream::new());
+    let (mut encode, mut decode, mut types) =
+        (TokenStream::new(), TokenStream::new(), TokenStream::new());
+    for (at, &index) in graph.order.iter().enumerate() {
+        let step = &saga.steps[index];
+        let (span, ident) = (names.output_span(step), step.ident());
+        let field = names.field(step);
+        let output = names.output(step);
+        let call = calls::step_name(step);
+        places.extend(quote_spanned!(span=> #field: ::core::default::Default::default(),));
+        values.extend(quote_spanned!(span=> #ident: #krate::OnceLock::into_inner(slots.#field)?,));
+        steps.extend(quote!(#at => #call(self, scene),));
+        if let Some(&undo) = step.compensations.first() {
+            let call = calls::compensation_name(&saga.compensations[undo]);
+            compensations.extend(quote!(#at => #call(self, scene),));
+        }
+        if let Some(&recovery) = step.recoveries.first() {
+            let call = calls::recovery_name(&saga.recoveries[recovery]);
+            recoveries.extend(quote!(#at => #call(self, scene, error),));
+        }
+        encode.extend(quote_spanned! {span=>
+            #at => <#output as #krate::StepOutput>::encode::<#codec>(#krate::stored(&slots.#field)),
+        });
+        decode.extend(quote_spanned! {span=>
+            #at => #krate::keep(&slots.#field, <#output as #krate::StepOutput>::decode::<#codec>(bytes)?),
+        });
+        types.extend(quote_spanned!(span=> #at => ::core::any::type_name::<#output>(),));
+    }
+    quote! {
+        fn slots(&self) -> #slots {
+            #slots { #places }
+        }
+
+        fn step<'a>(&'a self, step: usize, scene: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
+            match step { #steps _ => #krate::no_such_step(step) }
+        }
+
+        fn compensate<'a>(&'a self, step: usize, scene: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
+            let _ = scene;
+            match step { #compensations _ => #krate::no_such_step(step) }
+        }
+
+        fn recover<'a>(
+            &'a self,
+            step: usize,
+            scene: #krate::Scene<'a, Self>,
+            error: #krate::Arc<#krate::StepError>,
+        ) -> #krate::RecoverFuture<'a> {
+            let _ = (scene, &error);
+            match step { #recoveries _ => #krate::no_such_step(step) }
+        }
+
+        fn encode(
+            &self,
+            slots: &#slots,
+            step: usize,
+        ) -> ::core::result::Result<#krate::Vec<u8>, #krate::CodecError> {
+            match step { #encode _ => #krate::no_such_step(step) }
+        }
+
+        fn decode(
+            &self,
+            slots: &#slots,
+            step: usize,
+            bytes: &[u8],
+        ) -> ::core::result::Result<(), #krate::CodecError> {
+            match step { #decode _ => #krate::no_such_step(step) }
+            ::core::result::Result::Ok(())
+        }
+
+        fn output_type(&self, step: usize) -> &'static str {
+            match step { #types _ => #krate::no_such_step(step) }
+        }
+
+        fn outputs(slots: #slots) -> ::core::option::Option<#outputs> {
+            ::core::option::Option::Some(#outputs { #values })
+        }
+    }
+}
+
+/// When there is a mistake: still a saga, so that no second error follows wherever the type is used as one.
+pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
+    let names = Names::new(saga);
+    let Names {
+        krate,
+        this,
+        outputs,
+        step,
+        ..
+    } = &names;
+    let types = types::stub_types(&names, saga);
+    let (input, codec) = (names.input(saga), names.codec(saga));
+    let name = saga.name();
+    hidden(&quote! {
+        #types
+
+        #[automatically_derived]
+        impl #krate::Saga for #this {
+            type Input = #input;
+            type Outputs = #outputs;
+            type Step = #step;
+            type Codec = #codec;
+            const DEFINITION: &'static #krate::Definition = &#krate::stub_definition(#name);
+            type Slots = ();
+            type PerStep<T: ::core::marker::Send> = [T; 0];
+            fn per_step<T: ::core::marker::Send>(&self, _: impl ::core::ops::FnMut(usize) -> T) -> [T; 0] { [] }
+            fn slots(&self) {}
+            fn step<'a>(&'a self, step: usize, _: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
+                #krate::no_such_step(step)
+            }
+            fn compensate<'a>(&'a self, step: usize, _: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
+                #krate::no_such_step(step)
+            }
+            fn recover<'a>(
+                &'a self,
+                step: usize,
+                _: #krate::Scene<'a, Self>,
+                _: #krate::Arc<#krate::StepError>,
+            ) -> #krate::RecoverFuture<'a> {
+                #krate::no_such_step(step)
+            }
+            fn encode(&self, (): &(), step: usize) -> ::core::result::Result<#krate::Vec<u8>, #krate::CodecError> {
+                #krate::no_such_step(step)
+            }
+            fn decode(&self, (): &(), step: usize, _: &[u8]) -> ::core::result::Result<(), #krate::CodecError> {
+                #krate::no_such_step(step)
+            }
+            fn output_type(&self, step: usize) -> &'static str {
+                #krate::no_such_step(step)
+            }
+            fn outputs((): ()) -> ::core::option::Option<#outputs> {
+                ::core::option::Option::None
+            }
+        }
+
+        #[automatically_derived]
+        impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
+    })
+}
+
+/// Around all generated items: what their names could collide with, and which lints they would trip over.
+fn hidden(items: &TokenStream) -> TokenStream {
+    quote! {
+        #[doc(hidden)]
+        #[allow(
+            clippy::all,
+            clippy::pedantic,
+            dead_code,
+            long_running_const_eval,
+            missing_debug_implementations,
+            missing_docs,
+            non_camel_case_types,
+            non_snake_case,
+            private_bounds,
+            private_interfaces,
+            unreachable_code,
+            unreachable_pub,
+            unused_qualifications
+        )]
+        const _: () = {
+            #items
+        };
+    }
+}

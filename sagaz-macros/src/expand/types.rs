@@ -1,0 +1,233 @@
+//! The types of a saga, and the names under which the generated code speaks of the user's types.
+
+use crate::{
+    check::graph::Graph,
+    model::{Saga, Step},
+    print::{self, first_argument, last_segment, pascal_case},
+};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use std::collections::HashSet;
+use syn::{Type, spanned::Spanned};
+
+/// Names that the generated code uses throughout.
+pub(super) struct Names {
+    /// `::sagaz::__private`.
+    pub(super) krate: TokenStream,
+    /// The user's type.
+    pub(super) this: TokenStream,
+    pub(super) outputs: Ident,
+    pub(super) slots: Ident,
+    pub(super) step: Ident,
+}
+
+impl Names {
+    pub(super) fn new(saga: &Saga<'_>) -> Self {
+        let krate = match &saga.settings.krate {
+            Some(path) => quote!(#path::__private),
+            None => quote!(::sagaz::__private),
+        };
+        let this = saga.block.parsed.self_ty.to_token_stream();
+        // With the name of the saga before them: a bare `Step` would hide a type of the user's of that name.
+        let base = last_segment(&saga.block.parsed.self_ty).unwrap_or_default();
+        let name = |suffix: &str| format_ident!("{base}{suffix}", span = Span::call_site());
+        Self {
+            krate,
+            this,
+            outputs: name("Outputs"),
+            slots: name("Slots"),
+            step: name("Step"),
+        }
+    }
+
+    pub(super) fn input(&self, saga: &Saga<'_>) -> TokenStream {
+        saga.settings
+            .input
+            .as_ref()
+            .map_or_else(|| quote!(()), |input| self.detached(input))
+    }
+
+    pub(super) fn codec(&self, saga: &Saga<'_>) -> TokenStream {
+        let krate = &self.krate;
+        saga.settings
+            .codec
+            .as_ref()
+            .map_or_else(|| quote!(#krate::Json), |codec| self.detached(codec))
+    }
+
+    /// A type of a signature, as it can be written outside of the impl block: without `Self` and without names of
+    /// lifetimes.
+    pub(super) fn detached(&self, ty: &Type) -> TokenStream {
+        detached(ty.to_token_stream(), &self.this)
+    }
+
+    /// What a method returns. Only for methods that are known to return something.
+    pub(super) fn returns(&self, method: &crate::syntax::Method) -> TokenStream {
+        method
+            .returns()
+            .map_or_else(TokenStream::new, |returns| self.detached(returns))
+    }
+
+    /// The one span under which all that contains the output of the step stands.
+    pub(super) fn output_span(&self, step: &Step<'_>) -> Span {
+        let _ = self;
+        step.method
+            .returns()
+            .map_or_else(|| step.ident().span(), Spanned::span)
+    }
+
+    /// The type of the step's output.
+    pub(super) fn output(&self, step: &Step<'_>) -> TokenStream {
+        let (krate, returns) = (&self.krate, self.returns(step.method));
+        quote_spanned!(self.output_span(step)=> <#returns as #krate::StepResult>::Output)
+    }
+
+    /// Where the step's output is, in `Slots`.
+    pub(super) fn field(&self, step: &Step<'_>) -> Ident {
+        let mut ident = step.ident().clone();
+        ident.set_span(self.output_span(step));
+        ident
+    }
+}
+
+fn detached(tokens: TokenStream, this: &TokenStream) -> TokenStream {
+    let mut result = TokenStream::new();
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Ident(ident) if ident == "Self" => {
+                result.extend(respanned(this.clone(), ident.span()))
+            }
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), detached(group.stream(), this));
+                inner.set_span(group.span());
+                result.extend([TokenTree::Group(inner)]);
+            }
+            TokenTree::Punct(tick) if tick.as_char() == '\'' => {
+                let name = match tokens.next() {
+                    Some(TokenTree::Ident(name)) if name != "static" => {
+                        Some(Ident::new("_", name.span()).into())
+                    }
+                    name => name,
+                };
+                result.extend([Some(TokenTree::Punct(tick)), name].into_iter().flatten());
+            }
+            token => result.extend([token]),
+        }
+    }
+    result
+}
+
+/// The tokens under another span.
+pub(super) fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
+    let respan = |token: TokenTree| {
+        let mut token = match token {
+            TokenTree::Group(group) => TokenTree::Group(Group::new(
+                group.delimiter(),
+                respanned(group.stream(), span),
+            )),
+            token => token,
+        };
+        token.set_span(span);
+        token
+    };
+    tokens.into_iter().map(respan).collect()
+}
+
+/// `Outputs`, `Slots` and `Step`.
+pub(super) fn types(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
+    let Names { krate, slots, .. } = names;
+    let steps = || graph.order.iter().map(|&step| &saga.steps[step]);
+    let places = steps().map(|step| {
+        let (output, field) = (names.output(step), names.field(step));
+        quote_spanned!(names.output_span(step)=> #field: #krate::OnceLock<#output>,)
+    });
+    let outputs = outputs(names, steps());
+    let step = step(names, steps());
+    quote! {
+        #outputs
+        pub struct #slots { #(#places)* }
+        #step
+    }
+}
+
+/// The same as far as it can be told when there is a mistake.
+pub(super) fn stub_types(names: &Names, saga: &Saga<'_>) -> TokenStream {
+    let known = saga.steps.iter().filter(|step| {
+        step.method
+            .returns()
+            .and_then(first_argument)
+            .is_some_and(is_plain)
+    });
+    let outputs = outputs(names, known);
+    let step = step(names, saga.steps.iter());
+    quote!(#outputs #step)
+}
+
+/// Whether the type can stand in a struct.
+fn is_plain(output: &Type) -> bool {
+    let text = print::tokens(output);
+    !text.contains(['&', '\'', '_']) && !text.contains("impl ")
+}
+
+fn outputs<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>) -> TokenStream {
+    let outputs = &names.outputs;
+    let fields = steps.map(|step| {
+        let (ident, output) = (step.ident(), names.output(step));
+        let doc = format!("The output of step `{}`.", step.name);
+        quote_spanned!(names.output_span(step)=> #[doc = #doc] pub #ident: #output,)
+    });
+    quote! {
+        /// The outputs of all steps.
+        pub struct #outputs { #(#fields)* }
+    }
+}
+
+fn step<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>) -> TokenStream {
+    let name = &names.step;
+    let mut taken = HashSet::new();
+    let (mut variants, mut arms) = (TokenStream::new(), TokenStream::new());
+    for step in steps {
+        let variant = variant(step, &mut taken);
+        let stored = step.stored_name();
+        let doc = format!("Step `{}`.", step.name);
+        variants.extend(quote!(#[doc = #doc] #variant,));
+        arms.extend(quote!(#name::#variant => #stored,));
+    }
+    quote! {
+        /// The steps.
+        #[derive(
+            ::core::clone::Clone,
+            ::core::marker::Copy,
+            ::core::fmt::Debug,
+            ::core::cmp::PartialEq,
+            ::core::cmp::Eq,
+        )]
+        pub enum #name { #variants }
+
+        #[automatically_derived]
+        impl ::core::convert::From<#name> for &'static str {
+            fn from(step: #name) -> Self {
+                match step { #arms }
+            }
+        }
+    }
+}
+
+/// The variant of a step, under the span of its method. Different methods have different variants: `a_b` and `a__b` would
+/// share one.
+fn variant(step: &Step<'_>, taken: &mut HashSet<String>) -> Ident {
+    let mut name = pascal_case(&step.name);
+    while name == "Self"
+        || name.is_empty()
+        || name.starts_with(|c: char| c.is_ascii_digit())
+        || !taken.insert(name.clone())
+    {
+        name = if name.starts_with(|c: char| c.is_ascii_digit()) {
+            format!("_{name}")
+        } else {
+            format!("{name}_")
+        };
+    }
+    Ident::new(&name, step.ident().span())
+}

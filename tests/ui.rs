@@ -1,0 +1,12 @@
+//! What the compiler says of each mistake, and that it says nothing of a saga without one.
+//!
+//! `TRYBUILD=overwrite cargo test --test ui` writes the expected messages anew; read them before they are committed.
+
+#[test]
+fn every_mistake_is_one_error_in_the_words_of_the_domain() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/ui/pass/*.rs");
+    for theme in ["names", "graph", "inputs", "signatures", "types", "compensations", "pivot", "settings", "place"] {
+        cases.compile_fail(format!("tests/ui/{theme}/*.rs"));
+    }
+}

@@ -1,0 +1,19 @@
+use sagaz::{saga, step};
+use std::io::Error;
+
+struct Shop;
+
+#[saga]
+impl Shop {
+    #[step(no_compensation)]
+    async fn reserve(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[step(no_compensation, depends_on = [stock])]
+    async fn charge(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

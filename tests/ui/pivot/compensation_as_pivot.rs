@@ -1,0 +1,19 @@
+use sagaz::{compensate, saga, step};
+use std::io::Error;
+
+struct Shop;
+
+#[saga]
+impl Shop {
+    #[step]
+    async fn reserve(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[compensate("reserve", pivot)]
+    async fn release(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

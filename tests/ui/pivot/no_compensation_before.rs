@@ -1,0 +1,19 @@
+use sagaz::{saga, step};
+use std::io::Error;
+
+struct Shop;
+
+#[saga]
+impl Shop {
+    #[step]
+    async fn reserve(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[step(pivot, retry(attempts = 3), depends_on = ["reserve"])]
+    async fn charge(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

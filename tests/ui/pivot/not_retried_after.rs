@@ -1,0 +1,24 @@
+use sagaz::{saga, step};
+use std::io::Error;
+
+struct Shop;
+
+#[saga]
+impl Shop {
+    #[step(no_compensation)]
+    async fn reserve(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[step(pivot, retry(attempts = 3), depends_on = ["reserve"])]
+    async fn charge(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[step(depends_on = ["charge"])]
+    async fn ship(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use sagaz::saga;
+
+struct Shop;
+
+#[saga]
+struct Cart;
+
+fn main() {}

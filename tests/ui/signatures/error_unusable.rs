@@ -1,0 +1,17 @@
+use sagaz::{saga, step};
+
+struct Failure;
+
+struct Shop;
+
+#[saga]
+impl Shop {
+    #[step(no_compensation)]
+    async fn reserve(&self) -> Result<(), Failure> {
+        Err(Failure)
+    }
+}
+
+fn main() {
+    let _ = Shop.run(());
+}
