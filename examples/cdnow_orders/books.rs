@@ -3,9 +3,8 @@
 //! The books are only ever added to. An order holds something of a service if there is an entry for it and it was not
 //! voided. Invariant: every call below is one statement, and so one transaction that is committed before it returns.
 
-use crate::services::Service;
 use sqlx::{
-    Row, SqlitePool,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{path::Path, time::Duration};
@@ -47,25 +46,9 @@ pub(crate) struct Books {
     pool: SqlitePool,
 }
 
-/// A request to a service.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) service: Service,
-    pub(crate) order_no: u32,
-    pub(crate) key: String,
-    pub(crate) undo: bool,
-}
-
-/// Something that a service did.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) serial: i64,
-    pub(crate) service: Service,
-    pub(crate) order_no: u32,
-    pub(crate) amount: u32,
-    /// Whether it was taken back.
-    pub(crate) voided: bool,
-}
+/// Of one service: its name, requests, repeated ones among them, things done, requests to undo, repeated ones among them,
+/// things taken back.
+pub(crate) type Total = (String, i64, i64, i64, i64, i64, i64);
 
 impl Books {
     pub(crate) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
@@ -77,7 +60,10 @@ impl Books {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(10));
         // SQLite has one writer at a time. One connection makes the others queue here instead of polling there.
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
         Ok(Self { pool })
     }
@@ -89,18 +75,26 @@ impl Books {
             .bind(orders.cast_signed())
             .execute(&self.pool)
             .await?;
-        let (seed, orders): (i64, i64) = sqlx::query_as("SELECT seed, orders FROM world").fetch_one(&self.pool).await?;
+        let (seed, orders): (i64, i64) = sqlx::query_as("SELECT seed, orders FROM world")
+            .fetch_one(&self.pool)
+            .await?;
         Ok((seed.cast_unsigned(), orders.cast_unsigned()))
     }
 
     /// Writes down that a request arrived, and says which one with its key it is; the first is 1.
-    pub(crate) async fn arrive(&self, service: Service, order_no: u32, key: &str, undo: bool) -> Result<u32, sqlx::Error> {
+    pub(crate) async fn arrive(
+        &self,
+        service: &str,
+        order_no: u32,
+        key: &str,
+        undo: bool,
+    ) -> Result<u32, sqlx::Error> {
         sqlx::query_scalar(
             "INSERT INTO call (service, order_no, key, undo, nth)
              SELECT ?1, ?2, ?3, ?4, 1 + count(*) FROM call WHERE key = ?3
              RETURNING nth",
         )
-        .bind(service.name())
+        .bind(service)
         .bind(order_no)
         .bind(key)
         .bind(undo)
@@ -112,7 +106,7 @@ impl Books {
     /// before it came.
     pub(crate) async fn enter(
         &self,
-        service: Service,
+        service: &str,
         order_no: u32,
         key: &str,
         amount: u32,
@@ -123,7 +117,7 @@ impl Books {
              ON CONFLICT (key) DO UPDATE SET key = key
              RETURNING serial",
         )
-        .bind(service.name())
+        .bind(service)
         .bind(order_no)
         .bind(key)
         .bind(amount)
@@ -132,52 +126,28 @@ impl Books {
     }
 
     /// Takes back whatever was done for this order, and keeps it from being done later.
-    pub(crate) async fn void(&self, service: Service, order_no: u32) -> Result<(), sqlx::Error> {
+    pub(crate) async fn void(&self, service: &str, order_no: u32) -> Result<(), sqlx::Error> {
         sqlx::query("INSERT OR IGNORE INTO void (service, order_no) VALUES (?, ?)")
-            .bind(service.name())
+            .bind(service)
             .bind(order_no)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
-    /// Every request, in the order of arrival.
-    pub(crate) async fn calls(&self) -> Result<Vec<Call>, sqlx::Error> {
-        let rows = sqlx::query("SELECT service, order_no, key, undo FROM call ORDER BY seq").fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Call {
-                    service: Service::named(row.try_get("service")?)?,
-                    order_no: row.try_get("order_no")?,
-                    key: row.try_get("key")?,
-                    undo: row.try_get("undo")?,
-                })
-            })
-            .collect()
-    }
-
-    /// Everything that was done.
-    pub(crate) async fn entries(&self) -> Result<Vec<Entry>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT serial, entry.service, entry.order_no, amount, void.order_no IS NOT NULL AS voided
-             FROM entry LEFT JOIN void USING (service, order_no) ORDER BY serial",
+    /// A row for each service, in the order in which a saga asks them.
+    pub(crate) async fn totals(&self) -> Result<Vec<Total>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT service,
+                 count(*) FILTER (WHERE NOT undo),
+                 count(*) FILTER (WHERE NOT undo AND nth > 1),
+                 (SELECT count(*) FROM entry WHERE entry.service = call.service),
+                 count(*) FILTER (WHERE undo),
+                 count(*) FILTER (WHERE undo AND nth > 1),
+                 (SELECT count(*) FROM entry JOIN void USING (service, order_no) WHERE service = call.service)
+             FROM call GROUP BY service ORDER BY min(seq)",
         )
         .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Entry {
-                    serial: row.try_get("serial")?,
-                    service: Service::named(row.try_get("service")?)?,
-                    order_no: row.try_get("order_no")?,
-                    amount: row.try_get("amount")?,
-                    voided: row.try_get("voided")?,
-                })
-            })
-            .collect()
-    }
-
-    pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        .await
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -306,18 +306,21 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             Kind::Step => {
                 let attempt = context.attempt();
                 self.tell(|instance| Lifecycle::StepStarted { instance, step: name, attempt });
-                Work::Step(saga.step(step, self.stage.scene(step, false)), began)
+                let scene = self.stage.scene(step, false);
+                Work::Step(made(|| saga.step(step, scene)), began)
             }
             Kind::Undo { known } => {
                 let attempt = context.attempt();
                 self.tell(|instance| Lifecycle::CompensationStarted { instance, step: name, attempt });
-                Work::Undo(saga.compensate(step, self.stage.scene(step, known)), began)
+                let scene = self.stage.scene(step, known);
+                Work::Undo(made(|| saga.compensate(step, scene)), began)
             }
             Kind::Recover => {
                 self.tell(|instance| Lifecycle::RecoveryStarted { instance, step: name });
                 let error = self.troubles.of(step).cloned();
                 let error = error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
-                Work::Recover(saga.recover(step, self.stage.scene(step, false), error))
+                let scene = self.stage.scene(step, false);
+                Work::Recover(made(|| saga.recover(step, scene, error)))
             }
         };
     }
@@ -497,6 +500,13 @@ pub(crate) fn stuck<G: Saga>(
         reason,
         message: step.map_or_else(String::new, |step| troubles.message(step)),
     }
+}
+
+/// The future of an attempt. A panic while it takes its inputs, which may be cloned, is one of the attempt.
+fn made<'a, T>(
+    make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
 }
 
 /// Polls, and turns a panic into its message: one instance's panic is no other's.

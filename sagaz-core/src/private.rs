@@ -220,30 +220,36 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> ViaError<E> for &Kind<E> {
     }
 }
 
-/// Last: always there, with the bound on its method, so that an unusable error is one message.
+/// Last: always there, so that an unusable error is one message: that of [`Converted`].
 pub trait ViaNothing<E> {
-    fn sagaz_convert(&self, error: E) -> StepError
-    where
-        E: UsableError;
+    fn sagaz_convert(&self, error: E) -> Unusable<E>;
 }
 
 impl<E> ViaNothing<E> for Kind<E> {
-    fn sagaz_convert(&self, error: E) -> StepError
-    where
-        E: UsableError,
-    {
-        error.step_error()
+    fn sagaz_convert(&self, error: E) -> Unusable<E> {
+        Unusable(error)
     }
 }
 
-/// What the error of a step can be.
+/// An error that says nothing of itself.
+#[derive(Debug)]
+pub struct Unusable<E>(pub E);
+
+/// What the error of a step can be: what one of the four ways makes a [`StepError`] of.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the error of a step",
+    message = "`{E}` cannot be the error of a step",
     label = "not an error",
     note = "implement `std::error::Error`, or `IntoStepError` to say what may be tried again and what had no effect"
 )]
-pub trait UsableError {
+pub trait Converted<E> {
     fn step_error(self) -> StepError;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E> Converted<E> for StepError {
+    fn step_error(self) -> StepError {
+        self
+    }
 }
 
 /// What a step returns.
@@ -273,7 +279,7 @@ impl<T, E> StepResult for Result<T, E> {
     label = "not `Serialize + DeserializeOwned + Send + Sync + 'static`",
     note = "derive `serde::Serialize` and `serde::Deserialize`"
 )]
-pub trait StepOutput: Sized + Send + Sync + 'static {
+pub trait StepOutput: Sized {
     fn encode<C: Codec>(&self) -> Result<Vec<u8>, CodecError>;
     fn decode<C: Codec>(bytes: &[u8]) -> Result<Self, CodecError>;
 }

@@ -477,6 +477,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         if self.state == InstanceState::Pending {
             self.state = InstanceState::Executing;
         }
+        // Before a cancel, which ends the waits that a former owner began.
+        self.waiting = index(self.cells.as_ref().iter().filter(|cell| cell.phase == Phase::Waiting).count());
         if let Some(reason) = cancel {
             self.cancel(reason, sink);
             if self.failure.is_some() {
@@ -488,7 +490,6 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             match cell.phase {
                 Phase::Pending if cell.blockers == 0 => self.attempt(step, sink),
                 Phase::Waiting => {
-                    self.waiting += 1;
                     let attempt = cell.attempts;
                     sink.effect(Effect::Wait { step, attempt, undo: false, after: None });
                 }

@@ -5,6 +5,7 @@
 //! stands under one span. Otherwise rustc reports a mistake twice, or at the macro.
 
 mod calls;
+mod inputs;
 mod tables;
 mod types;
 
@@ -40,6 +41,7 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         #calls
 
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl #krate::Saga for #this {
             type Input = #input;
             type Outputs = #outputs;
@@ -57,6 +59,7 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         }
 
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
     })
 }
@@ -70,6 +73,7 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         ..
     } = names;
     let codec = names.codec(saga);
+    let (all, bytes) = (types::local("slots"), types::local("bytes"));
     let (mut places, mut values) = (TokenStream::new(), TokenStream::new());
     let (mut steps, mut compensations, mut recoveries) =
         (TokenStream::new(), TokenStream::new(), TokenStream::new());
@@ -82,7 +86,7 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         let output = names.output(step);
         let call = calls::step_name(step);
         places.extend(quote_spanned!(span=> #field: ::core::default::Default::default(),));
-        values.extend(quote_spanned!(span=> #ident: #krate::OnceLock::into_inner(slots.#field)?,));
+        values.extend(quote_spanned!(span=> #ident: #krate::OnceLock::into_inner(#all.#field)?,));
         steps.extend(quote!(#at => #call(self, scene),));
         if let Some(&undo) = step.compensations.first() {
             let call = calls::compensation_name(&saga.compensations[undo]);
@@ -93,10 +97,10 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             recoveries.extend(quote!(#at => #call(self, scene, error),));
         }
         encode.extend(quote_spanned! {span=>
-            #at => <#output as #krate::StepOutput>::encode::<#codec>(#krate::stored(&slots.#field)),
+            #at => <#output as #krate::StepOutput>::encode::<#codec>(#krate::stored(&#all.#field)),
         });
         decode.extend(quote_spanned! {span=>
-            #at => #krate::keep(&slots.#field, <#output as #krate::StepOutput>::decode::<#codec>(bytes)?),
+            #at => #krate::keep(&#all.#field, <#output as #krate::StepOutput>::decode::<#codec>(#bytes)?),
         });
         types.extend(quote_spanned!(span=> #at => ::core::any::type_name::<#output>(),));
     }
@@ -169,6 +173,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
         #types
 
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl #krate::Saga for #this {
             type Input = #input;
             type Outputs = #outputs;
@@ -208,6 +213,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
         }
 
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
     })
 }
@@ -229,6 +235,7 @@ fn hidden(items: &TokenStream) -> TokenStream {
             private_interfaces,
             unreachable_code,
             unreachable_pub,
+            unused_imports,
             unused_qualifications
         )]
         const _: () = {

@@ -11,6 +11,8 @@ mod print;
 mod settings;
 mod similar;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
 use diagnostic::{Diagnostic, Diagnostics};
 use proc_macro2::TokenStream;
@@ -55,6 +57,7 @@ pub fn recover(
 }
 
 /// `#[saga(arguments)] item`.
+#[expect(clippy::needless_pass_by_value, reason = "as the compiler gives them")]
 fn expand_saga(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let block = match ImplBlock::parse(&item) {
         Ok(block) => block,

@@ -31,5 +31,5 @@ pub(crate) fn expand(kind: RoleKind, arguments: &TokenStream, item: TokenStream)
     );
     let errors = diagnostics.into_errors();
     // Inside of the body: next to a method of a trait or an impl, a macro call would be an item of it.
-    method.with_errors(errors.unwrap_or_default())
+    method.with_errors(&errors.unwrap_or_default())
 }

@@ -1,9 +1,9 @@
 //! Types and names as text. `Span::source_text` of a type is its first token on stable, so types are printed here.
 
 use crate::syntax::{plain, ungrouped};
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{GenericArgument, Path, PathArguments, Type};
+use syn::{GenericArgument, Path, PathArguments, Type, spanned::Spanned};
 
 /// Tokens with the spaces that a person would put.
 pub(crate) fn tokens(tokens: &impl ToTokens) -> String {
@@ -105,6 +105,18 @@ pub(crate) fn last_segment(ty: &Type) -> Option<String> {
         return None;
     };
     last_of(&path.path)
+}
+
+/// The span that stands for a type: of a path, the one of its last segment.
+pub(crate) fn last_span(ty: &Type) -> Span {
+    match ungrouped(ty) {
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .map_or_else(|| ty.span(), |segment| segment.ident.span()),
+        ty => ty.span(),
+    }
 }
 
 fn last_of(path: &Path) -> Option<String> {

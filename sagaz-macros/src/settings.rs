@@ -350,7 +350,7 @@ pub(crate) fn split(tokens: TokenStream) -> Vec<TokenStream> {
         match &token {
             TokenTree::Punct(punct) if punct.as_char() == '<' => depth += 1,
             TokenTree::Punct(punct) if punct.as_char() == '>' && !dash => {
-                depth = depth.saturating_sub(1)
+                depth = depth.saturating_sub(1);
             }
             TokenTree::Punct(punct) if punct.as_char() == ',' && depth == 0 => {
                 parts.push(TokenStream::new());
@@ -384,7 +384,7 @@ impl Entry {
         match rest.next() {
             None => {}
             Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {
-                entry.value = Some(rest.collect())
+                entry.value = Some(rest.collect());
             }
             Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => {
                 entry.list = Some(group.stream());

@@ -97,7 +97,7 @@ impl Method {
     }
 
     /// The method with the errors as the first items of its body.
-    pub(crate) fn with_errors(mut self, errors: TokenStream) -> TokenStream {
+    pub(crate) fn with_errors(mut self, errors: &TokenStream) -> TokenStream {
         if let TokenTree::Group(body) = &self.body {
             let rest = body.stream();
             let mut group = Group::new(Delimiter::Brace, quote!(#errors #rest));
@@ -140,7 +140,7 @@ impl ImplBlock {
             Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group,
             other => return Err(keyword(header.into_iter().chain(other))),
         };
-        let header_tokens = TokenStream::from_iter(header.iter().cloned());
+        let header_tokens: TokenStream = header.iter().cloned().collect();
         let parsed =
             syn::parse2::<ItemImpl>(quote!(#header_tokens {})).map_err(|_| keyword(header))?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! The rules of every store, on SQLite.
+//! The rules of every store, on a file.
 #![cfg(feature = "sqlite")]
 
 use sagaz_core::store::conformance::Harness;
@@ -13,7 +13,10 @@ struct InFile {
 
 impl InFile {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory for the test"), opened: AtomicUsize::new(0) }
+        Self {
+            directory: tempfile::tempdir().expect("a directory for the test"),
+            opened: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -22,7 +25,9 @@ impl Harness for InFile {
 
     async fn open(&self) -> Sqlite {
         let name = format!("sagas-{}.db", self.opened.fetch_add(1, Ordering::Relaxed));
-        Sqlite::open(self.directory.path().join(name)).await.expect("a new store")
+        Sqlite::open(self.directory.path().join(name))
+            .await
+            .expect("a new store")
     }
 
     async fn second(&self, store: &Sqlite) -> Sqlite {

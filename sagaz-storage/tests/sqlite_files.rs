@@ -1,5 +1,6 @@
 //! Which files are taken, and what a refused one looks like afterwards: as before.
 #![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use sagaz_core::store::{SagaStore, StoreError};
 use sagaz_storage::sqlite::{OpenError, Sqlite};
@@ -18,7 +19,12 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 async fn connection(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap()
 }
 
 async fn run(path: &Path, sql: &'static str) {
@@ -29,7 +35,10 @@ async fn run(path: &Path, sql: &'static str) {
 
 async fn ask(path: &Path, sql: &'static str) -> String {
     let mut connection = connection(path).await;
-    let answer = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    let answer = sqlx::query_scalar(sql)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     answer
 }
@@ -38,10 +47,20 @@ async fn ask(path: &Path, sql: &'static str) -> String {
 async fn refusal(path: &Path) -> OpenError {
     let before = fs::read(path).unwrap();
     let error = Sqlite::open(path).await.unwrap_err();
-    assert_eq!(fs::read(path).unwrap(), before, "a refused file was changed");
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert_eq!(
+        fs::read(path).unwrap(),
+        before,
+        "a refused file was changed"
+    );
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
     let mut companions = fs::read_dir(path.parent().unwrap()).unwrap();
-    assert!(companions.all(|file| file.unwrap().path() == *path), "a refused file has companions");
+    assert!(
+        companions.all(|file| file.unwrap().path() == *path),
+        "a refused file has companions"
+    );
     error
 }
 
@@ -51,13 +70,24 @@ async fn a_missing_file_is_created() {
     let store = Sqlite::open(&path).await.unwrap();
     assert!(store.count().await.unwrap().is_empty());
     assert_eq!(ask(&path, "PRAGMA journal_mode").await, "wal");
-    assert_eq!(ask(&path, "SELECT group_concat(key || '=' || value) FROM saga_meta").await, "oldest_code=1,schema_version=1");
+    assert_eq!(
+        ask(
+            &path,
+            "SELECT group_concat(key || '=' || value) FROM saga_meta"
+        )
+        .await,
+        "oldest_code=1,schema_version=1"
+    );
 }
 
 #[tokio::test]
 async fn a_missing_file_is_not_created_against_the_users_will() {
     let (_directory, path) = place();
-    let error = Sqlite::options(&path).create(false).open().await.unwrap_err();
+    let error = Sqlite::options(&path)
+        .create(false)
+        .open()
+        .await
+        .unwrap_err();
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");
     assert!(!path.exists());
 }
@@ -68,7 +98,10 @@ async fn a_missing_directory_is_named_and_not_created() {
     let path = directory.path().join("missing/app.db");
     let error = Sqlite::open(&path).await.unwrap_err();
     assert!(matches!(error, OpenError::NoDirectory { .. }), "{error}");
-    assert!(error.to_string().contains("its directory does not exist"), "{error}");
+    assert!(
+        error.to_string().contains("its directory does not exist"),
+        "{error}"
+    );
     assert!(!path.parent().unwrap().exists());
 }
 
@@ -82,7 +115,10 @@ async fn a_directory_is_refused() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
     let (_directory, path) = place();
-    for content in ["x", "Dear diary, today I will be overwritten by a database, unless somebody looks first."] {
+    for content in [
+        "x",
+        "Dear diary, today I will be overwritten by a database, unless somebody looks first.",
+    ] {
         fs::write(&path, content).unwrap();
         let error = refusal(&path).await;
         assert!(matches!(error, OpenError::NotADatabase { .. }), "{error}");
@@ -107,8 +143,18 @@ async fn the_applications_own_database_is_shared() {
     .await;
     Sqlite::open(&path).await.unwrap().close().await;
     assert_eq!(ask(&path, "SELECT note FROM orders").await, "mine");
-    assert_eq!(ask(&path, "SELECT user_version || '' FROM pragma_user_version").await, "7");
-    assert_eq!(ask(&path, "SELECT application_id || '' FROM pragma_application_id").await, "99");
+    assert_eq!(
+        ask(&path, "SELECT user_version || '' FROM pragma_user_version").await,
+        "7"
+    );
+    assert_eq!(
+        ask(
+            &path,
+            "SELECT application_id || '' FROM pragma_application_id"
+        )
+        .await,
+        "99"
+    );
 }
 
 #[tokio::test]
@@ -122,40 +168,81 @@ async fn a_newer_schema_that_no_longer_serves_this_code_is_refused() {
     )
     .await;
     let error = refusal(&path).await;
-    assert!(matches!(error, OpenError::NewerSchema { schema: 9, oldest_code: 8, code: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            OpenError::NewerSchema {
+                schema: 9,
+                oldest_code: 8,
+                code: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_newer_schema_that_still_serves_this_code_is_taken_as_it_is() {
     let (_directory, path) = place();
     Sqlite::open(&path).await.unwrap().close().await;
-    run(&path, "UPDATE saga_meta SET value = 9 WHERE key = 'schema_version'").await;
+    run(
+        &path,
+        "UPDATE saga_meta SET value = 9 WHERE key = 'schema_version'",
+    )
+    .await;
     Sqlite::open(&path).await.unwrap().close().await;
-    assert_eq!(ask(&path, "SELECT value FROM saga_meta WHERE key = 'schema_version'").await, "9");
+    assert_eq!(
+        ask(
+            &path,
+            "SELECT value FROM saga_meta WHERE key = 'schema_version'"
+        )
+        .await,
+        "9"
+    );
 }
 
 #[tokio::test]
 async fn tables_of_our_names_that_are_not_ours_are_refused() {
     for (sql, named) in [
         ("CREATE TABLE saga_step (id)", "saga_step"),
-        ("CREATE VIEW SAGA_INSTANCE AS SELECT 1 AS id", "SAGA_INSTANCE"),
+        (
+            "CREATE VIEW SAGA_INSTANCE AS SELECT 1 AS id",
+            "SAGA_INSTANCE",
+        ),
         ("CREATE TABLE saga_meta (id)", "saga_meta"),
-        ("CREATE TABLE saga_meta (key, value); INSERT INTO saga_meta VALUES ('schema_version', 'draft')", "saga_meta"),
-        ("CREATE TABLE saga_meta (key, value); INSERT INTO saga_meta VALUES ('schema_version', x'00')", "saga_meta"),
+        (
+            "CREATE TABLE saga_meta (key, value); INSERT INTO saga_meta VALUES ('schema_version', 'draft')",
+            "saga_meta",
+        ),
+        (
+            "CREATE TABLE saga_meta (key, value); INSERT INTO saga_meta VALUES ('schema_version', x'00')",
+            "saga_meta",
+        ),
     ] {
         let (_directory, path) = place();
         run(&path, sql).await;
         let error = refusal(&path).await;
-        assert!(matches!(&error, OpenError::ForeignTable { table, .. } if table == named), "{sql}: {error}");
+        assert!(
+            matches!(&error, OpenError::ForeignTable { table, .. } if table == named),
+            "{sql}: {error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_database_whose_text_is_not_utf_8_is_refused() {
     let (_directory, path) = place();
-    run(&path, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE orders (id)").await;
+    run(
+        &path,
+        "PRAGMA encoding = 'UTF-16le'; CREATE TABLE orders (id)",
+    )
+    .await;
     let error = refusal(&path).await;
-    assert!(matches!(&error, OpenError::Encoding { encoding, .. } if encoding == "UTF-16le"), "{error}");
+    assert!(
+        matches!(&error, OpenError::Encoding { encoding, .. } if encoding == "UTF-16le"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -177,8 +264,15 @@ async fn a_locked_file_is_refused_for_now() {
     let (_directory, path) = place();
     run(&path, "CREATE TABLE orders (id)").await;
     let mut other = connection(&path).await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
-    let error = Sqlite::options(&path).busy_timeout(Duration::from_millis(10)).open().await.unwrap_err();
+    sqlx::raw_sql("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let error = Sqlite::options(&path)
+        .busy_timeout(Duration::from_millis(10))
+        .open()
+        .await
+        .unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(StoreError::from(error).is_transient());
 }

@@ -1,10 +1,12 @@
 //! The writer: what becomes of calls that are dropped, of a busy file, and of two handles on one file.
 #![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use sagaz_core::{
     EngineId, Payload, SagaId, StepKind, Token,
     store::{
-        Accept, Accepted, DefinitionKey, InstanceState, Progress, SagaStore, StepState, StepWrite, Write, Written,
+        Accept, Accepted, DefinitionKey, InstanceState, Progress, SagaStore, StepState, StepWrite,
+        Write, Written,
     },
 };
 use sagaz_storage::sqlite::Sqlite;
@@ -14,23 +16,35 @@ use tempfile::TempDir;
 
 async fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Sqlite::options(directory.path().join("sagas.db")).busy_timeout(Duration::from_millis(50));
+    let store =
+        Sqlite::options(directory.path().join("sagas.db")).busy_timeout(Duration::from_millis(50));
     let store = store.open().await.unwrap();
     (directory, store)
 }
 
 async fn connection(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+    SqliteConnectOptions::new()
+        .filename(path)
+        .connect()
+        .await
+        .unwrap()
 }
 
 fn json(text: &str) -> Payload {
-    Payload { content_type: "application/json".to_owned(), bytes: text.as_bytes().to_vec() }
+    Payload {
+        content_type: "application/json".to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    }
 }
 
 fn accept(owner: Option<EngineId>) -> Accept {
     Accept {
         id: SagaId::new(),
-        definition: DefinitionKey { saga: "order".to_owned(), version: 1, fingerprint: "graph".to_owned() },
+        definition: DefinitionKey {
+            saga: "order".to_owned(),
+            version: 1,
+            fingerprint: "graph".to_owned(),
+        },
         input: json(r#"{"order":1}"#),
         input_digest: "digest".to_owned(),
         start_key: None,
@@ -93,7 +107,13 @@ async fn a_dropped_write_leaves_the_store_usable() {
         };
         assert_eq!(replies, vec![Written::Accepted(Accepted::New); 2]);
     }
-    let total: u64 = store.count().await.unwrap().iter().map(|(_, _, count)| count).sum();
+    let total: u64 = store
+        .count()
+        .await
+        .unwrap()
+        .iter()
+        .map(|(_, _, count)| count)
+        .sum();
     assert_eq!(total, 24);
 }
 
@@ -102,14 +122,23 @@ async fn a_busy_file_is_a_transient_error_that_names_it() {
     let (_directory, store) = store().await;
     let writes = batch([accept(None)]);
     let mut other = connection(store.path()).await;
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     let error = store.write(&writes).await.unwrap_err();
     assert!(error.is_transient());
     let message = error.to_string();
-    assert!(message.contains("is busy") && message.contains(store.path().to_str().unwrap()), "{message}");
+    assert!(
+        message.contains("is busy") && message.contains(store.path().to_str().unwrap()),
+        "{message}"
+    );
 
     sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
-    assert_eq!(store.write(&writes).await.unwrap(), [Written::Accepted(Accepted::New)]);
+    assert_eq!(
+        store.write(&writes).await.unwrap(),
+        [Written::Accepted(Accepted::New)]
+    );
 }
 
 /// The first row of a batch is in when the second fails.
@@ -121,17 +150,35 @@ async fn p12_a_batch_that_the_database_refuses_is_refused_as_a_whole() {
         BEGIN SELECT raise(ABORT, 'bad'); END";
     sqlx::raw_sql(guard).execute(&mut other).await.unwrap();
     let good = accept(None);
-    let writes = batch([good.clone(), Accept { input_digest: "bad".to_owned(), ..accept(None) }]);
+    let writes = batch([
+        good.clone(),
+        Accept {
+            input_digest: "bad".to_owned(),
+            ..accept(None)
+        },
+    ]);
     assert!(store.write(&writes).await.unwrap_err().is_refusal());
     assert!(store.load(good.id).await.unwrap().is_none());
-    assert_eq!(store.write(&batch([good])).await.unwrap(), [Written::Accepted(Accepted::New)]);
+    assert_eq!(
+        store.write(&batch([good])).await.unwrap(),
+        [Written::Accepted(Accepted::New)]
+    );
 }
 
 #[tokio::test]
 async fn a_start_key_that_sqlite_cannot_hold_is_refused() {
     let (_directory, store) = store().await;
-    let accept = Accept { start_key: Some("a\0b".to_owned()), ..accept(None) };
-    assert!(store.write(&batch([accept])).await.unwrap_err().is_refusal());
+    let accept = Accept {
+        start_key: Some("a\0b".to_owned()),
+        ..accept(None)
+    };
+    assert!(
+        store
+            .write(&batch([accept]))
+            .await
+            .unwrap_err()
+            .is_refusal()
+    );
 }
 
 #[tokio::test]
@@ -139,13 +186,22 @@ async fn json_is_text_and_other_payloads_are_blobs() {
     let (_directory, store) = store().await;
     let engine = EngineId::random();
     let accept = accept(Some(engine));
-    let output = Payload { content_type: "application/cbor".to_owned(), bytes: vec![0, 255, 10] };
+    let output = Payload {
+        content_type: "application/cbor".to_owned(),
+        bytes: vec![0, 255, 10],
+    };
     store.write(&batch([accept.clone()])).await.unwrap();
-    store.write(&[Write::Progress(progress(accept.id, engine, output))]).await.unwrap();
+    store
+        .write(&[Write::Progress(progress(accept.id, engine, output))])
+        .await
+        .unwrap();
     let mut connection = connection(store.path()).await;
     let sql = "SELECT typeof(input) || ' ' || typeof(output) || ' ' || (input->>'$.order')
         FROM saga_instance JOIN saga_step ON instance_id = id";
-    let types: String = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    let types: String = sqlx::query_scalar(sql)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(types, "text blob 1");
 }
 
@@ -163,14 +219,20 @@ async fn two_handles_on_one_file_both_get_their_turn() {
         }
     };
     tokio::join!(write_all(one.clone()), write_all(two));
-    assert_eq!(one.count().await.unwrap(), [("order".to_owned(), InstanceState::Pending, 100)]);
+    assert_eq!(
+        one.count().await.unwrap(),
+        [("order".to_owned(), InstanceState::Pending, 100)]
+    );
 }
 
 #[tokio::test]
 async fn a_closed_writer_is_opened_anew() {
     let (_directory, store) = store().await;
     store.close().await;
-    assert_eq!(store.write(&batch([accept(None)])).await.unwrap(), [Written::Accepted(Accepted::New)]);
+    assert_eq!(
+        store.write(&batch([accept(None)])).await.unwrap(),
+        [Written::Accepted(Accepted::New)]
+    );
 }
 
 #[tokio::test]

@@ -406,3 +406,121 @@ fn after_cycle(
     }
     Some(diagnostic)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random numbers that are the same in every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).unwrap_or_default() % limit
+        }
+
+        /// Edges from each of `steps` to any other, or only to earlier ones.
+        fn graph(&mut self, steps: usize, edges: usize, cyclic: bool) -> Vec<Vec<usize>> {
+            let mut graph = vec![Vec::new(); steps];
+            for _ in 0..edges {
+                let (one, other) = (self.below(steps), self.below(steps));
+                let (from, to) = if cyclic {
+                    (one, other)
+                } else {
+                    (one.max(other), one.min(other))
+                };
+                if from != to && !graph[from].contains(&to) {
+                    graph[from].push(to);
+                }
+            }
+            graph
+        }
+    }
+
+    /// All that can be reached, by walking.
+    fn reached(graph: &[Vec<usize>], from: usize) -> Vec<usize> {
+        let (mut seen, mut open) = (Vec::new(), graph[from].clone());
+        while let Some(step) = open.pop() {
+            if !seen.contains(&step) {
+                seen.push(step);
+                open.extend(&graph[step]);
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn an_order_puts_every_step_after_its_dependencies() {
+        let mut numbers = Numbers(1);
+        for _ in 0..300 {
+            let steps = 1 + numbers.below(80);
+            let edges = numbers.below(3 * steps);
+            let graph = numbers.graph(steps, edges, false);
+            let order = sort(&graph).expect("edges lead to earlier steps only");
+            let known = Graph::new(&graph, order, &vec![true; steps]);
+            for (step, dependencies) in graph.iter().enumerate() {
+                assert!(
+                    dependencies
+                        .iter()
+                        .all(|&dependency| known.position[dependency] < known.position[step])
+                );
+                let mut ancestors: Vec<_> = (0..steps)
+                    .filter(|&other| known.is_after(step, other))
+                    .collect();
+                let mut walked = reached(&graph, step);
+                ancestors.sort_unstable();
+                walked.sort_unstable();
+                assert_eq!(ancestors, walked);
+            }
+        }
+    }
+
+    #[test]
+    fn ties_are_in_source_order() {
+        assert_eq!(
+            sort(&[vec![2], vec![], vec![], vec![]]).ok(),
+            Some(vec![1, 2, 0, 3])
+        );
+    }
+
+    #[test]
+    fn there_is_an_order_or_there_are_real_cycles() {
+        let mut numbers = Numbers(2);
+        let (mut ordered, mut cyclic) = (0, 0);
+        for _ in 0..500 {
+            let steps = 1 + numbers.below(30);
+            let edges = numbers.below(2 * steps);
+            let graph = numbers.graph(steps, edges, true);
+            let has_cycle = (0..steps).any(|step| reached(&graph, step).contains(&step));
+            match sort(&graph) {
+                Ok(order) => {
+                    ordered += 1;
+                    assert_eq!(order.len(), steps);
+                    assert!(!has_cycle);
+                }
+                Err(cycles) => {
+                    cyclic += 1;
+                    assert!(has_cycle);
+                    let mut all: Vec<_> = cycles.iter().flatten().collect();
+                    let count = all.len();
+                    all.sort_unstable();
+                    all.dedup();
+                    assert_eq!(all.len(), count, "no two cycles share a step");
+                    for cycle in cycles {
+                        for (at, &step) in cycle.iter().enumerate() {
+                            assert!(
+                                graph[step].contains(&cycle[(at + 1) % cycle.len()]),
+                                "{graph:?} {cycle:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        assert!(ordered > 20 && cyclic > 20, "{ordered} {cyclic}");
+    }
+}

@@ -133,7 +133,7 @@ fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostic
     }
 }
 
-/// A step gives a `Result` with an owned output; that it is a `Result` is asked by the generated call.
+/// A step gives a `Result` with an owned output.
 fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mut Diagnostics) {
     let Some(returns) = method.returns() else {
         let example = if kind == RoleKind::Recovery {
@@ -162,6 +162,19 @@ fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mu
         );
         return;
     }
+    if kind != RoleKind::Recovery && !is_named_result(returns) {
+        let message = format!(
+            "a {} returns a `Result`, not `{}`",
+            kind.noun(),
+            print::tokens(returns)
+        );
+        let note = match kind {
+            RoleKind::Compensation => "a compensation that fails is tried again",
+            _ => "a step that fails is retried or undone",
+        };
+        diagnostics.push(Diagnostic::at(returns, message).note(note));
+        return;
+    }
     let output = first_argument(returns).unwrap_or(returns);
     if let Type::ImplTrait(_) = output {
         let note = "an output is stored, and read again by its type";
@@ -175,6 +188,13 @@ fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mu
             None => diagnostic.note("an output is stored, and outlives the step"),
         });
     }
+}
+
+/// Whether a type is a `Result` by its name, or an alias of one. What is, and is none, is told by the generated call; but
+/// rustc repeats itself there, because the output is in a struct too.
+fn is_named_result(ty: &Type) -> bool {
+    print::last_segment(ty).is_some_and(|name| name.ends_with("Result"))
+        || matches!(ty, Type::Macro(_))
 }
 
 /// The borrow in a type, and what to own in its place if that can be told.

@@ -71,7 +71,9 @@ impl Edges {
                 .collect();
         }
         let sorted = |mut edges: Vec<Vec<usize>>| {
-            edges.iter_mut().for_each(|edges| edges.sort_unstable());
+            for edges in &mut edges {
+                edges.sort_unstable();
+            }
             edges
         };
         Self {
@@ -225,10 +227,10 @@ fn duration(millis: Millis) -> TokenStream {
 }
 
 fn maybe(value: Option<impl quote::ToTokens>) -> TokenStream {
-    match value {
-        Some(value) => quote!(::core::option::Option::Some(#value)),
-        None => quote!(::core::option::Option::None),
-    }
+    value.map_or_else(
+        || quote!(::core::option::Option::None),
+        |value| quote!(::core::option::Option::Some(#value)),
+    )
 }
 
 fn number(index: usize) -> Literal {

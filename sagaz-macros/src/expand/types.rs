@@ -8,7 +8,7 @@ use crate::{
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use std::collections::HashSet;
-use syn::{Type, spanned::Spanned};
+use syn::Type;
 
 /// Names that the generated code uses throughout.
 pub(super) struct Names {
@@ -23,10 +23,11 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(saga: &Saga<'_>) -> Self {
-        let krate = match &saga.settings.krate {
-            Some(path) => quote!(#path::__private),
-            None => quote!(::sagaz::__private),
-        };
+        let krate = saga.settings.krate.as_ref();
+        let krate = krate.map_or_else(
+            || quote!(::sagaz::__private),
+            |path| quote!(#path::__private),
+        );
         let this = saga.block.parsed.self_ty.to_token_stream();
         // With the name of the saga before them: a bare `Step` would hide a type of the user's of that name.
         let base = last_segment(&saga.block.parsed.self_ty).unwrap_or_default();
@@ -71,9 +72,10 @@ impl Names {
     /// The one span under which all that contains the output of the step stands.
     pub(super) fn output_span(&self, step: &Step<'_>) -> Span {
         let _ = self;
-        step.method
-            .returns()
-            .map_or_else(|| step.ident().span(), Spanned::span)
+        let Some(returns) = step.method.returns() else {
+            return step.ident().span();
+        };
+        print::last_span(first_argument(returns).unwrap_or(returns))
     }
 
     /// The type of the step's output.
@@ -90,13 +92,19 @@ impl Names {
     }
 }
 
+/// A variable of the generated functions. The user's tokens can come from a `macro_rules!`, and then a name under their span
+/// is another name.
+pub(super) fn local(name: &str) -> Ident {
+    Ident::new(name, Span::call_site())
+}
+
 fn detached(tokens: TokenStream, this: &TokenStream) -> TokenStream {
     let mut result = TokenStream::new();
     let mut tokens = tokens.into_iter();
     while let Some(token) = tokens.next() {
         match token {
             TokenTree::Ident(ident) if ident == "Self" => {
-                result.extend(respanned(this.clone(), ident.span()))
+                result.extend(respanned(this.clone(), ident.span()));
             }
             TokenTree::Group(group) => {
                 let mut inner = Group::new(group.delimiter(), detached(group.stream(), this));

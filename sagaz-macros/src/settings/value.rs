@@ -272,10 +272,14 @@ pub(crate) fn name(tokens: &TokenStream) -> Option<Name> {
 
 fn string(literal: &Literal) -> Option<Name> {
     match Lit::new(literal.clone()) {
-        Lit::Str(text) => Some(Name {
-            text: text.value(),
-            span: literal.span(),
-        }),
+        Lit::Str(text) => {
+            let text = text.value();
+            let text = text.strip_prefix("r#").unwrap_or(&text).to_owned();
+            Some(Name {
+                text,
+                span: literal.span(),
+            })
+        }
         _ => None,
     }
 }

@@ -41,7 +41,7 @@ const REQUEST_CANCEL: &str = concat!(
     COMMIT"
 );
 
-/// Parameters: the payloads, the steps, then state, pivot_passed, failure, whether it is live, the intervention, the
+/// Parameters: the payloads, the steps, then state, `pivot_passed`, failure, whether it is live, the intervention, the
 /// instance, its epoch.
 const OPERATE: &str = concat!(
     "BEGIN IMMEDIATE;",
@@ -79,19 +79,36 @@ const PRUNE: &str = concat!(
     COMMIT"
 );
 
-pub(super) async fn define(database: &Database, key: &DefinitionKey) -> Result<Defined, StoreError> {
+pub(super) async fn define(
+    database: &Database,
+    key: &DefinitionKey,
+) -> Result<Defined, StoreError> {
     let mut turn = database.turn().await?;
     let result = define_on(&mut turn.connection, key).await;
     turn.end(result).await
 }
 
-async fn define_on(connection: &mut SqliteConnection, key: &DefinitionKey) -> Result<Defined, sqlx::Error> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let other = sqlx::query(OTHER_DEFINITION).bind(&key.saga).bind(key.version).bind(&key.fingerprint);
+async fn define_on(
+    connection: &mut SqliteConnection,
+    key: &DefinitionKey,
+) -> Result<Defined, sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await?;
+    let other = sqlx::query(OTHER_DEFINITION)
+        .bind(&key.saga)
+        .bind(key.version)
+        .bind(&key.fingerprint);
     let defined = if let Some(other) = other.fetch_optional(&mut *connection).await? {
-        Defined::Conflict { fingerprint: other.try_get(0)?, unfinished: row::as_u64(other.try_get(1)?) }
+        Defined::Conflict {
+            fingerprint: other.try_get(0)?,
+            unfinished: row::as_u64(other.try_get(1)?),
+        }
     } else {
-        let define = sqlx::query(DEFINE).bind(&key.saga).bind(key.version).bind(&key.fingerprint);
+        let define = sqlx::query(DEFINE)
+            .bind(&key.saga)
+            .bind(key.version)
+            .bind(&key.fingerprint);
         define.execute(&mut *connection).await?;
         Defined::Stored
     };
@@ -99,14 +116,24 @@ async fn define_on(connection: &mut SqliteConnection, key: &DefinitionKey) -> Re
     Ok(defined)
 }
 
-pub(super) async fn request_cancel(database: &Database, id: SagaId) -> Result<CancelReply, StoreError> {
+pub(super) async fn request_cancel(
+    database: &Database,
+    id: SagaId,
+) -> Result<CancelReply, StoreError> {
     let mut turn = database.turn().await?;
     let result = request_cancel_on(&mut turn.connection, &id.to_string()).await;
     turn.end(result).await
 }
 
-async fn request_cancel_on(connection: &mut SqliteConnection, id: &str) -> Result<CancelReply, sqlx::Error> {
-    let rows = sqlx::query(REQUEST_CANCEL).bind(id).bind(id).fetch_all(connection).await?;
+async fn request_cancel_on(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<CancelReply, sqlx::Error> {
+    let rows = sqlx::query(REQUEST_CANCEL)
+        .bind(id)
+        .bind(id)
+        .fetch_all(connection)
+        .await?;
     let Some(row) = rows.first() else {
         return Ok(CancelReply::NotFound);
     };
@@ -120,11 +147,17 @@ async fn request_cancel_on(connection: &mut SqliteConnection, id: &str) -> Resul
     })
 }
 
-pub(super) async fn operate(database: &Database, write: &OperatorWrite) -> Result<bool, StoreError> {
+pub(super) async fn operate(
+    database: &Database,
+    write: &OperatorWrite,
+) -> Result<bool, StoreError> {
     let epoch = row::as_i64(write.epoch);
     let mut payloads = Payloads::default();
-    let steps: Vec<_> =
-        write.steps.iter().map(|step| Step::new(write.id, None, epoch, step, &mut payloads)).collect();
+    let steps: Vec<_> = write
+        .steps
+        .iter()
+        .map(|step| Step::new(write.id, None, epoch, step, &mut payloads))
+        .collect();
     let steps = json(&steps)?;
     let failure: Option<Arc<str>> = write.failure.as_ref().map(json).transpose()?;
     let intervention = json(&write.intervention)?;
@@ -144,9 +177,17 @@ pub(super) async fn operate(database: &Database, write: &OperatorWrite) -> Resul
     turn.end(result.map(|rows| !rows.is_empty())).await
 }
 
-pub(super) async fn prune(database: &Database, age: Duration, limit: u32) -> Result<u64, StoreError> {
+pub(super) async fn prune(
+    database: &Database,
+    age: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
     // Found without the lock: mostly there is nothing to remove.
-    let old = sqlx::query_scalar(OLD).bind(millis(age)).bind(limit).fetch_all(&database.readers).await;
+    let old = sqlx::query_scalar(OLD)
+        .bind(millis(age))
+        .bind(limit)
+        .fetch_all(&database.readers)
+        .await;
     let old: Vec<String> = old.map_err(|error| database.error(error))?;
     if old.is_empty() {
         return Ok(0);
@@ -158,7 +199,13 @@ pub(super) async fn prune(database: &Database, age: Duration, limit: u32) -> Res
 }
 
 async fn remove(connection: &mut SqliteConnection, ids: Arc<str>) -> Result<u64, sqlx::Error> {
-    let rows = sqlx::query(PRUNE).bind(Arc::clone(&ids)).bind(ids).fetch_all(connection).await?;
-    let removed = rows.first().ok_or_else(|| unreadable("number of removed instances", "none"))?;
+    let rows = sqlx::query(PRUNE)
+        .bind(Arc::clone(&ids))
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    let removed = rows
+        .first()
+        .ok_or_else(|| unreadable("number of removed instances", "none"))?;
     Ok(row::as_u64(removed.try_get(0)?))
 }

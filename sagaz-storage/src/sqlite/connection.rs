@@ -4,7 +4,11 @@
 //! when its transaction has surely ended; so a call that is dropped in the middle drops the connection with it, SQLite
 //! rolls back, and the next turn begins on a new one.
 
-use super::{Options, OpenError, error::{is_busy, store_error}, schema};
+use super::{
+    OpenError, Options,
+    error::{is_busy, store_error},
+    schema,
+};
 use sagaz_core::store::StoreError;
 use sqlx::{
     ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
@@ -30,7 +34,13 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { path, create, busy_timeout, gap, readers } = options;
+        let Options {
+            path,
+            create,
+            busy_timeout,
+            gap,
+            readers,
+        } = options;
         check_file(&path, create)?;
         let connect = SqliteConnectOptions::new()
             .filename(&path)
@@ -38,8 +48,12 @@ impl Database {
             .busy_timeout(busy_timeout)
             .row_buffer_size(1_024)
             .disable_statement_logging();
-        let mut writer =
-            connect.clone().create_if_missing(create).connect().await.map_err(|error| OpenError::new(&path, error))?;
+        let mut writer = connect
+            .clone()
+            .create_if_missing(create)
+            .connect()
+            .await
+            .map_err(|error| OpenError::new(&path, error))?;
         if let Err(error) = prepare(&mut writer, &path).await {
             // Waited for, so that a refused file is left without SQLite's companions beside it.
             let _ = writer.close().await;
@@ -50,22 +64,32 @@ impl Database {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
-        Ok(Self { path, busy_timeout, gap, connect, writer: Mutex::new(Some(writer)), readers })
+        Ok(Self {
+            path,
+            busy_timeout,
+            gap,
+            connect,
+            writer: Mutex::new(Some(writer)),
+            readers,
+        })
     }
 
     /// Waits for the turn to write.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, StoreError> {
         let mut slot = self.writer.lock().await;
-        let connection = match slot.take() {
-            Some(connection) => connection,
-            None => {
-                let opened = self.connect.connect().await;
-                let mut connection = opened.map_err(|error| OpenError::new(&self.path, error))?;
-                make_durable(&mut connection, &self.path).await?;
-                connection
-            }
+        let connection = if let Some(connection) = slot.take() {
+            connection
+        } else {
+            let opened = self.connect.connect().await;
+            let mut connection = opened.map_err(|error| OpenError::new(&self.path, error))?;
+            make_durable(&mut connection, &self.path).await?;
+            connection
         };
-        Ok(Turn { slot, connection, path: &self.path })
+        Ok(Turn {
+            slot,
+            connection,
+            path: &self.path,
+        })
     }
 
     /// The error of a reading call.
@@ -105,9 +129,9 @@ async fn roll_back(connection: &mut SqliteConnection) -> bool {
     match sqlx::query("ROLLBACK").execute(connection).await {
         Ok(_) => true,
         // Some errors end the transaction by themselves, and one at `BEGIN` began none.
-        Err(error) => {
-            error.as_database_error().is_some_and(|error| error.message().contains("no transaction is active"))
-        }
+        Err(error) => error
+            .as_database_error()
+            .is_some_and(|error| error.message().contains("no transaction is active")),
     }
 }
 
@@ -126,35 +150,63 @@ fn check_file(path: &Path, create: bool) -> Result<(), OpenError> {
         Ok(metadata) if metadata.len() > 0 => check_header(path),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            let directory = path
+                .parent()
+                .filter(|directory| !directory.as_os_str().is_empty());
             if directory.is_some_and(|directory| !directory.is_dir()) {
                 return Err(OpenError::NoDirectory { path: owned() });
             }
-            if create { Ok(()) } else { Err(OpenError::Missing { path: owned() }) }
+            if create {
+                Ok(())
+            } else {
+                Err(OpenError::Missing { path: owned() })
+            }
         }
-        Err(source) => Err(OpenError::Refused { path: owned(), source }),
+        Err(source) => Err(OpenError::Refused {
+            path: owned(),
+            source,
+        }),
     }
 }
 
 /// Before SQLite opens it, because SQLite takes a short file of anything for an empty database.
 fn check_header(path: &Path) -> Result<(), OpenError> {
     use std::io::Read;
-    let refused = |source| OpenError::Refused { path: path.to_owned(), source };
+    let refused = |source| OpenError::Refused {
+        path: path.to_owned(),
+        source,
+    };
     let file = std::fs::File::open(path).map_err(refused)?;
     let mut header = Vec::new();
     file.take(16).read_to_end(&mut header).map_err(refused)?;
-    if header == b"SQLite format 3\0" { Ok(()) } else { Err(OpenError::NotADatabase { path: path.to_owned() }) }
+    if header == b"SQLite format 3\0" {
+        Ok(())
+    } else {
+        Err(OpenError::NotADatabase {
+            path: path.to_owned(),
+        })
+    }
 }
 
 /// WAL and `synchronous = FULL`, both read back: SQLite takes a wrong word without an error.
 async fn make_durable(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let mode = journal_mode(connection).await.map_err(|error| OpenError::new(path, error))?;
+    let mode = journal_mode(connection)
+        .await
+        .map_err(|error| OpenError::new(path, error))?;
     if mode != "wal" {
-        return Err(OpenError::NotWal { path: path.to_owned(), mode });
+        return Err(OpenError::NotWal {
+            path: path.to_owned(),
+            mode,
+        });
     }
-    let synchronous = synchronous(connection).await.map_err(|error| OpenError::new(path, error))?;
+    let synchronous = synchronous(connection)
+        .await
+        .map_err(|error| OpenError::new(path, error))?;
     if synchronous != 2 {
-        return Err(OpenError::NotDurable { path: path.to_owned(), synchronous });
+        return Err(OpenError::NotDurable {
+            path: path.to_owned(),
+            synchronous,
+        });
     }
     Ok(())
 }
@@ -164,7 +216,10 @@ async fn journal_mode(connection: &mut SqliteConnection) -> Result<String, sqlx:
     const TRIES: u32 = 40;
     let mut tries = 0;
     loop {
-        match sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut *connection).await {
+        match sqlx::query_scalar("PRAGMA journal_mode = WAL")
+            .fetch_one(&mut *connection)
+            .await
+        {
             Err(error) if tries < TRIES && is_busy(&error) => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(25)).await;
@@ -175,6 +230,11 @@ async fn journal_mode(connection: &mut SqliteConnection) -> Result<String, sqlx:
 }
 
 async fn synchronous(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
-    sqlx::query("PRAGMA synchronous").fetch_one(connection).await?.try_get(0)
+    sqlx::query("PRAGMA synchronous = FULL")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("PRAGMA synchronous")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
 }

@@ -143,7 +143,12 @@ impl From<OpenError> for StoreError {
         let may_come_back = matches!(&error, OpenError::Busy { .. } | OpenError::Refused { .. })
             || matches!(&error, OpenError::Database { source, .. } if !is_lasting(source));
         let message = error.to_string();
-        if may_come_back { Self::transient(message) } else { Self::fatal(message) }.caused_by(error)
+        if may_come_back {
+            Self::transient(message)
+        } else {
+            Self::fatal(message)
+        }
+        .caused_by(error)
     }
 }
 
@@ -185,7 +190,10 @@ fn is_lasting(error: &sqlx::Error) -> bool {
             Some(ERROR | PERM | READONLY | CORRUPT | MISUSE | AUTH | NOTADB)
         ),
         // The connection, the pool or the operating system: a new connection may do.
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => false,
+        sqlx::Error::Io(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed => false,
         _ => true,
     }
 }
@@ -194,19 +202,31 @@ fn is_lasting(error: &sqlx::Error) -> bool {
 pub(super) fn store_error(path: &Path, error: sqlx::Error) -> StoreError {
     let file = path.display();
     let store_error = match result_code(&error) {
-        Some(code::BUSY | code::LOCKED) => {
-            StoreError::transient(format!("the database file {file} is busy: another process holds its write lock"))
+        Some(code::BUSY | code::LOCKED) => StoreError::transient(format!(
+            "the database file {file} is busy: another process holds its write lock"
+        )),
+        Some(code::FULL) => {
+            StoreError::transient(format!("the disk of the database file {file} is full"))
         }
-        Some(code::FULL) => StoreError::transient(format!("the disk of the database file {file} is full")),
-        Some(code::IOERR) => StoreError::transient(format!("the disk failed to read or write the database file {file}")),
-        Some(code::CANTOPEN) => StoreError::transient(format!("the database file {file} cannot be opened")),
-        Some(code::TOOBIG) => StoreError::refusal(format!("a value is too large for the database file {file}")),
+        Some(code::IOERR) => StoreError::transient(format!(
+            "the disk failed to read or write the database file {file}"
+        )),
+        Some(code::CANTOPEN) => {
+            StoreError::transient(format!("the database file {file} cannot be opened"))
+        }
+        Some(code::TOOBIG) => {
+            StoreError::refusal(format!("a value is too large for the database file {file}"))
+        }
         Some(code::CONSTRAINT | code::MISMATCH) => {
             StoreError::refusal(format!("the database file {file} cannot hold a value"))
         }
-        Some(code::CORRUPT | code::NOTADB) => StoreError::fatal(format!("the database file {file} is damaged")),
+        Some(code::CORRUPT | code::NOTADB) => {
+            StoreError::fatal(format!("the database file {file} is damaged"))
+        }
         Some(code::READONLY) => StoreError::fatal(format!("the database file {file} is read-only")),
-        _ if is_lasting(&error) => StoreError::fatal(format!("the database file {file} cannot be used")),
+        _ if is_lasting(&error) => {
+            StoreError::fatal(format!("the database file {file} cannot be used"))
+        }
         _ => StoreError::transient(format!("the database file {file} does not answer")),
     };
     store_error.caused_by(error)

@@ -33,17 +33,31 @@ const RENEW: &str = concat!(
 
 const RETIRE: &str = "DELETE FROM saga_engine WHERE id = ?";
 
-pub(super) async fn renew(database: &Database, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
+pub(super) async fn renew(
+    database: &Database,
+    engine: EngineId,
+    ttl: Duration,
+) -> Result<Renewal, StoreError> {
     let mut turn = database.turn().await?;
     let result = renewal(&mut turn.connection, engine, ttl).await;
     turn.end(result).await
 }
 
-async fn renewal(connection: &mut SqliteConnection, engine: EngineId, ttl: Duration) -> Result<Renewal, sqlx::Error> {
+async fn renewal(
+    connection: &mut SqliteConnection,
+    engine: EngineId,
+    ttl: Duration,
+) -> Result<Renewal, sqlx::Error> {
     let engine = engine.to_string();
     // Rounded down: a lease must not last longer here than the engine believes.
-    let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
-    let query = sqlx::query(RENEW).bind(&engine).bind(ttl_ms).bind(&engine).bind(&engine);
+    let ttl_ms = i64::try_from(ttl.as_millis())
+        .unwrap_or(i64::MAX)
+        .min(1 << 50);
+    let query = sqlx::query(RENEW)
+        .bind(&engine)
+        .bind(ttl_ms)
+        .bind(&engine)
+        .bind(&engine);
     let mut renewal = Renewal::default();
     for row in query.fetch_all(connection).await? {
         match row.try_get::<Option<u32>, _>("others")? {
@@ -56,6 +70,9 @@ async fn renewal(connection: &mut SqliteConnection, engine: EngineId, ttl: Durat
 
 pub(super) async fn retire(database: &Database, engine: EngineId) -> Result<(), StoreError> {
     let mut turn = database.turn().await?;
-    let result = sqlx::query(RETIRE).bind(engine.to_string()).execute(&mut turn.connection).await;
+    let result = sqlx::query(RETIRE)
+        .bind(engine.to_string())
+        .execute(&mut turn.connection)
+        .await;
     turn.end(result.map(|_| ())).await
 }

@@ -6,7 +6,6 @@
 //!
 //! Deliberately not here: fairness between processes. SQLite's lock is not fair, so the engine rests for
 //! [`SagaStore::gap`] after a batch while another engine is live.
-
 mod admin;
 mod claim;
 mod connection;
@@ -25,8 +24,8 @@ use connection::Database;
 use sagaz_core::{
     EngineId, SagaId,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite, Page, Renewal,
-        SagaStore, Snapshot, StoreError, Write, Written,
+        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
+        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -106,7 +105,7 @@ impl Options {
     /// A lease must last at least four times as long.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         // What SQLite takes is an int of milliseconds.
-        self.busy_timeout = timeout.min(Duration::from_secs(3_600));
+        self.busy_timeout = timeout.min(Duration::from_hours(1));
         self
     }
 
@@ -124,7 +123,9 @@ impl Options {
 
     /// Opens the file.
     pub async fn open(self) -> Result<Sqlite, OpenError> {
-        Ok(Sqlite { database: Arc::new(Database::open(self).await?) })
+        Ok(Sqlite {
+            database: Arc::new(Database::open(self).await?),
+        })
     }
 }
 

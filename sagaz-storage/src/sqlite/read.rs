@@ -11,9 +11,17 @@ use sagaz_core::{
 };
 use sqlx::Row;
 
-const INSTANCE: &str = concat!("SELECT ", snapshot_columns!(), " FROM saga_instance AS i WHERE i.id = ?");
+const INSTANCE: &str = concat!(
+    "SELECT ",
+    snapshot_columns!(),
+    " FROM saga_instance AS i WHERE i.id = ?"
+);
 
-const STEPS: &str = concat!("SELECT ", step_columns!(), " FROM saga_step AS s WHERE s.instance_id = ?");
+const STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM saga_step AS s WHERE s.instance_id = ?"
+);
 
 const FIND: &str = "SELECT id FROM saga_instance WHERE saga = ? AND start_key = ?";
 
@@ -45,29 +53,49 @@ const LIST: &str = concat!(
 const COUNT: &str = "SELECT saga, state, count(*) FROM saga_instance GROUP BY saga, state";
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
-    read_snapshot(database, &id.to_string()).await.map_err(|error| database.error(error))
+    read_snapshot(database, &id.to_string())
+        .await
+        .map_err(|error| database.error(error))
 }
 
 async fn read_snapshot(database: &Database, id: &str) -> Result<Option<Snapshot>, sqlx::Error> {
     // One transaction, so that the instance and its steps are of one moment.
     let mut transaction = database.readers.begin().await?;
-    let instance = sqlx::query(INSTANCE).bind(id).fetch_optional(&mut *transaction).await?;
-    let Some(instance) = instance else { return Ok(None) };
+    let instance = sqlx::query(INSTANCE)
+        .bind(id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let Some(instance) = instance else {
+        return Ok(None);
+    };
     let mut snapshot = row::snapshot(&instance)?;
-    let steps = sqlx::query(STEPS).bind(id).fetch_all(&mut *transaction).await?;
+    let steps = sqlx::query(STEPS)
+        .bind(id)
+        .fetch_all(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     snapshot.steps = steps.iter().map(row::step).collect::<Result<_, _>>()?;
     Ok(Some(snapshot))
 }
 
-pub(super) async fn find(database: &Database, saga: &str, start_key: &str) -> Result<Option<SagaId>, StoreError> {
-    let found = sqlx::query(FIND).bind(saga).bind(start_key).fetch_optional(&database.readers).await;
+pub(super) async fn find(
+    database: &Database,
+    saga: &str,
+    start_key: &str,
+) -> Result<Option<SagaId>, StoreError> {
+    let found = sqlx::query(FIND)
+        .bind(saga)
+        .bind(start_key)
+        .fetch_optional(&database.readers)
+        .await;
     let id = found.and_then(|row| row.map(|row| row::id(&row, "id")).transpose());
     id.map_err(|error| database.error(error))
 }
 
 pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, StoreError> {
-    read_page(database, filter).await.map_err(|error| database.error(error))
+    read_page(database, filter)
+        .await
+        .map_err(|error| database.error(error))
 }
 
 async fn read_page(database: &Database, filter: &Filter) -> Result<Page, sqlx::Error> {
@@ -76,7 +104,8 @@ async fn read_page(database: &Database, filter: &Filter) -> Result<Page, sqlx::E
         .filter(|state| filter.states.is_empty() || filter.states.contains(state))
         .map(InstanceState::as_str)
         .collect();
-    let states = serde_json::to_string(&states).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let states =
+        serde_json::to_string(&states).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let length = filter.page_len();
     // One more than a page tells whether there is another.
     let rows = sqlx::query(LIST)
@@ -89,19 +118,36 @@ async fn read_page(database: &Database, filter: &Filter) -> Result<Page, sqlx::E
         .bind(length + 1)
         .fetch_all(&database.readers)
         .await?;
-    let mut instances = rows.iter().map(row::summary).collect::<Result<Vec<_>, _>>()?;
+    let mut instances = rows
+        .iter()
+        .map(row::summary)
+        .collect::<Result<Vec<_>, _>>()?;
     let has_more = instances.len() > length as usize;
     instances.truncate(length as usize);
-    let next = instances.last().filter(|_| has_more).map(|last| Cursor(last.id));
+    let next = instances
+        .last()
+        .filter(|_| has_more)
+        .map(|last| Cursor(last.id));
     Ok(Page { instances, next })
 }
 
-pub(super) async fn count(database: &Database) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
-    let counted = sqlx::query(COUNT).fetch_all(&database.readers).await.and_then(|rows| {
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, row::state(row, "state")?, row::as_u64(row.try_get(2)?))))
-            .collect::<Result<Vec<_>, sqlx::Error>>()
-    });
+pub(super) async fn count(
+    database: &Database,
+) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+    let counted = sqlx::query(COUNT)
+        .fetch_all(&database.readers)
+        .await
+        .and_then(|rows| {
+            rows.iter()
+                .map(|row| {
+                    Ok((
+                        row.try_get(0)?,
+                        row::state(row, "state")?,
+                        row::as_u64(row.try_get(2)?),
+                    ))
+                })
+                .collect::<Result<Vec<_>, sqlx::Error>>()
+        });
     let mut counts = counted.map_err(|error| database.error(error))?;
     counts.sort_unstable();
     Ok(counts)

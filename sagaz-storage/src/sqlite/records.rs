@@ -108,15 +108,27 @@ impl<'a> Batch<'a> {
             match write {
                 Write::Accept(accept) => batch.accept(n, accept)?,
                 Write::Progress(progress) => batch.progress(n, progress),
-                _ => return Err(StoreError::refusal(format!("a write of instance {} is of no known kind", write.id()))),
+                _ => {
+                    return Err(StoreError::refusal(format!(
+                        "a write of instance {} is of no known kind",
+                        write.id()
+                    )));
+                }
             }
         }
         Ok(batch)
     }
 
     fn accept(&mut self, n: usize, accept: &'a Accept) -> Result<(), StoreError> {
-        if accept.start_key.as_ref().is_some_and(|key| key.contains('\0')) {
-            return Err(StoreError::refusal(format!("the start key of instance {} has a NUL character", accept.id)));
+        if accept
+            .start_key
+            .as_ref()
+            .is_some_and(|key| key.contains('\0'))
+        {
+            return Err(StoreError::refusal(format!(
+                "the start key of instance {} has a NUL character",
+                accept.id
+            )));
         }
         let (at, len) = self.accept_payloads.add(&accept.input);
         self.accepts.push(Acceptance {
@@ -154,10 +166,19 @@ impl<'a> Batch<'a> {
                 Wake::After(delay) => millis(delay),
             }),
             // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
-            advanced: progress.steps.iter().any(|step| !matches!(step.state, StepState::Pending | StepState::Running)),
+            advanced: progress
+                .steps
+                .iter()
+                .any(|step| !matches!(step.state, StepState::Pending | StepState::Running)),
         });
         for step in &progress.steps {
-            let step = Step::new(progress.id, Some(progress.token.owner), epoch, step, &mut self.step_payloads);
+            let step = Step::new(
+                progress.id,
+                Some(progress.token.owner),
+                epoch,
+                step,
+                &mut self.step_payloads,
+            );
             self.steps.push(step);
         }
     }
@@ -184,7 +205,10 @@ impl<'a> Step<'a> {
             recoveries: step.recoveries,
             error: step.error.as_deref().map(without_nul),
             wake_ms: step.wake.map(millis),
-            content_type: step.output.as_ref().map(|output| output.content_type.as_str()),
+            content_type: step
+                .output
+                .as_ref()
+                .map(|output| output.content_type.as_str()),
             at: place.map(|(at, _)| at),
             len: place.map(|(_, len)| len),
         }
@@ -192,11 +216,16 @@ impl<'a> Step<'a> {
 }
 
 fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// The array as a parameter.
 pub(super) fn json<T: Serialize>(records: &T) -> Result<std::sync::Arc<str>, StoreError> {
     let text = serde_json::to_string(records);
-    text.map(Into::into).map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
+    text.map(Into::into)
+        .map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
 }

@@ -63,7 +63,10 @@ pub(super) fn summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
 
 /// Without its steps.
 pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
-    let input = Payload { content_type: row.try_get("content_type")?, bytes: row.try_get("input")? };
+    let input = Payload {
+        content_type: row.try_get("content_type")?,
+        bytes: row.try_get("input")?,
+    };
     let mut snapshot = Snapshot::new(summary(row)?, input);
     snapshot.deadline = time_left(row, "deadline_ms")?;
     snapshot.cancel_requested = row.try_get("cancel_requested")?;
@@ -81,7 +84,12 @@ pub(super) fn step(row: &SqliteRow) -> Result<StepRow, sqlx::Error> {
         attempts: row.try_get("attempts")?,
         undo_attempts: row.try_get("undo_attempts")?,
         recoveries: row.try_get("recoveries")?,
-        output: content_type.zip(bytes).map(|(content_type, bytes)| Payload { content_type, bytes }),
+        output: content_type
+            .zip(bytes)
+            .map(|(content_type, bytes)| Payload {
+                content_type,
+                bytes,
+            }),
         error: row.try_get("error")?,
         wake: time_left(row, "wake_ms")?,
         updated_at: time(row, "updated_at")?,
@@ -100,12 +108,14 @@ pub(super) fn state(row: &SqliteRow, column: &str) -> Result<InstanceState, sqlx
 
 fn owner(row: &SqliteRow) -> Result<Option<EngineId>, sqlx::Error> {
     let text: Option<String> = row.try_get("owner")?;
-    text.map(|text| text.parse().map_err(|_| unreadable("owner", text))).transpose()
+    text.map(|text| text.parse().map_err(|_| unreadable("owner", text)))
+        .transpose()
 }
 
 fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, sqlx::Error> {
     let text: Option<String> = row.try_get(column)?;
-    text.map(|text| serde_json::from_str(&text).map_err(|_| unreadable(column, text))).transpose()
+    text.map(|text| serde_json::from_str(&text).map_err(|_| unreadable(column, text)))
+        .transpose()
 }
 
 fn time(row: &SqliteRow, column: &str) -> Result<SystemTime, sqlx::Error> {

@@ -27,29 +27,45 @@ const OURS: &str = "SELECT name, coalesce(sql, '') FROM sqlite_schema
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),
     max(CASE key WHEN 'oldest_code' THEN value END) FROM saga_meta";
 
-const SET_VERSIONS: &str = "INSERT INTO saga_meta (key, value) VALUES ('schema_version', ?), ('oldest_code', ?)
+const SET_VERSIONS: &str =
+    "INSERT INTO saga_meta (key, value) VALUES ('schema_version', ?), ('oldest_code', ?)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// Refuses a file that is not for this code. Only reads.
 pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
     let database = |error| OpenError::new(path, error);
-    let encoding: String =
-        sqlx::query_scalar("PRAGMA encoding").fetch_one(&mut *connection).await.map_err(database)?;
+    let encoding: String = sqlx::query_scalar("PRAGMA encoding")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(database)?;
     if encoding != "UTF-8" {
-        return Err(OpenError::Encoding { path: path.to_owned(), encoding });
+        return Err(OpenError::Encoding {
+            path: path.to_owned(),
+            encoding,
+        });
     }
     stored_schema(connection, path).await.map(|_| ())
 }
 
 /// Applies the migrations that the file lacks.
-pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+pub(super) async fn migrate(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), OpenError> {
     if stored_schema(connection, path).await? >= CODE {
         return Ok(());
     }
     let database = |error| OpenError::new(path, error);
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(database)?;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await
+        .map_err(database)?;
     let applied = apply(connection, path).await;
-    let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let end = if applied.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
     let ended = sqlx::query(end).execute(connection).await.map_err(database);
     applied.and(ended.map(|_| ()))
 }
@@ -62,9 +78,14 @@ async fn apply(connection: &mut SqliteConnection, path: &Path) -> Result<(), Ope
     }
     let database = |error| OpenError::new(path, error);
     for migration in MIGRATIONS.iter().skip(stored as usize) {
-        sqlx::raw_sql(*migration).execute(&mut *connection).await.map_err(database)?;
+        sqlx::raw_sql(*migration)
+            .execute(&mut *connection)
+            .await
+            .map_err(database)?;
     }
-    let set = sqlx::query(SET_VERSIONS).bind(CODE.to_string()).bind(OLDEST_CODE.to_string());
+    let set = sqlx::query(SET_VERSIONS)
+        .bind(CODE.to_string())
+        .bind(OLDEST_CODE.to_string());
     set.execute(connection).await.map_err(database)?;
     Ok(())
 }
@@ -72,12 +93,22 @@ async fn apply(connection: &mut SqliteConnection, path: &Path) -> Result<(), Ope
 /// The schema in the file, 0 if there is none of ours.
 async fn stored_schema(connection: &mut SqliteConnection, path: &Path) -> Result<u32, OpenError> {
     let database = |error| OpenError::new(path, error);
-    let ours = sqlx::query(OURS).fetch_all(&mut *connection).await.map_err(database)?;
-    let tables = ours.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>().map_err(database)?;
+    let ours = sqlx::query(OURS)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(database)?;
+    let tables = ours
+        .iter()
+        .map(|row| row.try_get::<String, _>(0))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(database)?;
     let Some(first) = tables.first() else {
         return Ok(0);
     };
-    let foreign = |table: &str| OpenError::ForeignTable { path: path.to_owned(), table: table.to_owned() };
+    let foreign = |table: &str| OpenError::ForeignTable {
+        path: path.to_owned(),
+        table: table.to_owned(),
+    };
     if !tables.iter().any(|table| table == "saga_meta") {
         return Err(foreign(first));
     }
@@ -89,12 +120,19 @@ async fn stored_schema(connection: &mut SqliteConnection, path: &Path) -> Result
             Err(error) => return Err(database(error)),
         };
     let number = |text: Option<String>| text.and_then(|text| text.parse::<u32>().ok());
-    let (schema, oldest_code) = versions.map(|(schema, oldest)| (number(schema), number(oldest))).unwrap_or_default();
+    let (schema, oldest_code) = versions
+        .map(|(schema, oldest)| (number(schema), number(oldest)))
+        .unwrap_or_default();
     let (Some(schema @ 1..), Some(oldest_code)) = (schema, oldest_code) else {
         return Err(foreign("saga_meta"));
     };
     if oldest_code > CODE {
-        return Err(OpenError::NewerSchema { path: path.to_owned(), schema, oldest_code, code: CODE });
+        return Err(OpenError::NewerSchema {
+            path: path.to_owned(),
+            schema,
+            oldest_code,
+            code: CODE,
+        });
     }
     Ok(schema)
 }

@@ -73,5 +73,6 @@ pub(super) use {finished, live, now, store_steps, stored_payload};
 /// A delay or an age in whole milliseconds, never shorter than it was asked for, and small enough to be added to a time.
 pub(super) fn millis(duration: Duration) -> i64 {
     const FAR_MS: i64 = 1 << 50;
-    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).map_or(FAR_MS, |millis| millis.min(FAR_MS))
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000))
+        .map_or(FAR_MS, |millis| millis.min(FAR_MS))
 }

@@ -110,7 +110,10 @@ const BOTH: &str = concat!(
     "COMMIT"
 );
 
-pub(super) async fn write(database: &Database, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+pub(super) async fn write(
+    database: &Database,
+    writes: &[Write],
+) -> Result<Vec<Written>, StoreError> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
@@ -145,7 +148,10 @@ impl Parameters {
     }
 }
 
-async fn apply(connection: &mut SqliteConnection, batch: Parameters) -> Result<SqliteRow, sqlx::Error> {
+async fn apply(
+    connection: &mut SqliteConnection,
+    batch: Parameters,
+) -> Result<SqliteRow, sqlx::Error> {
     let none = || Arc::<str>::from("[]");
     let statements = match (&batch.accepts, &batch.progress) {
         (Some(_), None) => ACCEPT_ONLY,
@@ -163,9 +169,17 @@ async fn apply(connection: &mut SqliteConnection, batch: Parameters) -> Result<S
         progress = Arc::clone(&records);
         query = query.bind(payloads).bind(steps).bind(records);
     }
-    query = query.bind(Arc::clone(&accepts)).bind(Arc::clone(&progress)).bind(accepts).bind(progress);
+    query = query
+        .bind(Arc::clone(&accepts))
+        .bind(Arc::clone(&progress))
+        .bind(accepts)
+        .bind(progress);
     // To the end: `fetch_one` would stop at the row, before the commit.
-    query.fetch_all(connection).await?.pop().ok_or(sqlx::Error::RowNotFound)
+    query
+        .fetch_all(connection)
+        .await?
+        .pop()
+        .ok_or(sqlx::Error::RowNotFound)
 }
 
 fn written(writes: &[Write], replies: &SqliteRow) -> Result<Vec<Written>, sqlx::Error> {
@@ -177,26 +191,35 @@ fn written(writes: &[Write], replies: &SqliteRow) -> Result<Vec<Written>, sqlx::
     let accepts: Vec<(usize, String, String)> =
         serde_json::from_str(&accepts).map_err(|_| unreadable("reply", accepts))?;
     let progress: String = replies.try_get(2)?;
-    let progress: Vec<(usize, u8, u8)> = serde_json::from_str(&progress).map_err(|_| unreadable("reply", progress))?;
+    let progress: Vec<(usize, u8, u8)> =
+        serde_json::from_str(&progress).map_err(|_| unreadable("reply", progress))?;
 
     let mut written: Vec<_> = writes
         .iter()
         .map(|write| match write {
             Write::Accept(_) => Written::Accepted(Accepted::New),
-            _ => Written::Stored { cancel_requested: false },
+            _ => Written::Stored {
+                cancel_requested: false,
+            },
         })
         .collect();
     for (n, id, input_digest) in accepts {
         let id = id.parse().map_err(|_| unreadable("instance id", id))?;
-        let place = written.get_mut(n).ok_or_else(|| unreadable("place in a batch", n))?;
+        let place = written
+            .get_mut(n)
+            .ok_or_else(|| unreadable("place in a batch", n))?;
         *place = Written::Accepted(Accepted::Existing { id, input_digest });
     }
     for (n, is_stored, cancel_requested) in progress {
-        let place = written.get_mut(n).ok_or_else(|| unreadable("place in a batch", n))?;
+        let place = written
+            .get_mut(n)
+            .ok_or_else(|| unreadable("place in a batch", n))?;
         *place = if is_stored == 0 {
             Written::Lost
         } else {
-            Written::Stored { cancel_requested: cancel_requested != 0 }
+            Written::Stored {
+                cancel_requested: cancel_requested != 0,
+            }
         };
     }
     Ok(written)

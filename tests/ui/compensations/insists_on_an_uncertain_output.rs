@@ -1,4 +1,4 @@
-use sagaz::{compensate, saga, step};
+use sagaz::{Saga, compensate, saga, step};
 use serde::{Deserialize, Serialize};
 use std::io::Error;
 

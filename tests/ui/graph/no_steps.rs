@@ -1,4 +1,4 @@
-use sagaz::saga;
+use sagaz::{Saga, saga};
 use std::io::Error;
 
 struct Shop;

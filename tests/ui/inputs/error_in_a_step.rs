@@ -1,4 +1,4 @@
-use sagaz::{saga, step};
+use sagaz::{StepError, saga, step};
 use std::io::Error;
 
 struct Shop;

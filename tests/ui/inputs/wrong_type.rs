@@ -1,4 +1,4 @@
-use sagaz::{saga, step};
+use sagaz::{Saga, saga, step};
 use serde::{Deserialize, Serialize};
 use std::io::Error;
 

@@ -1,4 +1,4 @@
-use sagaz::{Recover, recover, saga, step};
+use sagaz::{Recover, StepError, recover, saga, step};
 use std::io::Error;
 
 struct Shop;

@@ -1,4 +1,4 @@
-use sagaz::{Recover, recover, saga, step};
+use sagaz::{Recover, StepError, Saga, recover, saga, step};
 use serde::{Deserialize, Serialize};
 use std::io::Error;
 

@@ -1,4 +1,4 @@
-use sagaz::{Saga, saga, step};
+use sagaz::{saga, step};
 use std::io::Error;
 
 struct Order;
@@ -14,5 +14,7 @@ impl Shop {
 }
 
 fn main() {
-    let _ = sagaz::Saga::run(Order, ());
+    sagas::<Order>();
 }
+
+fn sagas<G: sagaz::Saga>() {}

@@ -1,4 +1,4 @@
-use sagaz::{StepError, saga, step};
+use sagaz::{StepError, Saga, saga, step};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize)]

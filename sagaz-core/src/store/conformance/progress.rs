@@ -133,6 +133,24 @@ pub async fn that_the_pivot_is_passed_is_stored(harness: &impl Harness) {
     }
 }
 
+/// The row of the instance and those of the steps, by the store's clock.
+pub async fn a_write_is_dated(harness: &impl Harness) {
+    let store = harness.open().await;
+    let engine = engine(&store).await;
+    let (id, token) = owned(&store, engine).await;
+    let first = load(&store, id).await.summary;
+    let mut write = progress(id, token, InstanceState::Executing);
+    write.steps.push(completed("reserve", "1"));
+    let snapshot = until("the store's clock has moved on", async || {
+        store_progress(&store, &write).await;
+        let snapshot = load(&store, id).await;
+        (snapshot.summary.updated_at > first.updated_at).then_some(snapshot)
+    })
+    .await;
+    assert_eq!(snapshot.summary.created_at, first.created_at);
+    assert_eq!(stored_step(&snapshot, "reserve").updated_at, snapshot.summary.updated_at);
+}
+
 /// Any engine takes it.
 pub async fn p1_a_released_instance_is_due_at_once(harness: &impl Harness) {
     let store = harness.open().await;

@@ -5,7 +5,7 @@ use crate::{
     id::{SagaId, Token},
     store::{Accept, Accepted, Defined, DefinitionKey, Filter, InstanceState, SagaStore},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Prunes whatever has ended until so many are gone; returns how many each call removed.
 async fn prune_all(store: &impl SagaStore, limit: u32, expected: u64) -> Vec<u64> {
@@ -36,6 +36,29 @@ pub async fn p12_an_ended_instance_is_removed_after_its_age(harness: &impl Harne
     }
     assert!(store.list(&Filter::all()).await.unwrap().instances.is_empty());
     assert!(store.count().await.unwrap().iter().all(|(_, _, count)| *count == 0));
+}
+
+/// Not from its acceptance: an instance can run for longer than it is kept.
+pub async fn the_age_counts_from_the_end(harness: &impl Harness) {
+    let store = harness.open().await;
+    let engine = engine(&store).await;
+    let age = Duration::from_millis(200);
+    until("an instance was looked at within its age", async || {
+        let (id, token) = owned(&store, engine).await;
+        until("it runs for longer than that", async || {
+            let old = store.list(&Filter::all().older_than(age)).await.unwrap();
+            old.instances.iter().any(|summary| summary.id == id).then_some(())
+        })
+        .await;
+        let before_its_end = Instant::now();
+        store_progress(&store, &progress(id, token, InstanceState::Completed)).await;
+        store.prune(age, 100).await.unwrap();
+        let is_kept = store.load(id).await.unwrap().is_some();
+        let looked_in_time = before_its_end.elapsed() < age;
+        assert!(is_kept || !looked_in_time, "removed too early");
+        looked_in_time.then_some(())
+    })
+    .await;
 }
 
 /// Stuck ones wait for an operator, however old.

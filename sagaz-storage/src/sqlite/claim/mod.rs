@@ -6,22 +6,19 @@
 
 mod statements;
 
-use super::{
-    connection::Database,
-    error::unreadable,
-    records::json,
-    row,
-    sql::millis,
-};
+use super::{connection::Database, error::unreadable, records::json, row, sql::millis};
 use sagaz_core::{
     EngineId, SagaId, StepKind, StuckReason,
-    store::{Candidate, Claim, Claimed, DefinitionKey, InstanceState, StepState, StoreError, StoredStep, Verdict},
+    store::{
+        Candidate, Claim, Claimed, DefinitionKey, InstanceState, StepState, StoreError, StoredStep,
+        Verdict,
+    },
 };
 use serde::Serialize;
 use serde_json::json as json_value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use statements::{CARRY_OUT, DECIDE, LOOK};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How often a look goes on behind candidates that the claim cannot take.
 const LOOKS_MAX: usize = 32;
@@ -31,7 +28,7 @@ const LOOK_EXTRA: u32 = 64;
 
 /// A version of a saga that the claim can run.
 #[derive(Debug, Serialize)]
-struct Version<'a> {
+struct Registered<'a> {
     saga: &'a str,
     version: u32,
     is_older: bool,
@@ -87,15 +84,29 @@ pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed,
     turn.end(result).await
 }
 
-fn versions(claim: &Claim) -> Vec<Version<'_>> {
+fn versions(claim: &Claim) -> Vec<Registered<'_>> {
     let mut versions = Vec::new();
     for runnable in &claim.runnable {
         let (saga, own) = (runnable.key.saga.as_str(), runnable.key.version);
-        let older = runnable.accepts.iter().copied().filter(|version| *version != own);
-        let all = [(own, false)].into_iter().chain(older.map(|version| (version, true)));
+        let older = runnable
+            .accepts
+            .iter()
+            .copied()
+            .filter(|version| *version != own);
+        let all = [(own, false)]
+            .into_iter()
+            .chain(older.map(|version| (version, true)));
         for (version, is_older) in all {
-            if !versions.iter().any(|known: &Version<'_>| known.saga == saga && known.version == version) {
-                versions.push(Version { saga, version, is_older, suspect_after: claim.suspect_after });
+            if !versions
+                .iter()
+                .any(|known: &Registered<'_>| known.saga == saga && known.version == version)
+            {
+                versions.push(Registered {
+                    saga,
+                    version,
+                    is_older,
+                    suspect_after: claim.suspect_after,
+                });
             }
         }
     }
@@ -126,7 +137,8 @@ async fn look(
                 chosen.push(candidate);
             } else {
                 // A suspect that rests has no other candidate behind it.
-                is_passed_over |= candidate.is_orphaned || candidate.takeovers < claim.suspect_after;
+                is_passed_over |=
+                    candidate.is_orphaned || candidate.takeovers < claim.suspect_after;
             }
         }
         if room.limit == 0 || !is_passed_over {
@@ -144,9 +156,15 @@ async fn look_behind(
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let engine = claim.engine.to_string();
     let length = claim.limit.saturating_add(LOOK_EXTRA);
-    let mut query = sqlx::query(LOOK).bind(&engine).bind(Arc::clone(versions)).bind(&engine);
+    let mut query = sqlx::query(LOOK)
+        .bind(&engine)
+        .bind(Arc::clone(versions))
+        .bind(&engine);
     for _ in 0..3 {
-        query = query.bind(Arc::clone(versions)).bind(Arc::clone(&seen)).bind(length);
+        query = query
+            .bind(Arc::clone(versions))
+            .bind(Arc::clone(&seen))
+            .bind(length);
     }
     query.fetch_all(&database.readers).await
 }
@@ -159,19 +177,27 @@ async fn take(
     mut claimed: Claimed,
 ) -> Result<Claimed, sqlx::Error> {
     let engine = claim.engine.to_string();
-    let rows = sqlx::query(DECIDE).bind(chosen).bind(&engine).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query(DECIDE)
+        .bind(chosen)
+        .bind(&engine)
+        .fetch_all(&mut *connection)
+        .await?;
     let mut room = Room::new(claim);
     let candidates = found(&rows)?;
     let decisions: Vec<_> = candidates
         .iter()
-        .filter_map(|candidate| room.judge(claim, candidate).map(|verdict| Decision::new(claim, candidate, verdict)))
+        .filter_map(|candidate| {
+            room.judge(claim, candidate)
+                .map(|verdict| Decision::new(claim, candidate, verdict))
+        })
         .collect();
     if decisions.is_empty() {
         sqlx::query("ROLLBACK").execute(connection).await?;
         return Ok(claimed);
     }
-    let records: Arc<str> =
-        serde_json::to_string(&decisions).map_err(|error| sqlx::Error::Encode(error.into()))?.into();
+    let records: Arc<str> = serde_json::to_string(&decisions)
+        .map_err(|error| sqlx::Error::Encode(error.into()))?
+        .into();
     let query = sqlx::query(CARRY_OUT)
         .bind(Arc::clone(&records))
         .bind(Arc::clone(&records))
@@ -181,17 +207,29 @@ async fn take(
     let rows = query.fetch_all(connection).await?;
     claimed.next_due = Outlook::read(&rows)?.next_due;
     let is_poison = |decision: &&Decision| decision.state.is_some();
-    claimed.poisoned = decisions.iter().filter(is_poison).map(|decision| decision.id).collect();
+    claimed.poisoned = decisions
+        .iter()
+        .filter(is_poison)
+        .map(|decision| decision.id)
+        .collect();
 
     let mut steps = BTreeMap::<_, Vec<_>>::new();
     for row in of(&rows, "step")? {
-        steps.entry(row::id(row, "instance_id")?).or_default().push(row::step(row)?);
+        steps
+            .entry(row::id(row, "instance_id")?)
+            .or_default()
+            .push(row::step(row)?);
     }
-    let decisions: BTreeMap<_, _> = decisions.iter().map(|decision| (decision.id, decision)).collect();
+    let decisions: BTreeMap<_, _> = decisions
+        .iter()
+        .map(|decision| (decision.id, decision))
+        .collect();
     for row in of(&rows, "instance")? {
         let mut snapshot = row::snapshot(row)?;
         let id = snapshot.summary.id;
-        let decision = decisions.get(&id).ok_or_else(|| unreadable("instance id", id))?;
+        let decision = decisions
+            .get(&id)
+            .ok_or_else(|| unreadable("instance id", id))?;
         snapshot.taken_over = decision.is_orphaned;
         snapshot.suspect = decision.is_suspect;
         snapshot.steps = steps.remove(&id).unwrap_or_default();
@@ -208,7 +246,10 @@ struct Room {
 
 impl Room {
     fn new(claim: &Claim) -> Self {
-        Self { limit: claim.limit, suspect: claim.suspect }
+        Self {
+            limit: claim.limit,
+            suspect: claim.suspect,
+        }
     }
 
     /// What becomes of the candidate; `None` if it is left untouched.
@@ -236,7 +277,9 @@ impl Room {
 
 impl Decision {
     fn new(claim: &Claim, candidate: &Found, verdict: Verdict) -> Self {
-        let takeovers = candidate.takeovers.saturating_add(u32::from(candidate.is_orphaned));
+        let takeovers = candidate
+            .takeovers
+            .saturating_add(u32::from(candidate.is_orphaned));
         let mut decision = Self {
             id: candidate.id,
             owner: None,
@@ -250,8 +293,16 @@ impl Decision {
             is_suspect: matches!(verdict, Verdict::TakeSuspect(_)),
         };
         match verdict {
-            Verdict::Take(DefinitionKey { version, fingerprint, .. })
-            | Verdict::TakeSuspect(DefinitionKey { version, fingerprint, .. }) => {
+            Verdict::Take(DefinitionKey {
+                version,
+                fingerprint,
+                ..
+            })
+            | Verdict::TakeSuspect(DefinitionKey {
+                version,
+                fingerprint,
+                ..
+            }) => {
                 decision.owner = Some(claim.engine);
                 decision.version = version;
                 decision.fingerprint = fingerprint;
@@ -274,18 +325,26 @@ impl Decision {
 /// What a claim needs to know beside its candidates.
 struct Outlook {
     is_leased: bool,
-    next_due: Option<std::time::Duration>,
+    next_due: Option<Duration>,
 }
 
 impl Outlook {
     fn read(rows: &[SqliteRow]) -> Result<Self, sqlx::Error> {
-        let row = of(rows, "outlook")?.next().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Self { is_leased: row.try_get("is_leased")?, next_due: row::time_left(row, "next_due_ms")? })
+        let row = of(rows, "outlook")?
+            .next()
+            .ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Self {
+            is_leased: row.try_get("is_leased")?,
+            next_due: row::time_left(row, "next_due_ms")?,
+        })
     }
 }
 
 /// The rows of one statement among those of a query.
-fn of<'r>(rows: &'r [SqliteRow], what: &str) -> Result<std::vec::IntoIter<&'r SqliteRow>, sqlx::Error> {
+fn of<'r>(
+    rows: &'r [SqliteRow],
+    what: &str,
+) -> Result<std::vec::IntoIter<&'r SqliteRow>, sqlx::Error> {
     let mut of = Vec::new();
     for row in rows {
         if row.try_get::<&str, _>("what")? == what {
@@ -313,14 +372,18 @@ fn found(rows: &[SqliteRow]) -> Result<Vec<Found>, sqlx::Error> {
 }
 
 fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {
-    let Some(text) = text else { return Ok(Vec::new()) };
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
     let steps: Vec<(String, String, String)> =
         serde_json::from_str(&text).map_err(|_| unreadable("list of steps", text))?;
     steps
         .into_iter()
         .map(|(name, state, kind)| {
-            let state = StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?;
-            let kind = StepKind::from_word(&kind).ok_or_else(|| unreadable("kind of a step", kind))?;
+            let state =
+                StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?;
+            let kind =
+                StepKind::from_word(&kind).ok_or_else(|| unreadable("kind of a step", kind))?;
             Ok(StoredStep { name, state, kind })
         })
         .collect()

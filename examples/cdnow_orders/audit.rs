@@ -1,0 +1,275 @@
+//! The audit: do the books of the services agree with what the store says of the sagas?
+//!
+//! The auditor trusts neither this program nor the library. It reads both files by itself, with SQL, so that it is as strict
+//! after ten crashes as after none. Each check is a query for what speaks against a statement, and finds nothing.
+
+use crate::report::dollars;
+use sqlx::{
+    Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
+use std::path::Path;
+
+/// A statement, and everything that speaks against it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) statement: String,
+    pub(crate) faults: Vec<String>,
+}
+
+const PREPARE: &str = "
+    -- Which step asks which service, and how far into the saga: labels and points are asked side by side.
+    CREATE TEMP TABLE trade (service TEXT PRIMARY KEY, step TEXT, stage INTEGER);
+    INSERT INTO trade VALUES
+        ('stock', 'reserve_stock', 1),
+        ('payments', 'charge_payment', 2),
+        ('labels', 'print_label', 3),
+        ('loyalty', 'award_points', 3),
+        ('courier', 'book_courier', 4),
+        ('mail', 'send_confirmation', 5);
+
+    -- How each order ended, and what each service has to hold for it if it completed.
+    CREATE TEMP TABLE ending AS
+        SELECT id, state, input ->> 'number' AS order_no, input ->> 'quantity' AS quantity, input ->> 'cents' AS cents
+        FROM store.saga_instance WHERE saga = 'order-processing';
+    CREATE INDEX ending_order ON ending (order_no);
+    CREATE INDEX ending_id ON ending (id);
+    CREATE TEMP VIEW due AS
+        SELECT order_no, service,
+            CASE service WHEN 'stock' THEN quantity WHEN 'payments' THEN cents WHEN 'loyalty' THEN cents / 100 ELSE 1 END AS amount
+        FROM ending JOIN trade WHERE state = 'completed';
+
+    -- What each service holds: what it did and did not take back.
+    CREATE TEMP TABLE held AS
+        SELECT service, order_no, amount FROM entry
+        WHERE NOT EXISTS (SELECT 1 FROM void WHERE void.service = entry.service AND void.order_no = entry.order_no);
+    CREATE INDEX held_order ON held (order_no, service);
+";
+
+const CHECKS: [(&str, &str); 8] = [
+    (
+        "every order has one saga, which has ended and needs no operator",
+        "SELECT format('order %d: its saga is %s', order_no, state) FROM ending WHERE state NOT IN ('completed', 'rolled_back')
+         UNION ALL
+         SELECT format('order %d has %d sagas', order_no, count(*)) FROM ending GROUP BY order_no HAVING count(*) > 1",
+    ),
+    (
+        "a completed order holds one thing of each service, of the right amount",
+        "SELECT format('order %d: %s holds %d things, %d in all, instead of %d', due.order_no, due.service, count(held.amount),
+             ifnull(sum(held.amount), 0), due.amount)
+         FROM due LEFT JOIN held USING (order_no, service)
+         GROUP BY due.order_no, due.service HAVING count(held.amount) <> 1 OR sum(held.amount) <> due.amount",
+    ),
+    (
+        "any other order holds nothing: no stock, charge, label, points, shipment, mail",
+        "SELECT format('order %d: %s holds %d', order_no, service, amount) FROM held
+         WHERE NOT EXISTS (SELECT 1 FROM due WHERE due.order_no = held.order_no)",
+    ),
+    (
+        "nothing was charged or done twice",
+        "SELECT format('order %d: %s did it %d times', order_no, service, count(*))
+         FROM entry GROUP BY order_no, service HAVING count(*) > 1",
+    ),
+    (
+        "what the sagas stored is what the services answered",
+        "SELECT format('order %d: its saga has %s number %d', ending.order_no, trade.service, saga_step.output ->> 'serial')
+         FROM store.saga_step JOIN ending ON ending.id = instance_id JOIN trade ON trade.step = name
+         LEFT JOIN entry ON entry.serial = saga_step.output ->> 'serial'
+         WHERE saga_step.output IS NOT NULL
+             AND (entry.order_no IS NOT ending.order_no OR entry.service IS NOT trade.service)",
+    ),
+    (
+        "no step ran again after its output was stored",
+        // A step begins when the outputs before it are stored: from its first request on, no earlier service is asked.
+        "SELECT format('order %d: %s was asked after a later service: %s', order_no, service, key) FROM (
+             SELECT order_no, service, key, stage, max(stage) OVER (PARTITION BY order_no ORDER BY seq) AS reached
+             FROM call JOIN trade USING (service) WHERE NOT undo
+         ) WHERE stage < reached",
+    ),
+    (
+        "the last thing done was undone first",
+        "SELECT format('order %d: %s was undone after an earlier service: %s', order_no, service, key) FROM (
+             SELECT order_no, service, key, stage, min(stage) OVER (PARTITION BY order_no ORDER BY seq) AS reached
+             FROM call JOIN trade USING (service) WHERE undo
+         ) WHERE stage > reached",
+    ),
+    (
+        "nothing was undone of a completed order",
+        "SELECT format('order %d: %s', order_no, service) FROM void
+         WHERE EXISTS (SELECT 1 FROM due WHERE due.order_no = void.order_no)",
+    ),
+];
+
+pub(crate) async fn audit(store: &Path, books: &Path) -> Result<Vec<Finding>, sqlx::Error> {
+    // Its own tables are in memory; the files are only read.
+    let options = SqliteConnectOptions::new()
+        .filename(books)
+        .synchronous(SqliteSynchronous::Normal)
+        .pragma("temp_store", "MEMORY");
+    let mut auditor = SqliteConnection::connect_with(&options).await?;
+    sqlx::query("ATTACH ? AS store")
+        .bind(store.to_string_lossy().as_ref())
+        .execute(&mut auditor)
+        .await?;
+    sqlx::raw_sql(PREPARE).execute(&mut auditor).await?;
+
+    let mut findings = vec![money(&mut auditor).await?];
+    for (statement, query) in CHECKS {
+        let faults = sqlx::query_scalar(query).fetch_all(&mut auditor).await?;
+        findings.push(Finding {
+            statement: statement.to_owned(),
+            faults,
+        });
+    }
+    auditor.close().await?;
+    Ok(findings)
+}
+
+async fn money(auditor: &mut SqliteConnection) -> Result<Finding, sqlx::Error> {
+    let (captured, completed): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT ifnull(sum(amount), 0) FROM held WHERE service = 'payments'),
+                (SELECT ifnull(sum(cents), 0) FROM ending WHERE state = 'completed')",
+    )
+    .fetch_one(auditor)
+    .await?;
+    let (captured, completed) = (captured.cast_unsigned(), completed.cast_unsigned());
+    let difference = format!("they differ by {}", dollars(captured.abs_diff(completed)));
+    Ok(Finding {
+        statement: format!(
+            "captured {} = completed orders {}",
+            dollars(captured),
+            dollars(completed)
+        ),
+        faults: if captured == completed {
+            Vec::new()
+        } else {
+            vec![difference]
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{books::Books, orders::Order, saga::OrderProcessing};
+    use sagaz::{prelude::*, sqlite::Sqlite};
+
+    /// The statements that have faults when some orders were processed, and then this SQL was applied to the books.
+    async fn refuted_after(tampering: &'static str) -> Vec<Finding> {
+        let folder = tempfile::tempdir().unwrap();
+        let (store_path, books_path) = (
+            folder.path().join("orders.db"),
+            folder.path().join("books.db"),
+        );
+        let books = Books::open(&books_path).await.unwrap();
+        let store = Sqlite::open(&store_path).await.unwrap();
+        let saga = OrderProcessing::new(&books, 5);
+        let engine = Engine::builder(store).register(saga).start().await.unwrap();
+        let mut handles = Vec::new();
+        for number in 1..=60 {
+            let order = Order {
+                number,
+                customer: 1,
+                date: "1997-01-01".into(),
+                quantity: 2,
+                cents: 1_000 + number,
+            };
+            handles.push(engine.start::<OrderProcessing>(order).await.unwrap());
+        }
+        let mut rolled_back = 0;
+        for handle in handles {
+            rolled_back += u32::from(handle.outcome().await.unwrap().is_rolled_back());
+        }
+        engine.shutdown().await;
+        assert!(
+            rolled_back > 0,
+            "with this seed some orders are rolled back"
+        );
+
+        let options = SqliteConnectOptions::new().filename(&books_path);
+        let mut forger = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(tampering).execute(&mut forger).await.unwrap();
+        let findings = audit(&store_path, &books_path).await.unwrap();
+        findings
+            .into_iter()
+            .filter(|finding| !finding.faults.is_empty())
+            .collect()
+    }
+
+    async fn assert_refuted(tampering: &'static str, statements: &[&str]) {
+        let refuted = refuted_after(tampering).await;
+        let matches = refuted.len() == statements.len()
+            && refuted
+                .iter()
+                .zip(statements)
+                .all(|(finding, statement)| finding.statement.starts_with(statement));
+        assert!(matches, "{refuted:#?}");
+    }
+
+    #[tokio::test]
+    async fn honest_books_balance() {
+        assert_refuted("", &[]).await;
+    }
+
+    #[tokio::test]
+    async fn a_charge_that_is_left_is_found() {
+        assert_refuted(
+            "DELETE FROM void WHERE service = 'payments'",
+            &["captured", "any other order holds nothing"],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_second_charge_is_found() {
+        let tampering = "INSERT INTO entry (service, order_no, key, amount)
+            SELECT service, order_no, 'again', amount FROM entry WHERE service = 'payments' AND order_no = 1";
+        assert_refuted(
+            tampering,
+            &[
+                "captured",
+                "a completed order holds",
+                "nothing was charged or done twice",
+            ],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_amount_is_found() {
+        let tampering = "UPDATE entry SET amount = 3 WHERE service = 'stock' AND order_no = 1";
+        assert_refuted(tampering, &["a completed order holds"]).await;
+    }
+
+    #[tokio::test]
+    async fn an_undone_step_of_a_completed_order_is_found() {
+        let tampering = "INSERT INTO void (service, order_no) VALUES ('labels', 1)";
+        assert_refuted(
+            tampering,
+            &[
+                "a completed order holds",
+                "nothing was undone of a completed order",
+            ],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_step_that_ran_again_is_found() {
+        let tampering = "INSERT INTO call (service, order_no, key, undo, nth) VALUES ('payments', 1, 'again', 0, 2)";
+        assert_refuted(tampering, &["no step ran again"]).await;
+    }
+
+    #[tokio::test]
+    async fn undoing_in_the_wrong_order_is_found() {
+        let tampering = "INSERT INTO call (service, order_no, key, undo, nth)
+            SELECT 'labels', order_no, 'late', 1, 1 FROM void WHERE service = 'stock' LIMIT 1";
+        assert_refuted(tampering, &["the last thing done was undone first"]).await;
+    }
+
+    #[tokio::test]
+    async fn an_output_that_the_service_never_gave_is_found() {
+        let tampering = "UPDATE entry SET serial = serial + 10000 WHERE service = 'labels'";
+        assert_refuted(tampering, &["what the sagas stored"]).await;
+    }
+}

@@ -1,0 +1,86 @@
+//! One owner at a time.
+
+use crate::{LEASE, Line, completed, engine, seconds, snapshot, started, state, support::*, until};
+use sagaz::{
+    EngineId,
+    store::{InstanceState, fault::Fault, memory::Memory},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_former_owners_late_write_changes_nothing_and_tells_it_so() {
+    let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
+    let paused = engine(&store, &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+    let paused_id = paused.id();
+    store.faults().on_renew(move |id: &EngineId| (*id == paused_id).then_some(Fault::FailBefore));
+    world.plan("one", [seconds(90)]);
+    let handle = paused.start::<Line>(1).await.unwrap();
+    let id = handle.id();
+    world.wait_began("one", 1).await;
+    let heir = started(&store, &world).await;
+    completed(&heir.handle::<Line>(id).await.unwrap()).await;
+    assert!(world.now() < SECOND * 60);
+    let before = snapshot(&store, id).await;
+    until("the former owner knows", async || recorder.has("lost")).await;
+    let after = snapshot(&store, id).await;
+    assert_eq!((before.summary, before.steps), (after.summary, after.steps));
+    assert_eq!(paused.in_flight(), 0);
+    assert_eq!(world.entries("two").len(), 1);
+    completed(&handle).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_engines_that_race_run_each_step_once_when_nobody_dies() {
+    let (store, world) = (Memory::new(), World::new());
+    let mut engines = Vec::new();
+    for _ in 0..2 {
+        engines.push(engine(&store, &world).in_flight_max(7).start().await.unwrap());
+    }
+    let mut handles = Vec::new();
+    for input in 0..100 {
+        handles.push(engines[input % 2].start::<Line>(input as u64).await.unwrap());
+    }
+    for handle in &handles {
+        completed(handle).await;
+    }
+    let mut runs = BTreeMap::new();
+    for step in ["one", "two", "three"] {
+        for entry in world.entries(step) {
+            *runs.entry((step, entry.id)).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(runs.len(), 300);
+    assert!(runs.values().all(|times| *times == 1));
+    for handle in &handles {
+        assert_eq!(snapshot(&store, handle.id()).await.summary.takeovers, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
+    let (store, world) = (Memory::new(), World::new());
+    let first = started(&store, &world).await;
+    let (first_id, blocked) = (first.id(), Arc::new(Mutex::new(true)));
+    store.faults().on_renew({
+        let blocked = Arc::clone(&blocked);
+        move |id: &EngineId| (*id == first_id && *blocked.lock().unwrap()).then_some(Fault::FailBefore)
+    });
+    // Runs on in the first engine, while the second takes over and dies, and the first takes it back.
+    world.plan("one", [seconds(300), Act::Hang, seconds(400)]);
+    let id = first.start::<Line>(1).await.unwrap().id();
+    world.wait_began("one", 1).await;
+    let second = started(&store, &world).await;
+    world.wait_began("one", 2).await;
+    second.abort();
+    *blocked.lock().unwrap() = false;
+    world.wait_began("one", 3).await;
+    assert_eq!(first.in_flight(), 1);
+    // Long enough for the first attempt to end and to learn that it is nobody's.
+    tokio::time::sleep(LEASE * 30).await;
+    until("completed", async || state(&store, id).await == InstanceState::Completed).await;
+    assert_eq!(first.in_flight(), 0);
+    assert_eq!((world.entries("two").len(), world.entries("three").len()), (1, 1));
+}
