@@ -22,7 +22,7 @@ const SCHEMA: &str = "
         undo INTEGER NOT NULL,
         nth INTEGER NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS call_key ON call (key);
+    CREATE INDEX IF NOT EXISTS call_order ON call (order_no);
 
     -- What was done. A repeated key does nothing.
     CREATE TABLE IF NOT EXISTS entry (
@@ -32,6 +32,7 @@ const SCHEMA: &str = "
         key TEXT NOT NULL UNIQUE,
         amount INTEGER NOT NULL
     );
+    CREATE INDEX IF NOT EXISTS entry_order ON entry (order_no, service);
 
     -- What was taken back. It can come before what it takes back, and then keeps that from being done.
     CREATE TABLE IF NOT EXISTS void (
@@ -91,7 +92,7 @@ impl Books {
     ) -> Result<u32, sqlx::Error> {
         sqlx::query_scalar(
             "INSERT INTO call (service, order_no, key, undo, nth)
-             SELECT ?1, ?2, ?3, ?4, 1 + count(*) FROM call WHERE key = ?3
+             SELECT ?1, ?2, ?3, ?4, 1 + count(*) FROM call WHERE order_no = ?2 AND key = ?3
              RETURNING nth",
         )
         .bind(service)
@@ -138,14 +139,17 @@ impl Books {
     /// A row for each service, in the order in which a saga asks them.
     pub(crate) async fn totals(&self) -> Result<Vec<Total>, sqlx::Error> {
         sqlx::query_as(
-            "SELECT service,
-                 count(*) FILTER (WHERE NOT undo),
-                 count(*) FILTER (WHERE NOT undo AND nth > 1),
-                 (SELECT count(*) FROM entry WHERE entry.service = call.service),
-                 count(*) FILTER (WHERE undo),
-                 count(*) FILTER (WHERE undo AND nth > 1),
-                 (SELECT count(*) FROM entry JOIN void USING (service, order_no) WHERE service = call.service)
-             FROM call GROUP BY service ORDER BY min(seq)",
+            "WITH asked AS (
+                 SELECT service, min(seq) AS first,
+                     sum(NOT undo) AS requests, sum(NOT undo AND nth > 1) AS repeated,
+                     sum(undo) AS undo_requests, sum(undo AND nth > 1) AS undo_repeated
+                 FROM call GROUP BY service
+             ), made AS (
+                 SELECT service, count(*) AS done, count(void.order_no) AS taken_back
+                 FROM entry LEFT JOIN void USING (service, order_no) GROUP BY service
+             )
+             SELECT service, requests, repeated, ifnull(done, 0), undo_requests, undo_repeated, ifnull(taken_back, 0)
+             FROM asked LEFT JOIN made USING (service) ORDER BY first",
         )
         .fetch_all(&self.pool)
         .await

@@ -26,11 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use orders::Order;
 use report::Tally;
 use saga::OrderProcessing;
-use sagaz::{
-    prelude::*,
-    sqlite::Sqlite,
-    store::{Filter, InstanceState, Summary},
-};
+use sagaz::{Summary, prelude::*, sqlite::Sqlite};
 use std::{
     collections::HashSet,
     error::Error,
@@ -44,6 +40,7 @@ const ORDERS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/examples/data/cdnow_orders.csv"
 );
+const SAGA: &str = OrderProcessing::DEFINITION.name;
 const DB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cdnow/orders.db");
 
 /// Processes real orders, each as a saga, against services that misbehave, and audits the services' books.
@@ -148,10 +145,14 @@ async fn process(
         }
     };
     let took = began.elapsed();
-    let sagas = sagas(&engine).await?;
+    let counted = engine.count().await?;
+    let failed = Filter::all()
+        .state(InstanceState::RolledBack)
+        .state(InstanceState::Stuck);
+    let failed = list(&engine, failed).await?;
     engine.shutdown().await;
 
-    report::print_orders(&sagas);
+    report::print_orders(&counted, &failed);
     report::print_services(&books.totals().await?);
     report::print_run(&tally, took);
     let balanced = report::print_audit(&audit::audit(&args.db, &args.books()).await?);
@@ -163,11 +164,11 @@ async fn process(
 }
 
 /// Starts a saga for each order. The start key makes a second start of an order harmless: it gives the saga of the first.
-/// Orders that earlier runs started are left out only to save the time.
+/// What earlier runs started is left out only to save the time.
 async fn start_all(engine: &Engine<Sqlite>, orders: &[Order]) -> Result<(), sagaz::Error> {
     let key = |order: &Order| format!("order-{}", order.number);
-    let known: HashSet<String> = sagas(engine)
-        .await?
+    let known = list(engine, Filter::all()).await?;
+    let known: HashSet<String> = known
         .into_iter()
         .filter_map(|saga| saga.start_key)
         .collect();
@@ -185,10 +186,10 @@ async fn start_all(engine: &Engine<Sqlite>, orders: &[Order]) -> Result<(), saga
         .await
 }
 
-/// All that are in the store.
-async fn sagas(engine: &Engine<Sqlite>) -> Result<Vec<Summary>, sagaz::Error> {
+/// All pages of a list.
+async fn list(engine: &Engine<Sqlite>, filter: Filter) -> Result<Vec<Summary>, sagaz::Error> {
+    let mut filter = filter.saga(SAGA).limit(1_000);
     let mut sagas = Vec::new();
-    let mut filter = Filter::all().saga("order-processing").limit(1_000);
     loop {
         let page = engine.list(filter.clone()).await?;
         sagas.extend(page.instances);
@@ -206,10 +207,7 @@ async fn watch(engine: &Engine<Sqlite>, orders: usize) -> Result<(), sagaz::Erro
     let bar = ProgressBar::new(orders as u64).with_style(style);
     loop {
         let counted = engine.count().await?;
-        let of = |wanted: InstanceState| -> u64 {
-            let rows = counted.iter().filter(|(_, state, _)| *state == wanted);
-            rows.map(|(_, _, instances)| instances).sum()
-        };
+        let of = |state| report::instances(&counted, state);
         let (completed, rolled_back, stuck) = (
             of(InstanceState::Completed),
             of(InstanceState::RolledBack),

@@ -2,10 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the report is this program's output")]
 
 use crate::{audit::Finding, books::Total};
-use sagaz::{
-    prelude::*,
-    store::{InstanceState, Summary},
-};
+use sagaz::{AttemptError, Summary, prelude::*};
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
@@ -48,32 +45,42 @@ impl Observer for Tally {
     }
 }
 
-pub(crate) fn print_orders(sagas: &[Summary]) {
-    let of = |state| thousands(sagas.iter().filter(|saga| saga.state == state).count());
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    for failure in sagas
+/// What [`Engine::count`] gives: how many instances of each saga are in each state.
+type Counted = [(String, InstanceState, u64)];
+
+pub(crate) fn instances(counted: &Counted, state: InstanceState) -> u64 {
+    counted
         .iter()
-        .filter(|saga| saga.state == InstanceState::RolledBack)
-        .filter_map(|saga| saga.failure.as_ref())
-    {
-        *reasons.entry(failure.to_string()).or_default() += 1;
+        .filter(|row| row.1 == state)
+        .map(|row| row.2)
+        .sum()
+}
+
+/// `failed` are those that were rolled back or are stuck.
+pub(crate) fn print_orders(counted: &Counted, failed: &[Summary]) {
+    let of = |state| thousands(instances(counted, state));
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for saga in failed {
+        let reason = match (&saga.stuck, &saga.failure) {
+            (Some(stuck), _) => format!("STUCK: {stuck}"),
+            (None, Some(failure)) => failure.to_string(),
+            (None, None) => continue,
+        };
+        *reasons.entry(reason).or_default() += 1;
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, orders)| Reverse(*orders));
 
-    println!("Orders        {:>7}", thousands(sagas.len()));
+    println!(
+        "Orders        {:>7}",
+        thousands(counted.iter().map(|row| row.2).sum::<u64>())
+    );
     println!("  completed   {:>7}", of(InstanceState::Completed));
     println!("  rolled back {:>7}", of(InstanceState::RolledBack));
-    for (reason, orders) in reasons {
-        println!("      {:>7}  {reason}", thousands(orders));
-    }
     println!("  stuck       {:>7}", of(InstanceState::Stuck));
-    for stuck in sagas
-        .iter()
-        .filter_map(|saga| saga.stuck.as_ref())
-        .take(FAULTS_SHOWN)
-    {
-        println!("               {stuck}");
+    println!("\nWhy not completed");
+    for (reason, orders) in reasons {
+        println!("  {:>19}  {reason}", thousands(orders));
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) enum Happened {
     Event(Event),
     /// These records are stored.
     Stored(Vec<Record>),
+    /// The output of this step cannot be stored, for this reason.
+    Refused(usize, String),
     /// Leave the instance as it is: it is another engine's, or given up.
     Leave(Leave),
 }
@@ -199,6 +201,10 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
                 for record in records {
                     machine.apply(Event::Stored(record), &mut crew);
                 }
+            }
+            Happened::Refused(step, reason) => {
+                crew.troubles.set(step, StepError::unknown(reason));
+                machine.apply(Event::Refused(step), &mut crew);
             }
             Happened::Leave(leave) => return (leave, crew.troubles),
         }

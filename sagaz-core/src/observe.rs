@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// Is told of every lifecycle event.
 ///
-/// Called on the engine's own tasks: return quickly, and do not block. A panic in it is a panic of the task.
+/// Called on the engine's own tasks: return quickly, and do not block. An engine catches its panics; in a run in process, a
+/// panic in it is one of the run.
 ///
 /// ```
 /// use sagaz_core::{Lifecycle, Observer};

@@ -2,7 +2,7 @@
 
 use crate::{Line, Pivotal, completed, engine, failure, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
-    Engine, FailureReason, Saga, SagaId, StepContext, StepError, compensate, saga, step,
+    Engine, FailureReason, SagaId, StepContext, StepError, compensate, saga, step,
     store::{CancelReply, InstanceState, memory::Memory},
 };
 use std::sync::Arc;

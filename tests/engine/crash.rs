@@ -73,6 +73,7 @@ async fn p4_after_a_takeover_while_compensating_no_action_starts_and_what_was_in
     assert_eq!((failure.step.as_deref(), &*failure.message), (Some("c"), "declined"));
     assert_eq!(world.began()[began..], ["undo b", "undo a"]);
     assert_eq!((world.entries("undo b")[0].known, world.entries("undo a")[0].known), (None, Some(2)));
+    assert_eq!(world.entries("undo a")[0].failure.as_ref(), Some(&failure), "a compensation is told why");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,8 +143,22 @@ async fn p8_an_instance_whose_saga_is_not_registered_is_left_untouched() {
     completed(&heir.handle::<Line>(id).await.unwrap()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn p5_a_panic_in_a_step_is_its_own_instances_alone() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = started(&store, &world).await;
+    world.plan("one", [Act::Panic]);
+    let failure = failure(&engine.start::<Line>(1).await.unwrap()).await;
+    assert_eq!((failure.step.as_deref(), failure.reason), (Some("one"), FailureReason::Unknown));
+    assert!(failure.message.contains("one panics"), "{failure}");
+    assert_eq!(world.entries("undo one")[0].known, None);
+    completed(&engine.start::<Line>(1).await.unwrap()).await;
+}
+
+type Script = fn(&World);
+
 /// A happy instance, one that is undone, and one that goes through its pivot with trouble.
-fn scripts() -> [(&'static str, fn(&World)); 3] {
+fn scripts() -> [(&'static str, Script); 3] {
     fn fails(world: &World) {
         world.plan("two", [Act::Done]);
         world.fail("three", [unclear()]);
@@ -153,7 +168,7 @@ fn scripts() -> [(&'static str, fn(&World)); 3] {
 }
 
 /// A process that dies at its `nth` write, before or after the write was applied.
-async fn dies_at(nth: u64, fault: Fault, name: &str, script: fn(&World)) -> bool {
+async fn dies_at(nth: u64, fault: Fault, name: &str, script: Script) -> bool {
     let (store, world) = (Memory::new(), World::new());
     script(&world);
     let engine = started(&store, &world).await;
@@ -165,6 +180,7 @@ async fn dies_at(nth: u64, fault: Fault, name: &str, script: fn(&World)) -> bool
     let died = tokio::time::timeout(SECOND * 30, store.faults().wait_fired(1)).await.is_ok();
     engine.abort();
     start.abort();
+    store.faults().clear();
     let heir = started(&store, &world).await;
     let handle = heir.start::<Line>(1).key("k").await.unwrap();
     let ended = outcome(&handle).await;

@@ -44,12 +44,12 @@ async fn p1_a_claim_that_fails_or_whose_reply_is_lost_strands_no_instance() {
             let id = dying.start::<Line>(1).await.unwrap().id();
             world.wait_began("one", 1).await;
             dying.abort();
-            // The claims fail around the time at which the lease ends, so that one of them takes the instance.
+            // The first claims after the end of the lease, of which one takes the instance.
             store.faults().on_claim({
                 let world = world.clone();
                 let mut left = nth;
                 move |_| {
-                    let now = world.now() >= crate::LEASE - SECOND && left > 0;
+                    let now = world.now() >= crate::LEASE && left > 0;
                     left -= u64::from(now);
                     now.then_some(fault)
                 }

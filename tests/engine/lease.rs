@@ -2,12 +2,13 @@
 
 use crate::{LEASE, Line, completed, engine, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
-    EngineId,
+    EngineId, StepError,
     store::{InstanceState, fault::Fault, memory::Memory},
 };
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 #[tokio::test(start_paused = true)]
@@ -83,4 +84,28 @@ async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
     until("completed", async || state(&store, id).await == InstanceState::Completed).await;
     assert_eq!(first.in_flight(), 0);
     assert_eq!((world.entries("two").len(), world.entries("three").len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_p2_hold_when_instances_are_given_up_and_taken_again_at_once_on_many_threads() {
+    let (store, world) = (Memory::new(), World::new());
+    let build = || {
+        engine(&store, &world)
+            .in_flight_max(50)
+            .wake_up_after(Duration::ZERO)
+            .poll_interval(Duration::from_millis(2))
+            .start()
+    };
+    let engines = [build().await.unwrap(), build().await.unwrap()];
+    // Every wait is stored, however short, so that the scanners of both engines race with those who give up.
+    world.fail("two", (0..400).map(|_| StepError::pending(Duration::from_micros(500))));
+    let mut ids = Vec::new();
+    for input in 0..200_u64 {
+        ids.push(engines[usize::from(input % 2 == 0)].start::<Line>(input).await.unwrap().id());
+    }
+    for id in ids {
+        completed(&engines[0].handle::<Line>(id).await.unwrap()).await;
+        assert_eq!(world.effects_of(id), ["one", "two", "three"]);
+    }
+    until("everything has left", async || engines.iter().all(|engine| engine.in_flight() == 0)).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::{Line, completed, engine, failure, permanent, seconds, snapshot, state, support::*, unclear, until};
 use sagaz::{
-    Engine, FailureReason, Saga, StepContext, StepError, StuckReason, compensate, saga, step,
+    Engine, FailureReason, StepContext, StepError, StuckReason, compensate, saga, step,
     store::{Filter, InstanceState, SagaStore, memory::Memory},
 };
 use std::sync::{

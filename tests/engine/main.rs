@@ -1,4 +1,7 @@
 //! The durable engine on the memory store, in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::ptr_arg, reason = "a step takes what another one returns")]
+#![expect(clippy::unused_async, reason = "a step is async")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,6 +9,7 @@ mod support;
 mod cancel;
 mod crash;
 mod faults;
+mod late;
 mod lease;
 mod limits;
 mod observe;
@@ -13,6 +17,7 @@ mod operator;
 mod poison;
 mod shutdown;
 mod sleep;
+mod soak;
 mod start;
 mod versions;
 

@@ -2,7 +2,7 @@
 
 use crate::{Line, completed, engine, failure, outcome, permanent, support::*, unclear};
 use sagaz::{
-    Engine, Lifecycle, Observer, Saga, StepContext, StepError, compensate, saga, step,
+    Engine, Lifecycle, Observer, StepContext, StepError, compensate, saga, step,
     store::memory::Memory,
 };
 use std::sync::{Arc, Mutex};

@@ -156,6 +156,32 @@ async fn p6_a_pivot_of_a_postponed_suspect_runs_again_before_a_cancel_is_honoure
 }
 
 #[tokio::test(start_paused = true)]
+async fn p8_an_engine_runs_one_suspect_at_a_time() {
+    let host = Host::new(10).await;
+    let mut ids = Vec::new();
+    host.world.plan("one", [Act::Hang]);
+    ids.push(host.engine().start::<Line>(1).await.unwrap().id());
+    host.world.wait_began("one", 1).await;
+    host.plan_death("one");
+    // Two deaths, which take both along.
+    let last = host.engine().start::<Line>(2).await.unwrap().id();
+    ids.push(last);
+    host.world.wait_began("one", 2).await;
+    host.plan_death("one");
+    host.restart().await;
+    host.world.wait_began("one", 3).await;
+    for id in &ids {
+        assert_eq!(snapshot(&host.store, *id).await.summary.takeovers, 1);
+    }
+    host.world.plan("one", [Act::Sleep(SECOND * 60), Act::Done, Act::Sleep(SECOND * 60)]);
+    for id in ids {
+        assert_eq!(host.run(id).await, InstanceState::Completed);
+    }
+    let began: Vec<_> = host.world.entries("one").iter().map(|entry| entry.at.as_secs()).collect();
+    assert!(began.len() == 5 && began[4] >= began[3] + 60, "{began:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_step_that_is_stored_in_between_clears_the_suspicion() {
     let host = Host::new(1).await;
     host.plan_death("one");

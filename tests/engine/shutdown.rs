@@ -1,8 +1,8 @@
 //! Stopping in good order.
 
-use crate::{Line, completed, engine, outcome, row, seconds, snapshot, started, support::*, within};
+use crate::{Line, completed, engine, late::Late, outcome, row, seconds, snapshot, started, support::*, within};
 use sagaz::{
-    SagaId,
+    Engine, SagaId,
     store::{
         Filter, SagaStore, StepState,
         fault::{Call, Fault},
@@ -94,14 +94,15 @@ async fn p1_an_instance_that_is_being_accepted_during_a_shutdown_is_given_up_in_
 async fn what_is_being_claimed_during_a_shutdown_is_given_up_in_good_order() {
     let (store, world) = (Memory::new(), World::new());
     let id = unowned(&store, &world).await;
-    let engine = started(&store, &world).await;
-    store.faults().plan(Call::Claim, store.faults().count(Call::Claim), Fault::Delay(SECOND));
-    store.faults().on_claim(|_| Some(Fault::Delay(SECOND * 3)));
+    let began = world.began().len();
+    let late = Late(store.clone(), SECOND * 3);
+    let engine = Engine::builder(late).register(Line(world.clone())).start().await.unwrap();
     tokio::time::sleep(SECOND).await;
+    assert_eq!(snapshot(&store, id).await.summary.owner, Some(engine.id()), "the reply is under way");
     within(engine.shutdown()).await;
-    store.faults().clear();
     let summary = snapshot(&store, id).await.summary;
     assert_eq!((summary.owner, summary.takeovers), (None, 0));
+    assert_eq!(world.began().len(), began);
     let heir = started(&store, &world).await;
     completed(&heir.handle::<Line>(id).await.unwrap()).await;
     assert_eq!(snapshot(&store, id).await.summary.takeovers, 0);

@@ -2,7 +2,7 @@
 
 use crate::{Line, Pivotal, completed, engine, failure, permanent, started, state, support::*, within};
 use sagaz::{
-    Engine, Lifecycle, Observer, Outcome, Saga, SagaId, StepContext, StepError, saga, step,
+    Engine, Lifecycle, Observer, Outcome, SagaId, StepContext, StepError, saga, step,
     store::{
         CancelReply, Filter, InstanceState, SagaStore,
         fault::{Call, Fault},
@@ -13,7 +13,6 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Waker},
-    time::Duration,
 };
 
 async fn count(store: &Memory) -> usize {
@@ -258,7 +257,7 @@ impl Observer for Engines {
 async fn an_engine_has_its_own_id_and_renews_under_it() {
     let (store, engines) = (Memory::new(), Arc::new(Engines::default()));
     let engine = Engine::builder(store).observer(Arc::clone(&engines) as _).start().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(SECOND * 60).await;
     let seen = engines.0.lock().unwrap().clone();
     assert!(seen.len() > 3 && seen.iter().all(|id| *id == engine.id()));
 }

@@ -13,12 +13,12 @@ use tokio::{
 };
 
 /// Longer than anything that a test waits for takes, in virtual time.
-pub const BOUND: Duration = Duration::from_secs(4 * 3_600);
+pub(crate) const BOUND: Duration = Duration::from_hours(4);
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A part of what an attempt does. An attempt does one after another up to the first that ends it, and then has its effect.
-pub enum Act {
+pub(crate) enum Act {
     /// Takes this long.
     Sleep(Duration),
     /// Does something else.
@@ -35,34 +35,34 @@ pub enum Act {
 
 /// One attempt.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The step, or `undo` and the step.
-    pub what: String,
-    pub attempt: u32,
-    pub key: String,
-    pub id: SagaId,
+    pub(crate) what: String,
+    pub(crate) attempt: u32,
+    pub(crate) key: String,
+    pub(crate) id: SagaId,
     /// What a compensation was told of the output.
-    pub known: Option<u64>,
+    pub(crate) known: Option<u64>,
     /// Why the instance is undone.
-    pub failure: Option<Failure>,
+    pub(crate) failure: Option<Failure>,
     /// Since the world began.
-    pub at: Duration,
+    pub(crate) at: Duration,
 }
 
 /// A clone is the same world.
 #[derive(Clone)]
-pub struct World(Arc<Inner>);
+pub(crate) struct World(Arc<Inner>);
 
 struct Inner {
     began: Instant,
     entries: Mutex<Vec<Entry>>,
-    effects: Mutex<Vec<String>>,
+    effects: Mutex<Vec<(SagaId, String)>>,
     plans: Mutex<BTreeMap<String, VecDeque<Act>>>,
     changes: watch::Sender<u64>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Inner {
             began: Instant::now(),
             entries: Mutex::default(),
@@ -73,17 +73,17 @@ impl World {
     }
 
     /// What the next attempts of `what` do. Without a plan they have their effect at once.
-    pub fn plan(&self, what: &str, acts: impl IntoIterator<Item = Act>) {
+    pub(crate) fn plan(&self, what: &str, acts: impl IntoIterator<Item = Act>) {
         self.0.plans.lock().unwrap().entry(what.to_owned()).or_default().extend(acts);
     }
 
     /// The next attempts of `what` end with these errors.
-    pub fn fail(&self, what: &str, errors: impl IntoIterator<Item = StepError>) {
+    pub(crate) fn fail(&self, what: &str, errors: impl IntoIterator<Item = StepError>) {
         self.plan(what, errors.into_iter().map(Act::Fail));
     }
 
     /// An attempt; `known` is what a compensation is told of the output.
-    pub async fn attempt(&self, ctx: &StepContext<'_>, known: Option<u64>) -> Result<(), StepError> {
+    pub(crate) async fn attempt(&self, ctx: &StepContext<'_>, known: Option<u64>) -> Result<(), StepError> {
         let what = format!("{}{}", if ctx.is_compensation() { "undo " } else { "" }, ctx.step());
         self.0.entries.lock().unwrap().push(Entry {
             what: what.clone(),
@@ -96,13 +96,13 @@ impl World {
         });
         self.0.changes.send_modify(|changes| *changes += 1);
         self.decide(&what).await?;
-        self.0.effects.lock().unwrap().push(what);
+        self.0.effects.lock().unwrap().push((ctx.saga_id(), what));
         self.0.changes.send_modify(|changes| *changes += 1);
         Ok(())
     }
 
     /// Does what is planned next for `what`, and has no effect.
-    pub async fn decide(&self, what: &str) -> Result<(), StepError> {
+    pub(crate) async fn decide(&self, what: &str) -> Result<(), StepError> {
         loop {
             let act = self.0.plans.lock().unwrap().get_mut(what).and_then(VecDeque::pop_front);
             match act {
@@ -117,27 +117,32 @@ impl World {
     }
 
     /// The time since the world began.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.0.began.elapsed()
     }
 
     /// Every attempt that began, in that order.
-    pub fn began(&self) -> Vec<String> {
+    pub(crate) fn began(&self) -> Vec<String> {
         self.0.entries.lock().unwrap().iter().map(|entry| entry.what.clone()).collect()
     }
 
     /// Every effect, in that order.
-    pub fn effects(&self) -> Vec<String> {
-        self.0.effects.lock().unwrap().clone()
+    pub(crate) fn effects(&self) -> Vec<String> {
+        self.0.effects.lock().unwrap().iter().map(|(_, what)| what.clone()).collect()
+    }
+
+    /// Every effect of one instance, in that order.
+    pub(crate) fn effects_of(&self, id: SagaId) -> Vec<String> {
+        self.0.effects.lock().unwrap().iter().filter(|(of, _)| *of == id).map(|(_, what)| what.clone()).collect()
     }
 
     /// The attempts of `what`.
-    pub fn entries(&self, what: &str) -> Vec<Entry> {
+    pub(crate) fn entries(&self, what: &str) -> Vec<Entry> {
         self.0.entries.lock().unwrap().iter().filter(|entry| entry.what == what).cloned().collect()
     }
 
     /// Waits until so many attempts of `what` have begun.
-    pub async fn wait_began(&self, what: &str, times: usize) {
+    pub(crate) async fn wait_began(&self, what: &str, times: usize) {
         let mut changes = self.0.changes.subscribe();
         let wait = changes.wait_for(|_| self.entries(what).len() >= times);
         assert!(timeout(BOUND, wait).await.is_ok(), "`{what}` did not begin {times} times: {:?}", self.began());
@@ -146,14 +151,14 @@ impl World {
 
 /// Writes down what an observer is told of instances; not of engines.
 #[derive(Default)]
-pub struct Recorder(Mutex<Vec<String>>);
+pub(crate) struct Recorder(Mutex<Vec<String>>);
 
 impl Recorder {
-    pub fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn has(&self, event: &str) -> bool {
+    pub(crate) fn has(&self, event: &str) -> bool {
         self.events().iter().any(|seen| seen == event)
     }
 }
@@ -204,7 +209,7 @@ impl Observer for Recorder {
 }
 
 /// `a`, then `b` and `c`, then `d`. Every outcome can be unknown; `a` and the undo of `a` have three attempts.
-pub struct Diamond(pub World);
+pub(crate) struct Diamond(pub(crate) World);
 
 #[saga(name = "diamond", input = u64)]
 impl Diamond {

@@ -4,13 +4,14 @@ use super::{Engine, Inner, lease, lease::Lease, registry::Registry, retain, scan
 use crate::{
     error::Error,
     id::EngineId,
-    observe::Observer,
+    observe::{Lifecycle, Observer},
     saga::RunsOn,
     store::{Defined, Store},
 };
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32},
@@ -57,6 +58,15 @@ impl Default for Config {
     }
 }
 
+/// An observer whose panics do not reach the engine: lease, scanner and instances live on tasks that it is called on.
+struct Shielded(Arc<dyn Observer>);
+
+impl Observer for Shielded {
+    fn observe(&self, event: &Lifecycle<'_>) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.observe(event)));
+    }
+}
+
 /// Configures an [`Engine`]: [`Engine::builder`].
 #[must_use]
 pub struct EngineBuilder<S: Store> {
@@ -77,9 +87,9 @@ impl<S: Store> EngineBuilder<S> {
         self
     }
 
-    /// Is told of every lifecycle event.
+    /// Is told of every lifecycle event. A panic in it is caught.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observer = Some(Arc::new(Shielded(observer)));
         self
     }
 
@@ -188,6 +198,7 @@ impl<S: Store> EngineBuilder<S> {
             stopping: AtomicBool::new(false),
             scan: Notify::new(),
             landed: Notify::new(),
+            claiming: AtomicBool::new(false),
             trouble: Mutex::new(None),
             tasks: Mutex::new(JoinSet::new()),
         });

@@ -1,6 +1,6 @@
 //! What the starter of an instance holds.
 
-use super::{Engine, instance};
+use super::{Engine, Inner, instance};
 use crate::{
     error::Error,
     id::SagaId,
@@ -46,10 +46,10 @@ impl<G: Saga, S: Store> Handle<G, S> {
             return Ok(outcome);
         }
         let inner = &self.engine.inner;
+        let _watch = Watch(inner, self.id);
         loop {
             // Before the look at the store, so that no end falls between the two.
             let ended = inner.watch(self.id);
-            let ended = ended.notified();
             let snapshot = inner.store.load(self.id).await?.ok_or_else(|| Error::not_found(self.id))?;
             if let Some(outcome) = self.read(&snapshot)? {
                 return Ok(outcome);
@@ -84,6 +84,15 @@ impl<G: Saga, S: Store> Handle<G, S> {
     /// Asks to cancel the instance: see [`Engine::cancel`].
     pub async fn cancel(&self) -> Result<CancelReply, Error> {
         self.engine.cancel(self.id).await
+    }
+}
+
+/// Forgets that somebody waits for an instance, also when the wait is given up.
+struct Watch<'e, S: Store>(&'e Inner<S>, SagaId);
+
+impl<S: Store> Drop for Watch<'_, S> {
+    fn drop(&mut self) {
+        self.0.unwatch(self.1);
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Inner, journal::Journal, registry::Registration, signals::Signals, w
 use crate::{
     context::{Shared, StepContext},
     driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
-    codec::Codec,
+    codec::{Codec, CodecError},
     error::Error,
     id::{SagaId, Token},
     observe::Lifecycle,
@@ -18,7 +18,11 @@ use crate::{
     store::{Accept, Accepted, InstanceState, Progress, Snapshot, Store, StepState, Write, Written},
 };
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::sleep,
@@ -62,21 +66,27 @@ pub(crate) fn accept<G: RunsOn<S>, S: Store>(
     application: Application<G>,
 ) {
     let inner = Arc::clone(engine);
+    let Application { accept, input, accepted, outcome, permit } = application;
+    let (id, deadline) = (accept.id, accept.deadline);
+    // In flight before it is stored, so that a shutdown waits for it.
+    let flight = accept.owner.map(|owner| (owner, inner.enter(id)));
     engine.spawn(async move {
-        let Application { accept, input, accepted, outcome, permit } = application;
-        let (id, owner, deadline) = (accept.id, accept.owner, accept.deadline);
         let reply = store_accept(&inner, accept).await;
         let is_new = matches!(reply, Ok(Accepted::New));
         if is_new {
             inner.tell(&Lifecycle::Accepted { instance: registration.instance(id) });
         }
         let _ = accepted.send(reply);
-        let Some(owner) = owner.filter(|_| is_new) else {
-            drop(permit);
-            if is_new {
-                inner.scan.notify_one();
+        let (owner, signals) = match flight {
+            Some(flight) if is_new => flight,
+            Some((_, signals)) => return inner.leave(id, &signals, false, permit),
+            None => {
+                drop(permit);
+                if is_new {
+                    inner.scan.notify_one();
+                }
+                return;
             }
-            return;
         };
         let loaded = Loaded {
             id,
@@ -90,7 +100,7 @@ pub(crate) fn accept<G: RunsOn<S>, S: Store>(
             deadline,
             cancel: false,
         };
-        fly(inner, registration, loaded, Some(outcome), permit, false).await;
+        fly(inner, registration, loaded, signals, Some(outcome), permit, false).await;
     });
 }
 
@@ -109,19 +119,22 @@ async fn store_accept<S: Store>(engine: &Inner<S>, accept: Accept) -> Result<Acc
 pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     engine: Arc<Inner<S>>,
     registration: Arc<Registration<G>>,
-    snapshot: Snapshot,
+    mut snapshot: Snapshot,
     permit: Option<OwnedSemaphorePermit>,
 ) {
     let inner = Arc::clone(&engine);
-    let suspect = snapshot.suspect;
+    let (id, suspect) = (snapshot.summary.id, snapshot.suspect);
+    // Also of one that was postponed after the death of its owner, and is nobody's orphan now.
+    snapshot.taken_over |= snapshot.summary.takeovers > 0;
+    let signals = inner.enter(id);
     match load(&registration, &snapshot) {
         Ok(loaded) => {
-            inner.spawn(fly(engine, registration, loaded, None, permit, suspect));
+            inner.spawn(fly(engine, registration, loaded, signals, None, permit, suspect));
         }
         Err(stuck) => {
             inner.spawn(async move {
                 stick(&engine, &registration, &snapshot, stuck).await;
-                engine.leave(snapshot.summary.id, suspect, permit);
+                engine.leave(id, &signals, suspect, permit);
             });
         }
     }
@@ -183,13 +196,21 @@ fn undecodable(step: Option<&str>, message: String) -> Stuck {
 fn decode_input<G: Saga>(snapshot: &Snapshot) -> Result<G::Input, String> {
     let what = format_args!("the input (`{}`)", std::any::type_name::<G::Input>()).to_string();
     check_content_type::<G>(&what, &snapshot.input.content_type)?;
-    G::Codec::decode(&snapshot.input.bytes).map_err(|error| format!("{what} cannot be read: {error}"))
+    caught(|| G::Codec::decode(&snapshot.input.bytes)).map_err(|error| format!("{what} cannot be read: {error}"))
 }
 
 fn decode_output<G: Saga>(saga: &G, slots: &G::Slots, step: usize, output: &crate::Payload) -> Result<(), String> {
     let what = format!("the output of step `{}` (`{}`)", saga.definition().steps[step].name, saga.output_type(step));
     check_content_type::<G>(&what, &output.content_type)?;
-    saga.decode(slots, step, &output.bytes).map_err(|error| format!("{what} cannot be read: {error}"))
+    caught(|| saga.decode(slots, step, &output.bytes)).map_err(|error| format!("{what} cannot be read: {error}"))
+}
+
+/// A panic in how a value is written or read says that it cannot be.
+pub(crate) fn caught<T>(convert: impl FnOnce() -> Result<T, CodecError>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(convert)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("it panicked: {}", panic_message(&*panic))),
+    }
 }
 
 fn check_content_type<G: Saga>(what: &str, stored: &str) -> Result<(), String> {
@@ -203,7 +224,7 @@ pub(crate) fn decode_outputs<G: Saga>(saga: &G, snapshot: &Snapshot) -> Result<G
     for row in &snapshot.steps {
         if let (Some(step), Some(output)) = (saga.definition().index_of(&row.name), &row.output) {
             decode_output(saga, &slots, step, output)
-                .map_err(|message| Error::undecodable(message.clone(), crate::CodecError::new(message)))?;
+                .map_err(|message| Error::undecodable(message.clone(), CodecError::new(message)))?;
         }
     }
     G::outputs(slots).ok_or_else(|| Error::invalid("the instance completed under another version of its saga"))
@@ -250,19 +271,19 @@ async fn fly<G: RunsOn<S>, S: Store>(
     engine: Arc<Inner<S>>,
     registration: Arc<Registration<G>>,
     loaded: Loaded<G>,
+    signals: Arc<Signals>,
     outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
     permit: Option<OwnedSemaphorePermit>,
     suspect: bool,
 ) {
     let id = loaded.id;
     let mut token = loaded.token;
-    let signals = engine.enter(id);
     let mut flight = AssertUnwindSafe(drive_loaded(&engine, &registration, loaded, &signals)).catch_unwind().await;
     loop {
         match flight {
             Ok(ended) => {
                 // Left first, so that whoever hears of the outcome finds the place free.
-                engine.leave(id, suspect, permit);
+                engine.leave(id, &signals, suspect, permit);
                 if let (Some(outcome), Some(ended)) = (outcome, ended) {
                     let _ = outcome.send(ended);
                 }
@@ -272,7 +293,7 @@ async fn fly<G: RunsOn<S>, S: Store>(
                 engine.driver_panicked(id, &panic_message(&*panic));
                 sleep(Duration::from_millis(100)).await;
                 let Some(again) = reload(&engine, &registration, id, token).await else {
-                    return engine.leave(id, suspect, permit);
+                    return engine.leave(id, &signals, suspect, permit);
                 };
                 token = again.token;
                 flight = AssertUnwindSafe(Box::pin(drive_loaded(&engine, &registration, again, &signals))).catch_unwind().await;
@@ -320,9 +341,12 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(
     let (leave, troubles) = {
         let contexts = saga.per_step(|step| StepContext::new(&shared, step));
         let stage = Stage { input: &input, slots: &slots, contexts: contexts.as_ref() };
+        // A deadline that has passed cancels before anything begins.
+        let (overdue, deadline) = (deadline == Some(Duration::ZERO), deadline.filter(|left| !left.is_zero()));
         let journal =
             Journal::new(Arc::clone(engine), Arc::clone(registration), Arc::clone(signals), id, token, deadline, waits);
         let cancel = cancel.then_some(FailureReason::Cancelled);
+        let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));
         drive(saga, stage, &shared, observer, &mut machine, cancel, troubles, journal).await
     };
     let instance = registration.instance(id);

@@ -5,6 +5,7 @@
 
 use super::{
     Inner,
+    instance::caught,
     registry::Registration,
     signals::Signals,
     writer::{Job, Reply},
@@ -112,13 +113,17 @@ impl<G: Saga, S: Store> Journal<G, S> {
     }
 
     fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
+        let releasing = std::mem::take(&mut self.releasing);
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
+                if releasing {
+                    if cancel_requested {
+                        self.engine.request_cancel_again(self.id);
+                    }
+                    return Happened::Leave(Leave::Released);
+                }
                 if cancel_requested {
                     self.signals.cancel();
-                }
-                if self.releasing {
-                    return Happened::Leave(Leave::Released);
                 }
                 Happened::Stored(std::mem::take(&mut self.sent))
             }
@@ -134,19 +139,19 @@ impl<G: Saga, S: Store> Journal<G, S> {
         if sent.len() == 1
             && let Record::Step(step) = sent[0]
         {
-            return self.refuse(usize::from(step), &reason);
+            return self.refuse(usize::from(step), reason);
         }
         self.single = true;
         self.dirty.splice(0..0, sent);
         Happened::Stored(Vec::new())
     }
 
-    fn refuse(&mut self, step: usize, reason: &str) -> Happened {
+    fn refuse(&mut self, step: usize, reason: String) -> Happened {
         let name = self.registration.saga.definition().steps[step].name;
         let instance = self.registration.instance(self.id);
-        self.engine.tell(&Lifecycle::OutputRefused { instance, step: name, reason });
+        self.engine.tell(&Lifecycle::OutputRefused { instance, step: name, reason: &reason });
         self.single = false;
-        Happened::Event(Event::Refused(step))
+        Happened::Refused(step, reason)
     }
 
     /// Whether the instance is to be given up now, and until when.
@@ -196,7 +201,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
                         sent.remove(place);
                     }
                     self.dirty.splice(0..0, sent);
-                    return Err(self.refuse(step, &reason));
+                    return Err(self.refuse(step, reason));
                 }
             }
         }
@@ -232,9 +237,10 @@ impl<G: Saga, S: Store> Journal<G, S> {
 
     fn row(&self, step: usize, released: bool, view: &View<'_, G>) -> Result<StepWrite, String> {
         let definition = &self.registration.saga.definition().steps[step];
-        let (state, counts) = match released {
-            false => view.machine.row(step),
-            true => view.machine.released_row(step, view.is_held(step)),
+        let (state, counts) = if released {
+            view.machine.released_row(step, view.is_held(step))
+        } else {
+            view.machine.row(step)
         };
         let output = view.machine.has_output(step).then(|| self.encode(step, view)).transpose()?;
         let now = Instant::now();
@@ -253,7 +259,8 @@ impl<G: Saga, S: Store> Journal<G, S> {
     }
 
     fn encode(&self, step: usize, view: &View<'_, G>) -> Result<Payload, String> {
-        let bytes = view.saga.encode(view.slots, step).map_err(|error| format!("it cannot be serialized: {error}"))?;
+        let bytes = caught(|| view.saga.encode(view.slots, step))
+            .map_err(|error| format!("it cannot be serialized: {error}"))?;
         let max = self.engine.config.payload_max;
         if bytes.len() > max {
             return Err(format!("it has {} bytes, and the limit is {max}", bytes.len()));
@@ -266,7 +273,8 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
     const DURABLE: bool = true;
 
     fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if self.signals.must_stop() {
+        // What begins while the instance is being given up would be forgotten.
+        if self.signals.must_stop() || self.releasing {
             return Poll::Pending;
         }
         if !undo {
@@ -312,6 +320,8 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
             && deadline.as_mut().poll(cx).is_ready()
         {
             self.deadline = None;
+            // An instance that went past it is not kept in memory by it.
+            self.deadline_at = None;
             return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::DeadlineExceeded)));
         }
         if self.reply.is_none() {

@@ -16,7 +16,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// What this process believes of its own lease.
 pub(crate) struct Lease {
@@ -38,9 +38,13 @@ impl Lease {
 
     /// A renewal that was sent at this time succeeded.
     fn renewed(&self, sent: Instant) {
-        let margin = self.ttl / 5;
-        let until = sent.saturating_duration_since(self.origin) + self.ttl.saturating_sub(margin);
+        let until = sent.saturating_duration_since(self.origin) + self.good_for();
         self.valid_until.store(micros(until), Ordering::Release);
+    }
+
+    /// How long attempts may begin after a renewal was sent: the lease minus a margin.
+    fn good_for(&self) -> Duration {
+        self.ttl.saturating_sub(self.ttl / 5)
     }
 
     fn interval(&self) -> Duration {
@@ -54,9 +58,12 @@ fn micros(duration: Duration) -> u64 {
 
 /// One renewal.
 pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError> {
-    let was_fresh = engine.lease.is_fresh();
     let sent = Instant::now();
-    let renewal = engine.store.renew(engine.id, engine.lease.ttl).await?;
+    let unanswered = |_| StoreError::transient("the store did not answer a renewal while it was of use");
+    let renewal = timeout(engine.lease.good_for(), engine.store.renew(engine.id, engine.lease.ttl));
+    let renewal = renewal.await.map_err(unanswered)??;
+    // Looked at now: it may have passed while the renewal was under way.
+    let was_fresh = engine.lease.is_fresh();
     engine.lease.renewed(sent);
     engine.set_rivals(renewal.other_engines);
     for id in renewal.cancel_requested {

@@ -44,7 +44,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -105,8 +105,10 @@ struct Inner<S: Store> {
     stopping: AtomicBool,
     /// Nudges the scanner.
     scan: Notify,
-    /// The last instance in flight has left.
+    /// The last instance in flight has left, or a claim has ended.
     landed: Notify,
+    /// A claim is under way: what it takes is in flight before it ends.
+    claiming: AtomicBool,
     /// Why the store last failed; cleared when it answers.
     trouble: Mutex<Option<String>>,
     tasks: Mutex<JoinSet<()>>,
@@ -164,10 +166,14 @@ impl<S: Store> Inner<S> {
         self.store_failed(&StoreError::transient(message));
     }
 
-    /// An instance is in flight from now on.
+    /// An instance is in flight from now on. If it is already, then by a claim that this engine has lost meanwhile, without
+    /// having noticed: that flight ends.
     fn enter(&self, id: SagaId) -> Arc<Signals> {
         let signals = Arc::new(Signals::default());
-        lock(&self.flights).insert(id, Arc::clone(&signals));
+        let former = lock(&self.flights).insert(id, Arc::clone(&signals));
+        if let Some(former) = former {
+            former.stop_now();
+        }
         if self.is_stopping() {
             signals.stop();
         }
@@ -175,10 +181,13 @@ impl<S: Store> Inner<S> {
     }
 
     /// An instance is no longer in flight.
-    fn leave(&self, id: SagaId, suspect: bool, permit: Option<OwnedSemaphorePermit>) {
+    fn leave(&self, id: SagaId, signals: &Arc<Signals>, suspect: bool, permit: Option<OwnedSemaphorePermit>) {
         let is_last = {
             let mut flights = lock(&self.flights);
-            flights.remove(&id);
+            // Another flight of it may have begun since.
+            if flights.get(&id).is_some_and(|current| Arc::ptr_eq(current, signals)) {
+                flights.remove(&id);
+            }
             flights.is_empty()
         };
         drop(permit);
@@ -200,9 +209,18 @@ impl<S: Store> Inner<S> {
         lock(&self.flights).contains_key(&id)
     }
 
-    /// Somebody wants to know when this instance leaves.
-    fn watch(&self, id: SagaId) -> Arc<Notify> {
-        Arc::clone(lock(&self.watchers).entry(id).or_default())
+    /// Comes when this instance leaves the next time.
+    fn watch(&self, id: SagaId) -> OwnedNotified {
+        // Under the lock, so that no announcement falls in between.
+        Arc::clone(lock(&self.watchers).entry(id).or_default()).notified_owned()
+    }
+
+    /// Somebody no longer wants to know.
+    fn unwatch(&self, id: SagaId) {
+        let mut watchers = lock(&self.watchers);
+        if watchers.get(&id).is_some_and(|watcher| Arc::strong_count(watcher) == 1) {
+            watchers.remove(&id);
+        }
     }
 
     fn announce(&self, id: SagaId) {
@@ -215,6 +233,18 @@ impl<S: Store> Inner<S> {
         if let Some(signals) = lock(&self.flights).get(&id) {
             signals.cancel();
         }
+    }
+
+    /// A cancel was requested just before its instance was given up, and would sleep with it: repeated, it wakes it.
+    fn request_cancel_again(self: &Arc<Self>, id: SagaId) {
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            while let Err(error) = inner.store.request_cancel(id).await {
+                inner.store_failed(&error);
+                sleep(Duration::from_secs(1)).await;
+            }
+            inner.scan.notify_one();
+        });
     }
 
     fn wake_all(&self) {
@@ -232,7 +262,7 @@ impl<S: Store> Inner<S> {
     async fn all_landed(&self) {
         loop {
             let landed = self.landed.notified();
-            if lock(&self.flights).is_empty() {
+            if lock(&self.flights).is_empty() && !self.claiming.load(Ordering::Acquire) {
                 return;
             }
             landed.await;
@@ -350,15 +380,21 @@ impl<S: Store> Engine<S> {
 
     /// Stops at once, in the middle of everything, as a crash does. For tests of what a crash leaves behind.
     pub fn abort(&self) {
-        self.inner.stopping.store(true, Ordering::Release);
-        lock(&self.inner.tasks).abort_all();
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Release);
+        lock(&inner.tasks).abort_all();
+        // Whoever waits for an outcome looks for it in the store from now on.
+        lock(&inner.flights).clear();
+        for watcher in std::mem::take(&mut *lock(&inner.watchers)).into_values() {
+            watcher.notify_waiters();
+        }
     }
 }
 
 const PRUNE_BATCH: u32 = 500;
 
 async fn retain<S: Store>(engine: Engine<S>, age: Duration) {
-    let interval = (age / 10).clamp(Duration::from_secs(1), Duration::from_secs(300));
+    let interval = (age / 10).clamp(Duration::from_secs(1), Duration::from_mins(5));
     loop {
         sleep(interval.mul_f64(0.5 + fastrand::f64())).await;
         // The next round tries again.

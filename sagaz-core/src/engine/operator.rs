@@ -176,6 +176,12 @@ impl Case<'_> {
         self.stuck.reason == StuckReason::Poison && !self.is_undone()
     }
 
+    /// Whether the instance is stuck because this step, or its input, could not be read.
+    fn is_unreadable(&self) -> bool {
+        self.stuck.reason == StuckReason::Undecodable
+            && self.stuck.step.as_deref().is_none_or(|step| step == self.name())
+    }
+
     fn go_on(&self, mut steps: Vec<StepWrite>) -> Decision {
         if self.is_interrupted() {
             steps.extend(self.others_in_doubt());
@@ -215,6 +221,8 @@ fn retried(case: &Case<'_>) -> Result<Decision, Error> {
             Ok(case.go_on(vec![fresh(StepState::Unknown)]))
         }
         (true, StepState::Completed) => Ok(case.go_on(vec![fresh(StepState::Completed)])),
+        // What is stored stays as it is: it is the code that has changed.
+        _ if case.is_unreadable() => Ok(case.go_on(Vec::new())),
         _ => Err(case.refusal("cannot retry", "name the step that the instance is stuck at")),
     }
 }

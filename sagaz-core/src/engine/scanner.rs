@@ -1,13 +1,14 @@
 //! Takes instances from the store: new ones that nobody owns, those that are due, and those of dead engines.
 //!
-//! Invariants: no more instances are in flight than the limit, and at most one suspect. An idle scanner costs one cheap
-//! look at each poll.
+//! Invariants: no more instances are in flight than the limit, and at most one suspect; what a claim took is driven, also
+//! when its reply was lost. An idle scanner costs one cheap look at each poll.
 
 use super::Inner;
 use crate::{
+    id::SagaId,
     observe::{Instance, Lifecycle},
     outcome::{Stuck, StuckReason},
-    store::{Claim, Claimed, Snapshot, Store},
+    store::{Claim, Filter, InstanceState, Snapshot, Store, StoreError},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -24,31 +25,32 @@ const CLAIM_MAX: usize = 256;
 /// Runs until the engine stops.
 pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
     let mut backoff = Duration::from_millis(10);
+    // The reply to a claim was lost: it may have taken instances that nobody drives.
+    let mut in_doubt = false;
     while !engine.is_stopping() {
         let room = engine.room.available_permits().min(CLAIM_MAX);
         if room == 0 {
             engine.backlog.store(true, Ordering::Relaxed);
-            engine.scan.notified().await;
+            rest(&engine, None).await;
             continue;
         }
         if !engine.lease.is_fresh() {
             sleep(engine.config.poll / 10).await;
             continue;
         }
-        let claim = claim(&engine, room);
-        match engine.store.claim(&claim).await {
-            Ok(claimed) => {
+        engine.claiming.store(true, Ordering::Release);
+        let look = look(&engine, room, &mut in_doubt).await;
+        engine.claiming.store(false, Ordering::Release);
+        engine.landed.notify_waiters();
+        match look {
+            Ok(Look { full, next_due }) => {
                 backoff = Duration::from_millis(10);
                 engine.store_answered();
-                let full = claimed.instances.len() >= room;
-                engine.backlog.store(full, Ordering::Relaxed);
-                let next_due = claimed.next_due;
-                launch(&engine, claimed);
                 if !full {
                     rest(&engine, next_due).await;
-                } else if engine.room.available_permits() == 0 {
-                    // Not one claim for each place that becomes free: a few places together.
-                    engine.scan.notified().await;
+                } else if engine.room.available_permits() < engine.config.in_flight_max.div_ceil(4) {
+                    // Not one claim for each place that becomes free: those of some time together.
+                    rest(&engine, None).await;
                 }
             }
             Err(error) => {
@@ -57,6 +59,55 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
                 backoff = (backoff * 2).min(engine.config.poll);
             }
         }
+    }
+}
+
+/// What a look at the store told.
+struct Look {
+    /// There may be more than there was room for.
+    full: bool,
+    next_due: Option<Duration>,
+}
+
+async fn look<S: Store>(engine: &Arc<Inner<S>>, room: usize, in_doubt: &mut bool) -> Result<Look, StoreError> {
+    if *in_doubt {
+        adopt(engine).await?;
+    }
+    // Also if this future is dropped in the middle.
+    *in_doubt = true;
+    let claimed = engine.store.claim(&claim(engine, room)).await?;
+    *in_doubt = false;
+    let look = Look { full: claimed.instances.len() >= room, next_due: claimed.next_due };
+    engine.backlog.store(look.full, Ordering::Relaxed);
+    for id in &claimed.poisoned {
+        poisoned(engine, *id);
+    }
+    for snapshot in claimed.instances {
+        launch(engine, snapshot);
+    }
+    Ok(look)
+}
+
+/// Takes up instances that are this engine's by the store, and not in flight: those of claims whose replies were lost.
+async fn adopt<S: Store>(engine: &Arc<Inner<S>>) -> Result<(), StoreError> {
+    let live = InstanceState::ALL.into_iter().filter(|state| state.is_live());
+    let mut filter = live.fold(Filter::all().limit(u32::MAX), Filter::state);
+    loop {
+        let page = engine.store.list(&filter).await?;
+        let strays = page.instances.iter().filter(|it| it.owner == Some(engine.id) && !engine.is_in_flight(it.id));
+        for stray in strays {
+            // Looked at again: it may have left between the two.
+            let snapshot = engine.store.load(stray.id).await?;
+            let Some(mut snapshot) = snapshot.filter(|it| it.token().is_some_and(|token| token.owner == engine.id)) else {
+                continue;
+            };
+            // Whether its former owner had died went with the reply.
+            snapshot.taken_over = true;
+            snapshot.suspect = snapshot.summary.takeovers >= engine.config.suspect_after;
+            launch(engine, snapshot);
+        }
+        let Some(next) = page.next else { return Ok(()) };
+        filter = filter.after(next);
     }
 }
 
@@ -69,27 +120,24 @@ fn claim<S: Store>(engine: &Inner<S>, room: usize) -> Claim {
         suspect_after: engine.config.suspect_after,
         poison_after: engine.config.poison_after,
         suspect_delay: Duration::from_secs(1),
-        suspect_delay_max: Duration::from_secs(60),
+        suspect_delay_max: Duration::from_mins(1),
     }
 }
 
-fn launch<S: Store>(engine: &Arc<Inner<S>>, claimed: Claimed) {
-    for snapshot in claimed.instances {
-        let permit = Arc::clone(&engine.room).try_acquire_owned().ok();
-        if snapshot.suspect {
-            engine.suspect.store(true, Ordering::Release);
-        }
-        let Some(registered) = engine.registry.by_name(&snapshot.summary.definition.saga) else {
-            continue;
-        };
-        engine.tell(&claimed_event(registered.name(), &snapshot));
-        registered.launch(Arc::clone(engine), snapshot, permit);
+fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot) {
+    let Some(registered) = engine.registry.by_name(&snapshot.summary.definition.saga) else { return };
+    let permit = Arc::clone(&engine.room).try_acquire_owned().ok();
+    if snapshot.suspect {
+        engine.suspect.store(true, Ordering::Release);
     }
-    for id in claimed.poisoned {
-        let stuck = Stuck { step: None, reason: StuckReason::Poison, message: "taken over too often".into() };
-        engine.tell(&Lifecycle::Stuck { instance: Instance { saga: "", id }, stuck: &stuck });
-        engine.announce(id);
-    }
+    engine.tell(&claimed_event(registered.name(), &snapshot));
+    registered.launch(Arc::clone(engine), snapshot, permit);
+}
+
+fn poisoned<S: Store>(engine: &Inner<S>, id: SagaId) {
+    let stuck = Stuck { step: None, reason: StuckReason::Poison, message: "taken over too often".into() };
+    engine.tell(&Lifecycle::Stuck { instance: Instance { saga: "", id }, stuck: &stuck });
+    engine.announce(id);
 }
 
 fn claimed_event(saga: &'static str, snapshot: &Snapshot) -> Lifecycle<'static> {

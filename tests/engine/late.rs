@@ -1,0 +1,64 @@
+//! A store whose claims are applied at once and answered late, as over a slow network.
+
+use sagaz::{
+    EngineId, SagaId,
+    store::{
+        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite, Page, Renewal,
+        SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
+    },
+};
+use std::time::Duration;
+
+pub(crate) struct Late(pub(crate) Memory, pub(crate) Duration);
+
+impl SagaStore for Late {
+    async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
+        self.0.write(batch).await
+    }
+
+    async fn renew(&self, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
+        self.0.renew(engine, ttl).await
+    }
+
+    async fn retire(&self, engine: EngineId) -> Result<(), StoreError> {
+        self.0.retire(engine).await
+    }
+
+    async fn define(&self, key: &DefinitionKey) -> Result<Defined, StoreError> {
+        self.0.define(key).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let claimed = self.0.claim(claim).await;
+        tokio::time::sleep(self.1).await;
+        claimed
+    }
+
+    async fn load(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        self.0.load(id).await
+    }
+
+    async fn find(&self, saga: &str, start_key: &str) -> Result<Option<SagaId>, StoreError> {
+        self.0.find(saga, start_key).await
+    }
+
+    async fn request_cancel(&self, id: SagaId) -> Result<CancelReply, StoreError> {
+        self.0.request_cancel(id).await
+    }
+
+    async fn operate(&self, write: &OperatorWrite) -> Result<bool, StoreError> {
+        self.0.operate(write).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
+        self.0.list(filter).await
+    }
+
+    async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+        self.0.count().await
+    }
+
+    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.0.prune(age, limit).await
+    }
+}

@@ -1,0 +1,8 @@
+//! Real processes on one SQLite file: killed, stopped and continued.
+//!
+//! A worker is this test binary, started anew with `SAGAZ_WORKER` in its environment: see [`worker::worker`].
+
+mod kill;
+mod ledger;
+mod stop;
+mod worker;
