@@ -2,6 +2,9 @@
 //!
 //! The auditor trusts neither this program nor the library. It reads both files by itself, with SQL, so that it is as strict
 //! after ten crashes as after none. Each check is a query for what speaks against a statement, and finds nothing.
+//!
+//! It is stricter than the library promises in one case: a process that was paused for longer than its lease, and then goes
+//! on, may finish an attempt that it had begun while another process has long gone on.
 
 use crate::report::dollars;
 use sqlx::{
@@ -53,7 +56,7 @@ const CHECKS: [(&str, &str); 8] = [
          SELECT format('order %d has %d sagas', order_no, count(*)) FROM ending GROUP BY order_no HAVING count(*) > 1",
     ),
     (
-        "a completed order holds one thing of each service, of the right amount",
+        "a completed order holds what it has to of each service",
         "SELECT format('order %d: %s does not hold %d', order_no, service, amount) FROM due
          WHERE NOT EXISTS (
              SELECT 1 FROM held
@@ -226,11 +229,7 @@ mod tests {
             SELECT service, order_no, 'again', amount FROM entry WHERE service = 'payments' AND order_no = 1";
         assert_refuted(
             tampering,
-            &[
-                "captured",
-                "a completed order holds",
-                "nothing was charged, or done, twice",
-            ],
+            &["captured", "nothing was charged, or done, twice"],
         )
         .await;
     }

@@ -53,7 +53,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many orders are in flight at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
     /// The store of the sagas
     #[arg(long, value_name = "FILE", default_value = DB)]

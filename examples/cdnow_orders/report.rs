@@ -101,8 +101,7 @@ pub(crate) fn print_services(totals: &[Total]) {
 
 pub(crate) fn print_run(tally: &Tally, took: Duration) {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let number =
-        |counter: &AtomicU64| thousands(usize::try_from(of(counter)).unwrap_or(usize::MAX));
+    let number = |counter| thousands(of(counter));
     let finished = of(&tally.finished);
     println!("\nIn this run");
     if of(&tally.attempts) + of(&tally.undo_attempts) == 0 {

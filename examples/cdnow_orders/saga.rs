@@ -55,7 +55,7 @@ impl OrderProcessing {
 
     /// Not atomic, with a timeout: the money can have been taken even though no answer came. Trying again is safe, because
     /// the key is the same for every attempt, also for one in another process after a crash.
-    #[step(depends_on = ["reserve_stock"], timeout = "250ms", retry(attempts = 3, initial = "20ms"))]
+    #[step(depends_on = ["reserve_stock"], timeout = "150ms", retry(attempts = 3, initial = "20ms"))]
     async fn charge_payment(
         &self,
         ctx: &StepContext<'_>,
@@ -70,7 +70,7 @@ impl OrderProcessing {
     /// compiler refuses a compensation of this step that takes `&Payment`.
     #[compensate(
         "charge_payment",
-        timeout = "250ms",
+        timeout = "150ms",
         retry(forever, initial = "50ms", max = "2s")
     )]
     async fn refund_payment(
@@ -90,7 +90,7 @@ impl OrderProcessing {
     }
 
     /// Side by side with `award_points`, because both wait for the payment only.
-    #[step(depends_on = ["charge_payment"], timeout = "250ms", retry(attempts = 3, initial = "20ms"))]
+    #[step(depends_on = ["charge_payment"], timeout = "150ms", retry(attempts = 3, initial = "20ms"))]
     async fn print_label(
         &self,
         ctx: &StepContext<'_>,
@@ -107,7 +107,7 @@ impl OrderProcessing {
         self.labels.void(&ctx.idempotency_key(), order.number).await
     }
 
-    #[step(depends_on = ["charge_payment"], timeout = "250ms", retry(attempts = 3, initial = "20ms"))]
+    #[step(depends_on = ["charge_payment"], timeout = "150ms", retry(attempts = 3, initial = "20ms"))]
     async fn award_points(
         &self,
         ctx: &StepContext<'_>,
@@ -140,7 +140,7 @@ impl OrderProcessing {
     #[step(
         pivot,
         depends_on = ["print_label", "award_points"],
-        timeout = "250ms",
+        timeout = "150ms",
         retry(forever, initial = "20ms", max = "2s")
     )]
     async fn book_courier(
@@ -155,7 +155,7 @@ impl OrderProcessing {
     }
 
     /// After the pivot there is no way back, and so nothing to compensate: it is tried until it succeeds.
-    #[step(depends_on = ["book_courier"], timeout = "250ms", retry(forever, initial = "20ms", max = "2s"))]
+    #[step(depends_on = ["book_courier"], timeout = "150ms", retry(forever, initial = "20ms", max = "2s"))]
     async fn send_confirmation(
         &self,
         ctx: &StepContext<'_>,

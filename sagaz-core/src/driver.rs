@@ -152,8 +152,8 @@ struct Crew<'a, G: Saga, H> {
     /// Where the next look at the work begins, so that a busy step does not starve another.
     cursor: usize,
     grace: Option<Pin<Box<Sleep>>>,
-    troubles: Troubles,
-    host: H,
+    troubles: &'a mut Troubles,
+    host: &'a mut H,
 }
 
 /// What attempts borrow.
@@ -177,9 +177,9 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     observer: Option<&'a dyn Observer>,
     machine: &mut Machine<G::PerStep<StepCell>>,
     cancel: Option<FailureReason>,
-    troubles: Troubles,
-    host: H,
-) -> (Leave, Troubles) {
+    troubles: &'a mut Troubles,
+    host: &'a mut H,
+) -> Leave {
     let mut crew = Crew {
         saga,
         stage,
@@ -206,10 +206,10 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
                 crew.troubles.set(step, StepError::unknown(reason));
                 machine.apply(Event::Refused(step), &mut crew);
             }
-            Happened::Leave(leave) => return (leave, crew.troubles),
+            Happened::Leave(leave) => return leave,
         }
     }
-    (Leave::Ended(machine.state()), crew.troubles)
+    Leave::Ended(machine.state())
 }
 
 impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
@@ -226,7 +226,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         let begun = if H::DURABLE { self.begun() } else { 0 };
         let view = View {
             machine,
-            troubles: &self.troubles,
+            troubles: self.troubles,
             shared: self.shared,
             saga: self.saga,
             slots: self.stage.slots,

@@ -64,12 +64,13 @@ async fn run_in_process<G: Saga>(saga: &G, input: &G::Input, observer: Option<&d
     let shared = Shared::new(definition);
     let slots = saga.slots();
     let mut machine = Machine::new(definition, false, saga.per_step(|step| StepCell::new(&definition.steps[step])));
-    let troubles = {
+    let mut troubles = Troubles::default();
+    {
         let contexts = saga.per_step(|step| StepContext::new(&shared, step));
         let stage = Stage { input, slots: &slots, contexts: contexts.as_ref() };
-        let host = InMemory { deadline: definition.deadline.map(|deadline| Box::pin(sleep(deadline))) };
-        drive(saga, stage, &shared, observer, &mut machine, None, Troubles::default(), host).await.1
-    };
+        let mut host = InMemory { deadline: definition.deadline.map(|deadline| Box::pin(sleep(deadline))) };
+        drive(saga, stage, &shared, observer, &mut machine, None, &mut troubles, &mut host).await;
+    }
     let finished = |state| {
         if let Some(observer) = observer {
             observer.observe(&Lifecycle::Finished { instance: shared.instance(), state });

@@ -135,6 +135,16 @@ async fn is_locked(path: &Path) -> bool {
     }
 }
 
+/// Whether all threads of a process are stopped, by what the kernel says of each.
+fn stands_still(worker: &Child) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", worker.id().expect("it runs"))).unwrap();
+    threads.filter_map(Result::ok).all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses.
+        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T'))
+    })
+}
+
 /// A worker that is stopped while it holds the write lock, in the middle of its work.
 async fn stopped_inside_a_commit(folder: &Path, count: u32) -> Child {
     let mut worker = spawn(folder, count, false);
@@ -144,6 +154,8 @@ async fn stopped_inside_a_commit(folder: &Path, count: u32) -> Child {
     for _ in 0..2_000 {
         sleep(Duration::from_millis(fastrand::u64(1..15))).await;
         signal(&worker, rustix::process::Signal::STOP);
+        // A signal takes its time: only when every thread stands still does a lock that is held stay held.
+        until("every thread of the worker stands still", async || stands_still(&worker)).await;
         if is_locked(&path).await {
             return worker;
         }

@@ -6,7 +6,7 @@ use crate::{
     id::EngineId,
     observe::{Lifecycle, Observer},
     saga::RunsOn,
-    store::{Defined, Store},
+    store::{Defined, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -21,6 +21,7 @@ use std::{
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
+    time::{Instant, sleep},
 };
 
 /// The limits of an engine.
@@ -132,7 +133,7 @@ impl<S: Store> EngineBuilder<S> {
         self
     }
 
-    /// How long [`Engine::start`] waits for the store. Default 30 s.
+    /// How long [`Engine::start`], and the start of the engine itself, wait for a busy store. Default 30 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.config.start_timeout = timeout;
         self
@@ -163,9 +164,10 @@ impl<S: Store> EngineBuilder<S> {
     pub async fn start(self) -> Result<Engine<S>, Error> {
         let Self { store, mut config, registry, observer } = self;
         let registry = registry?;
+        let start_timeout = config.start_timeout;
         for runnable in registry.runnable() {
             let key = &runnable.key;
-            if let Defined::Conflict { fingerprint, unfinished } = store.define(key).await? {
+            if let Defined::Conflict { fingerprint, unfinished } = patiently(start_timeout, async || store.define(key).await).await? {
                 return Err(Error::conflict(format!(
                     "version {} of saga `{}` has another graph in the store (fingerprint {fingerprint}, here {}), and \
                      {unfinished} of its instances are unfinished: give this graph a new version with \
@@ -202,7 +204,7 @@ impl<S: Store> EngineBuilder<S> {
             trouble: Mutex::new(None),
             tasks: Mutex::new(JoinSet::new()),
         });
-        lease::renew(&inner).await?;
+        patiently(start_timeout, async || lease::renew(&inner).await).await?;
         for queue in queues {
             inner.spawn(writer::run(Arc::clone(&inner), queue));
         }
@@ -213,6 +215,22 @@ impl<S: Store> EngineBuilder<S> {
             engine.inner.spawn(retain(engine.clone(), age));
         }
         Ok(engine)
+    }
+}
+
+/// Tries again while the store is busy, as a write does, but not for ever.
+async fn patiently<T>(
+    patience: Duration,
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let until = Instant::now() + patience;
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            result => return result,
+        }
     }
 }
 

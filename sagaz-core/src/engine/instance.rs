@@ -9,7 +9,7 @@ use crate::{
     driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
     codec::{Codec, CodecError},
     error::Error,
-    id::{SagaId, Token},
+    id::{EngineId, SagaId, Token},
     observe::Lifecycle,
     outcome::{FailureReason, Outcome, Stuck, StuckReason},
     saga::{RunsOn, Saga},
@@ -28,7 +28,8 @@ use tokio::{
     time::sleep,
 };
 
-/// Everything that a driver needs of an instance.
+/// Everything that a driver needs of an instance. Always boxed: a future that passes it on by value would keep room for
+/// each place that it passes through, in every waiting instance.
 struct Loaded<G: Saga> {
     id: SagaId,
     token: Token,
@@ -40,6 +41,18 @@ struct Loaded<G: Saga> {
     waits: Vec<(u16, Duration)>,
     deadline: Option<Duration>,
     cancel: bool,
+}
+
+/// An instance in flight. Always boxed, for the same reason.
+struct Flight<G: Saga, S: Store> {
+    engine: Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    signals: Arc<Signals>,
+    loaded: Box<Loaded<G>>,
+    /// Gets the outcome, if somebody waits for it.
+    outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
+    permit: Option<OwnedSemaphorePermit>,
+    suspect: bool,
 }
 
 fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
@@ -63,45 +76,62 @@ pub(crate) struct Application<G: Saga> {
 pub(crate) fn accept<G: RunsOn<S>, S: Store>(
     engine: &Arc<Inner<S>>,
     registration: Arc<Registration<G>>,
-    application: Application<G>,
+    application: Box<Application<G>>,
 ) {
     let inner = Arc::clone(engine);
-    let Application { accept, input, accepted, outcome, permit } = application;
-    let (id, deadline) = (accept.id, accept.deadline);
+    let id = application.accept.id;
     // In flight before it is stored, so that a shutdown waits for it.
-    let flight = accept.owner.map(|owner| (owner, inner.enter(id)));
+    let flight = application.accept.owner.map(|owner| (owner, inner.enter(id)));
     engine.spawn(async move {
-        let reply = store_accept(&inner, accept).await;
-        let is_new = matches!(reply, Ok(Accepted::New));
-        if is_new {
-            inner.tell(&Lifecycle::Accepted { instance: registration.instance(id) });
+        // Boxed, so that a waiting instance keeps no room for it.
+        if let Some(flight) = Box::pin(admit(inner, registration, application, flight)).await {
+            fly(flight).await;
         }
-        let _ = accepted.send(reply);
-        let (owner, signals) = match flight {
-            Some(flight) if is_new => flight,
-            Some((_, signals)) => return inner.leave(id, &signals, false, permit),
-            None => {
-                drop(permit);
-                if is_new {
-                    inner.scan.notify_one();
-                }
-                return;
-            }
-        };
-        let loaded = Loaded {
-            id,
-            token: Token { owner, epoch: 1 },
-            input,
-            slots: registration.saga.slots(),
-            shared: Shared::with_id(registration.saga.definition(), id),
-            machine: machine(&*registration.saga),
-            troubles: Troubles::default(),
-            waits: Vec::new(),
-            deadline,
-            cancel: false,
-        };
-        fly(inner, registration, loaded, signals, Some(outcome), permit, false).await;
     });
+}
+
+/// Stores a new instance; if it is stored and owned, it flies.
+async fn admit<G: RunsOn<S>, S: Store>(
+    engine: Arc<Inner<S>>,
+    registration: Arc<Registration<G>>,
+    application: Box<Application<G>>,
+    flight: Option<(EngineId, Arc<Signals>)>,
+) -> Option<Box<Flight<G, S>>> {
+    let Application { accept, input, accepted, outcome, permit } = *application;
+    let (id, deadline) = (accept.id, accept.deadline);
+    let reply = store_accept(&engine, accept).await;
+    let is_new = matches!(reply, Ok(Accepted::New));
+    if is_new {
+        engine.tell(&Lifecycle::Accepted { instance: registration.instance(id) });
+    }
+    let _ = accepted.send(reply);
+    let (owner, signals) = match flight {
+        Some(flight) if is_new => flight,
+        Some((_, signals)) => {
+            engine.leave(id, &signals, false, permit);
+            return None;
+        }
+        None => {
+            drop(permit);
+            if is_new {
+                engine.scan.notify_one();
+            }
+            return None;
+        }
+    };
+    let loaded = Box::new(Loaded {
+        id,
+        token: Token { owner, epoch: 1 },
+        input,
+        slots: registration.saga.slots(),
+        shared: Shared::with_id(registration.saga.definition(), id),
+        machine: machine(&*registration.saga),
+        troubles: Troubles::default(),
+        waits: Vec::new(),
+        deadline,
+        cancel: false,
+    });
+    Some(Box::new(Flight { engine, registration, signals, loaded, outcome: Some(outcome), permit, suspect: false }))
 }
 
 async fn store_accept<S: Store>(engine: &Inner<S>, accept: Accept) -> Result<Accepted, Error> {
@@ -129,7 +159,8 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     let signals = inner.enter(id);
     match load(&registration, &snapshot) {
         Ok(loaded) => {
-            inner.spawn(fly(engine, registration, loaded, signals, None, permit, suspect));
+            let flight = Flight { engine, registration, signals, loaded, outcome: None, permit, suspect };
+            inner.spawn(fly(Box::new(flight)));
         }
         Err(stuck) => {
             inner.spawn(async move {
@@ -141,7 +172,7 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
 }
 
 /// Decodes what is stored.
-fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<Loaded<G>, Stuck> {
+fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<Box<Loaded<G>>, Stuck> {
     let saga = &*registration.saga;
     let definition = saga.definition();
     let summary = &snapshot.summary;
@@ -186,7 +217,7 @@ fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<
     machine.restore(summary.state, cause, summary.pivot_passed, stored.into_iter(), snapshot.taken_over);
     let token = snapshot.token().ok_or_else(|| undecodable(None, "the instance has no owner".into()))?;
     let (deadline, cancel) = (snapshot.deadline, snapshot.cancel_requested);
-    Ok(Loaded { id: summary.id, token, input, slots, shared, machine, troubles, waits, deadline, cancel })
+    Ok(Box::new(Loaded { id: summary.id, token, input, slots, shared, machine, troubles, waits, deadline, cancel }))
 }
 
 fn undecodable(step: Option<&str>, message: String) -> Stuck {
@@ -267,36 +298,23 @@ fn interrupted_rows(definition: &'static crate::Definition, snapshot: &Snapshot)
 }
 
 /// Drives an instance until it has ended or is left, and then frees its place.
-async fn fly<G: RunsOn<S>, S: Store>(
-    engine: Arc<Inner<S>>,
-    registration: Arc<Registration<G>>,
-    loaded: Loaded<G>,
-    signals: Arc<Signals>,
-    outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
-    permit: Option<OwnedSemaphorePermit>,
-    suspect: bool,
-) {
-    let id = loaded.id;
-    let mut token = loaded.token;
-    let mut flight = AssertUnwindSafe(drive_loaded(&engine, &registration, loaded, &signals)).catch_unwind().await;
+async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
+    let (id, mut token) = (flight.loaded.id, flight.loaded.token);
+    let mut leave = AssertUnwindSafe(drive_loaded(&mut flight)).catch_unwind().await;
     loop {
-        match flight {
-            Ok(ended) => {
-                // Left first, so that whoever hears of the outcome finds the place free.
-                engine.leave(id, &signals, suspect, permit);
-                if let (Some(outcome), Some(ended)) = (outcome, ended) {
-                    let _ = outcome.send(ended);
-                }
-                return;
-            }
+        match leave {
+            Ok(leave) => return land(*flight, leave),
             Err(panic) => {
-                engine.driver_panicked(id, &panic_message(&*panic));
+                flight.engine.driver_panicked(id, &panic_message(&*panic));
                 sleep(Duration::from_millis(100)).await;
-                let Some(again) = reload(&engine, &registration, id, token).await else {
+                let reloaded = Box::pin(reload(&flight.engine, &flight.registration, id, token)).await;
+                let Some(again) = reloaded else {
+                    let Flight { engine, signals, suspect, permit, .. } = *flight;
                     return engine.leave(id, &signals, suspect, permit);
                 };
                 token = again.token;
-                flight = AssertUnwindSafe(Box::pin(drive_loaded(&engine, &registration, again, &signals))).catch_unwind().await;
+                flight.loaded = again;
+                leave = Box::pin(AssertUnwindSafe(drive_loaded(&mut flight)).catch_unwind()).await;
             }
         }
     }
@@ -307,7 +325,7 @@ async fn reload<G: Saga, S: Store>(
     registration: &Registration<G>,
     id: SagaId,
     token: Token,
-) -> Option<Loaded<G>> {
+) -> Option<Box<Loaded<G>>> {
     let mut snapshot = loop {
         match engine.store.load(id).await {
             Ok(snapshot) => break snapshot?,
@@ -328,29 +346,36 @@ async fn reload<G: Saga, S: Store>(
     }
 }
 
-/// The outcome, if it came to one here.
-async fn drive_loaded<G: RunsOn<S>, S: Store>(
-    engine: &Arc<Inner<S>>,
-    registration: &Arc<Registration<G>>,
-    loaded: Loaded<G>,
-    signals: &Arc<Signals>,
-) -> Option<Outcome<G::Outputs>> {
-    let Loaded { id, token, input, slots, shared, mut machine, troubles, waits, deadline, cancel } = loaded;
+async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leave {
+    let Flight { engine, registration, signals, loaded, .. } = flight;
+    let Loaded { id, token, input, slots, shared, machine, troubles, waits, deadline, cancel } = &mut **loaded;
     let saga = &*registration.saga;
+    let shared = &*shared;
+    let contexts = saga.per_step(|step| StepContext::new(shared, step));
+    let stage = Stage { input, slots, contexts: contexts.as_ref() };
+    // A deadline that has passed cancels before anything begins.
+    let overdue = *deadline == Some(Duration::ZERO);
+    let mut journal = Journal::new(
+        Arc::clone(engine),
+        Arc::clone(registration),
+        Arc::clone(signals),
+        *id,
+        *token,
+        deadline.filter(|left| !left.is_zero()),
+        std::mem::take(waits),
+    );
+    let cancel = cancel.then_some(FailureReason::Cancelled);
+    let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));
     let observer = engine.observer.as_deref();
-    let (leave, troubles) = {
-        let contexts = saga.per_step(|step| StepContext::new(&shared, step));
-        let stage = Stage { input: &input, slots: &slots, contexts: contexts.as_ref() };
-        // A deadline that has passed cancels before anything begins.
-        let (overdue, deadline) = (deadline == Some(Duration::ZERO), deadline.filter(|left| !left.is_zero()));
-        let journal =
-            Journal::new(Arc::clone(engine), Arc::clone(registration), Arc::clone(signals), id, token, deadline, waits);
-        let cancel = cancel.then_some(FailureReason::Cancelled);
-        let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));
-        drive(saga, stage, &shared, observer, &mut machine, cancel, troubles, journal).await
-    };
+    drive(saga, stage, shared, observer, machine, cancel, troubles, &mut journal).await
+}
+
+/// Frees the place of an instance, and tells its outcome if it came to one here.
+fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
+    let Flight { engine, registration, signals, loaded, outcome, permit, suspect } = flight;
+    let Loaded { id, slots, shared, machine, troubles, .. } = *loaded;
     let instance = registration.instance(id);
-    match leave {
+    let ended = match leave {
         Leave::Ended(InstanceState::Completed) => {
             engine.tell(&Lifecycle::Finished { instance, state: InstanceState::Completed });
             G::outputs(slots).map(Outcome::Completed)
@@ -372,5 +397,10 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(
             engine.tell(&Lifecycle::LeaseLost { instance });
             None
         }
+    };
+    // Left first, so that whoever hears of the outcome finds the place free.
+    engine.leave(id, &signals, suspect, permit);
+    if let (Some(outcome), Some(ended)) = (outcome, ended) {
+        let _ = outcome.send(ended);
     }
 }

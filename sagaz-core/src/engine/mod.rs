@@ -128,9 +128,14 @@ impl<S: Store> Inner<S> {
 
     /// Runs a task that ends with the engine.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.reap();
+        lock(&self.tasks).spawn(task);
+    }
+
+    /// Frees what is left of tasks that have ended.
+    fn reap(&self) {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
     }
 
     /// To the writer of this instance.
@@ -478,7 +483,7 @@ async fn start<G: RunsOn<S>, S: Store>(
     let (outcome, direct) = oneshot::channel();
     let direct = permit.is_some().then_some(direct);
     let name = registration.saga.definition().name;
-    instance::accept(inner, registration, Application { accept, input, accepted, outcome, permit });
+    instance::accept(inner, registration, Box::new(Application { accept, input, accepted, outcome, permit }));
     let reply = timeout(inner.config.start_timeout, reply).await;
     drop(accepting);
     match reply {

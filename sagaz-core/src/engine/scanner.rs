@@ -28,6 +28,7 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
     // The reply to a claim was lost: it may have taken instances that nobody drives.
     let mut in_doubt = false;
     while !engine.is_stopping() {
+        engine.reap();
         let room = engine.room.available_permits().min(CLAIM_MAX);
         if room == 0 {
             engine.backlog.store(true, Ordering::Relaxed);
