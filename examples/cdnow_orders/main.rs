@@ -28,7 +28,7 @@ use report::Tally;
 use saga::OrderProcessing;
 use sagaz::{Summary, prelude::*, sqlite::Sqlite};
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     error::Error,
     path::PathBuf,
     process::ExitCode,
@@ -145,17 +145,19 @@ async fn process(
         }
     };
     let took = began.elapsed();
-    let counted = engine.count().await?;
+    let counted = count(&engine).await?;
     let failed = Filter::all()
         .state(InstanceState::RolledBack)
         .state(InstanceState::Stuck);
     let failed = list(&engine, failed).await?;
     engine.shutdown().await;
 
+    let books_path = args.books();
+    let (totals, findings) = tokio::try_join!(books.totals(), audit::audit(&args.db, &books_path))?;
     report::print_orders(&counted, &failed);
-    report::print_services(&books.totals().await?);
+    report::print_services(&totals);
     report::print_run(&tally, took);
-    let balanced = report::print_audit(&audit::audit(&args.db, &args.books()).await?);
+    let balanced = report::print_audit(&findings);
     Ok(if balanced {
         ExitCode::SUCCESS
     } else {
@@ -166,6 +168,10 @@ async fn process(
 /// Starts a saga for each order. The start key makes a second start of an order harmless: it gives the saga of the first.
 /// What earlier runs started is left out only to save the time.
 async fn start_all(engine: &Engine<Sqlite>, orders: &[Order]) -> Result<(), sagaz::Error> {
+    let started: u64 = count(engine).await?.values().sum();
+    if started == orders.len() as u64 {
+        return Ok(());
+    }
     let key = |order: &Order| format!("order-{}", order.number);
     let known = list(engine, Filter::all()).await?;
     let known: HashSet<String> = known
@@ -184,6 +190,15 @@ async fn start_all(engine: &Engine<Sqlite>, orders: &[Order]) -> Result<(), saga
             Ok(())
         })
         .await
+}
+
+/// How many are in each state.
+async fn count(engine: &Engine<Sqlite>) -> Result<BTreeMap<InstanceState, u64>, sagaz::Error> {
+    let counted = engine.count().await?.into_iter();
+    Ok(counted
+        .filter(|(saga, ..)| saga == SAGA)
+        .map(|(_, state, instances)| (state, instances))
+        .collect())
 }
 
 /// All pages of a list.
@@ -206,8 +221,8 @@ async fn watch(engine: &Engine<Sqlite>, orders: usize) -> Result<(), sagaz::Erro
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(orders as u64).with_style(style);
     loop {
-        let counted = engine.count().await?;
-        let of = |state| report::instances(&counted, state);
+        let counted = count(engine).await?;
+        let of = |state| counted.get(&state).copied().unwrap_or(0);
         let (completed, rolled_back, stuck) = (
             of(InstanceState::Completed),
             of(InstanceState::RolledBack),

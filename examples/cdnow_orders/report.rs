@@ -45,20 +45,9 @@ impl Observer for Tally {
     }
 }
 
-/// What [`Engine::count`] gives: how many instances of each saga are in each state.
-type Counted = [(String, InstanceState, u64)];
-
-pub(crate) fn instances(counted: &Counted, state: InstanceState) -> u64 {
-    counted
-        .iter()
-        .filter(|row| row.1 == state)
-        .map(|row| row.2)
-        .sum()
-}
-
 /// `failed` are those that were rolled back or are stuck.
-pub(crate) fn print_orders(counted: &Counted, failed: &[Summary]) {
-    let of = |state| thousands(instances(counted, state));
+pub(crate) fn print_orders(counted: &BTreeMap<InstanceState, u64>, failed: &[Summary]) {
+    let of = |state| thousands(counted.get(&state).copied().unwrap_or(0));
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for saga in failed {
         let reason = match (&saga.stuck, &saga.failure) {
@@ -73,7 +62,7 @@ pub(crate) fn print_orders(counted: &Counted, failed: &[Summary]) {
 
     println!(
         "Orders        {:>7}",
-        thousands(counted.iter().map(|row| row.2).sum::<u64>())
+        thousands(counted.values().sum::<u64>())
     );
     println!("  completed   {:>7}", of(InstanceState::Completed));
     println!("  rolled back {:>7}", of(InstanceState::RolledBack));

@@ -50,6 +50,7 @@ pub struct StepContext<'run> {
 }
 
 impl<'run> StepContext<'run> {
+    #[inline]
     pub(crate) fn new(shared: &'run Shared, step: usize) -> Self {
         // A saga has at most `STEPS_MAX` steps.
         let step = u16::try_from(step).unwrap_or(u16::MAX);
@@ -57,6 +58,7 @@ impl<'run> StepContext<'run> {
     }
 
     /// Of one step, at most one future is alive at a time, and this is called before it is made.
+    #[inline]
     pub(crate) fn begin(&self, undo: bool, attempt: u32) {
         self.undo.store(undo, Ordering::Relaxed);
         self.attempt.store(attempt, Ordering::Relaxed);
@@ -101,6 +103,7 @@ impl<'run> StepContext<'run> {
 
     /// The number of this attempt; the first is 1. After a crash it starts again from the last number that was stored.
     #[must_use]
+    #[inline]
     pub fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
     }

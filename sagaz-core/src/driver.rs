@@ -307,22 +307,21 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     fn start(&mut self, step: usize, kind: Kind) {
         let began = (H::DURABLE || self.observer.is_some()).then(Instant::now);
         let (saga, context) = (self.saga, &self.stage.contexts[step]);
-        let name = self.name(step);
         self.work.as_mut()[step] = match kind {
             Kind::Step => {
                 let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::StepStarted { instance, step: name, attempt });
+                self.tell(|instance| Lifecycle::StepStarted { instance, step: self.name(step), attempt });
                 let scene = self.stage.scene(step, false);
                 Work::Step(made(|| saga.step(step, scene)), began)
             }
             Kind::Undo { known } => {
                 let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::CompensationStarted { instance, step: name, attempt });
+                self.tell(|instance| Lifecycle::CompensationStarted { instance, step: self.name(step), attempt });
                 let scene = self.stage.scene(step, known);
                 Work::Undo(made(|| saga.compensate(step, scene)), began)
             }
             Kind::Recover => {
-                self.tell(|instance| Lifecycle::RecoveryStarted { instance, step: name });
+                self.tell(|instance| Lifecycle::RecoveryStarted { instance, step: self.name(step) });
                 let error = self.troubles.of(step).cloned();
                 let error = error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
                 let scene = self.stage.scene(step, false);
@@ -343,8 +342,10 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         let context = &self.stage.contexts[step];
         match end {
             Ok(AttemptEnd::Completed) => {
-                let (step, attempt) = (self.name(step), context.attempt());
-                self.tell(|instance| Lifecycle::AttemptCompleted { instance, step, attempt, compensation: undo, took });
+                self.tell(|instance| {
+                    let (step, attempt) = (self.name(step), context.attempt());
+                    Lifecycle::AttemptCompleted { instance, step, attempt, compensation: undo, took }
+                });
                 Ended::Completed
             }
             Ok(AttemptEnd::Failed(error)) => {
@@ -474,8 +475,7 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
                 self.tell(|instance| Lifecycle::StepFailed { instance, step, unknown });
             }
             Effect::StepStored { step, attempt } => {
-                let step = self.name(step);
-                self.tell(|instance| Lifecycle::StepCompleted { instance, step, attempt });
+                self.tell(|instance| Lifecycle::StepCompleted { instance, step: self.name(step), attempt });
             }
             Effect::UndoStored { step, attempt } => {
                 let step = self.name(step);

@@ -62,7 +62,7 @@ impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
     }
 }
 
-/// Boxes the future of an attempt, with its timeout and what becomes of its result in the same allocation. Boxed here, so
+/// Boxes the future of an attempt without a timeout, with what becomes of its result, in one allocation. Boxed here, so
 /// that a future that is not `Send` is reported once.
 pub fn attempt<'a, F>(
     context: &'a StepContext<'a>,
@@ -72,9 +72,22 @@ pub fn attempt<'a, F>(
 where
     F: Future + Send + 'a,
 {
+    let _ = context;
+    // `map`, not an async block: that would keep a second place for the future.
+    Box::pin(future.map(end))
+}
+
+/// Boxes the future of an attempt with the timeout that its table names.
+pub fn attempt_within<'a, F>(
+    context: &'a StepContext<'a>,
+    future: F,
+    end: impl FnOnce(F::Output) -> AttemptEnd + Send + 'a,
+) -> StepFuture<'a>
+where
+    F: Future + Send + 'a,
+{
     match context.timeout() {
-        // `map`, not an async block: that would keep a second place for the future.
-        None => Box::pin(future.map(end)),
+        None => attempt(context, future, end),
         Some(timeout) => Box::pin(
             tokio::time::timeout(timeout, future).map(|result| result.map_or(AttemptEnd::TimedOut, end)),
         ),
@@ -94,6 +107,16 @@ pub fn undone<T>(known: bool, slot: &OnceLock<T>) -> Option<&T> {
 /// Invariant: the state machine starts a compensation that insists on an output only when there is one.
 pub fn certain<T>(output: Option<&T>) -> &T {
     output.expect("a compensation that insists on an output starts only when there is one")
+}
+
+/// Moves an output out. Not `into_inner`: to take a struct of slots apart field by field makes code that grows with the
+/// square of the steps.
+///
+/// # Panics
+///
+/// If there is none: the generated code looks first.
+pub fn take<T>(slot: &mut OnceLock<T>) -> T {
+    slot.take().expect("the generated code looks whether every output is there")
 }
 
 /// Keeps an output. A step whose output is there does not run again, so a second value has nowhere to come from.

@@ -572,7 +572,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
 
     fn completed(&mut self, step: usize, sink: &mut impl Sink) {
         self.incomplete -= 1;
-        if self.step(step).kind == StepKind::Pivot {
+        if self.definition.pivot == Some(index(step)) {
             self.pivot_passed = true;
             if let Some(reason) = self.cancel.take() {
                 sink.effect(Effect::CancelRefused(reason));

@@ -74,7 +74,8 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
     } = names;
     let codec = names.codec(saga);
     let (all, bytes) = (types::local("slots"), types::local("bytes"));
-    let (mut places, mut values) = (TokenStream::new(), TokenStream::new());
+    let (mut places, mut values, mut complete) =
+        (TokenStream::new(), TokenStream::new(), TokenStream::new());
     let (mut steps, mut compensations, mut recoveries) =
         (TokenStream::new(), TokenStream::new(), TokenStream::new());
     let (mut encode, mut decode, mut types) =
@@ -86,7 +87,8 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         let output = names.output(step);
         let call = calls::step_name(step);
         places.extend(quote_spanned!(span=> #field: ::core::default::Default::default(),));
-        values.extend(quote_spanned!(span=> #ident: #krate::OnceLock::into_inner(#all.#field)?,));
+        values.extend(quote_spanned!(span=> #ident: #krate::take(&mut #all.#field),));
+        complete.extend(quote_spanned!(span=> && #all.#field.get().is_some()));
         steps.extend(quote!(#at => #call(self, scene),));
         if let Some(&undo) = step.compensations.first() {
             let call = calls::compensation_name(&saga.compensations[undo]);
@@ -150,8 +152,9 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             match step { #types _ => #krate::no_such_step(step) }
         }
 
-        fn outputs(slots: #slots) -> ::core::option::Option<#outputs> {
-            ::core::option::Option::Some(#outputs { #values })
+        fn outputs(mut slots: #slots) -> ::core::option::Option<#outputs> {
+            let complete = true #complete;
+            if complete { ::core::option::Option::Some(#outputs { #values }) } else { ::core::option::Option::None }
         }
     }
 }

@@ -128,9 +128,9 @@ async fn a_cancel_that_meets_its_instance_falling_asleep_wakes_it() {
     let (store, world) = (Memory::new(), World::new());
     let (engine, other) = (builder(&store, &world).start().await.unwrap(), builder(&store, &world).start().await.unwrap());
     world.fail("early", [unclear().retry_after(SECOND * 1_200)]);
-    let handle = engine.start::<Sleepy>(()).await.unwrap();
     // The write that gives it up is on its way when somebody else asks for the cancel.
-    store.faults().plan(Call::Write, 1, Fault::Delay(SECOND * 3));
+    store.faults().plan(Call::Write, 2, Fault::Delay(SECOND * 3));
+    let handle = engine.start::<Sleepy>(()).await.unwrap();
     world.wait_began("early", 1).await;
     tokio::time::sleep(SECOND).await;
     assert_eq!(other.cancel(handle.id()).await.unwrap(), CancelReply::Requested);
@@ -139,13 +139,32 @@ async fn a_cancel_that_meets_its_instance_falling_asleep_wakes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p6_a_cancel_that_waits_for_a_sleeping_pivot_does_not_keep_it_awake() {
+    for seen_awake in [true, false] {
+        let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
+        let engine = builder(&store, &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+        world.plan("pivot", [seconds(5), Act::Fail(unclear().retry_after(SECOND * 600))]);
+        let handle = engine.start::<Sleepy>(()).await.unwrap();
+        world.wait_began("pivot", 1).await;
+        if !seen_awake {
+            until("it sleeps", async || engine.in_flight() == 0).await;
+        }
+        assert_eq!(handle.cancel().await.unwrap(), CancelReply::Requested);
+        completed(&handle).await;
+        assert!(recorder.has("cancel refused"));
+        assert!(snapshot(&store, handle.id()).await.summary.epoch < 5);
+        assert_eq!(world.entries("pivot")[1].at.as_secs(), 605);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p5_no_attempt_begins_while_the_instance_is_being_given_up() {
     let (store, world) = (Memory::new(), World::new());
     let engine = builder(&store, &world).start().await.unwrap();
     // Due long before the store has taken the write that gives the instance up.
     world.fail("early", [clean().retry_after(SECOND * 15)]);
+    store.faults().plan(Call::Write, 2, Fault::Delay(SECOND * 60));
     let handle = engine.start::<Sleepy>(()).await.unwrap();
-    store.faults().plan(Call::Write, 1, Fault::Delay(SECOND * 60));
     completed(&handle).await;
     assert_eq!(world.effects(), ["early", "pivot", "late"]);
     assert!(world.entries("early")[1].at >= SECOND * 60);

@@ -363,6 +363,7 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
         *token,
         deadline.filter(|left| !left.is_zero()),
         std::mem::take(waits),
+        *cancel,
     );
     let cancel = cancel.then_some(FailureReason::Cancelled);
     let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));

@@ -75,6 +75,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
         token: Token,
         deadline: Option<Duration>,
         inherited: Vec<(u16, Duration)>,
+        cancel_seen: bool,
     ) -> Self {
         Self {
             engine,
@@ -88,7 +89,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
             reply: None,
             releasing: false,
             single: false,
-            cancel_seen: false,
+            cancel_seen,
             deadline: deadline.map(|left| Box::pin(sleep(left))),
             deadline_at: deadline.map(|left| Instant::now() + left),
             inherited,
@@ -117,7 +118,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
                 if releasing {
-                    if cancel_requested {
+                    if cancel_requested && !self.cancel_seen {
                         self.engine.request_cancel_again(self.id);
                     }
                     return Happened::Leave(Leave::Released);

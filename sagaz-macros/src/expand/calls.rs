@@ -71,6 +71,7 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     );
     let call = call(names, step.method, &arguments);
     let convert = converted(names, step.method);
+    let attempt = attempt(step.settings.timeout.is_some());
     let (scene, error) = (local("scene"), local("error"));
     let end = quote_spanned! {span=>
         move |result| match <#returns as #krate::StepResult>::split(result) {
@@ -85,9 +86,15 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
             #items
-            #krate::attempt(scene.context, #call, #end)
+            #krate::#attempt(scene.context, #call, #end)
         }
     }
+}
+
+/// What boxes the future of an attempt. One without a timeout has no code for it.
+fn attempt(has_timeout: bool) -> Ident {
+    let name = if has_timeout { "attempt_within" } else { "attempt" };
+    Ident::new(name, Span::mixed_site())
 }
 
 fn compensation(
@@ -114,6 +121,7 @@ fn compensation(
         .map_or_else(|| undo.method.sig.ident.span(), Spanned::span);
     let call = call(names, undo.method, &arguments);
     let convert = converted(names, undo.method);
+    let attempt = attempt(undo.settings.timeout.is_some());
     let error = local("error");
     let end = quote_spanned! {span=>
         move |result| match <#returns as #krate::StepResult>::split(result) {
@@ -125,7 +133,7 @@ fn compensation(
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
             #items
-            #krate::attempt(scene.context, #call, #end)
+            #krate::#attempt(scene.context, #call, #end)
         }
     }
 }
