@@ -97,7 +97,9 @@ async fn prepare(args: &Args) -> Result<(Vec<Order>, Sqlite, Books), Box<dyn Err
     files::make_folder_of(&args.db)?;
     files::make_folder_of(&books_path)?;
     let store = Sqlite::open(&args.db).await?;
-    let books = Books::open(&books_path).await?;
+    let books = Books::open(&books_path)
+        .await
+        .map_err(|error| format!("failed to open the books {}: {error}", books_path.display()))?;
     let wanted = (args.seed, orders::digest(&orders));
     let begun = books.begin(wanted.0, wanted.1).await?;
     if begun.0 != wanted.0 {

@@ -213,6 +213,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
 }
 
 impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
+    #[inline]
     fn poll(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, cx: &mut Context<'_>) -> Poll<Happened> {
         if let Poll::Ready(event) = self.poll_work(cx) {
             return Poll::Ready(Happened::Event(event));
@@ -245,6 +246,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     }
 
     /// The next event of an attempt or a wait.
+    #[inline]
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let mut pending = 0;
         while pending < self.busy {
@@ -266,6 +268,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         Poll::Pending
     }
 
+    #[inline]
     fn poll_step(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Event> {
         if let Work::Held(kind) = self.work.as_ref()[step] {
             ready!(self.host.poll_admit(step, matches!(kind, Kind::Undo { .. }), cx));
@@ -304,6 +307,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     }
 
     /// Makes the future of an attempt.
+    #[inline]
     fn start(&mut self, step: usize, kind: Kind) {
         let began = (H::DURABLE || self.observer.is_some()).then(Instant::now);
         let (saga, context) = (self.saga, &self.stage.contexts[step]);
@@ -385,6 +389,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         self.shared.definition.steps[step].name
     }
 
+    #[inline]
     fn tell<'e>(&self, event: impl FnOnce(Instance) -> Lifecycle<'e>) {
         if let Some(observer) = self.observer {
             observer.observe(&event(self.shared.instance()));
@@ -398,6 +403,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     }
 
     /// Takes a place of the active list away.
+    #[inline]
     fn free(&mut self, place: usize) {
         let active = self.active.as_mut();
         let step = usize::from(active[place]);
@@ -409,6 +415,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
 
 impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
     /// Gives a step, which has none, something to do.
+    #[inline]
     fn occupy(&mut self, step: usize, work: Work<'a>) {
         self.work.as_mut()[step] = work;
         self.active.as_mut()[self.busy] = u16::try_from(step).unwrap_or(u16::MAX);
@@ -442,12 +449,26 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
 }
 
 impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
+    /// What happens at every step is inlined where it is said; the rest is a call.
+    #[inline]
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Attempt { step, attempt } => {
                 self.stage.contexts[step].begin(false, attempt);
                 self.occupy(step, Work::Held(Kind::Step));
             }
+            Effect::StepStored { .. } if self.observer.is_none() => {}
+            Effect::Record(record) => self.host.record(record),
+            effect => self.carry_out(effect),
+        }
+    }
+}
+
+impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
+    #[inline(never)]
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Attempt { .. } | Effect::Record(_) | Effect::Ended(_) => {}
             Effect::Undo { step, attempt, known } => {
                 self.stage.contexts[step].begin(true, attempt);
                 self.occupy(step, Work::Held(Kind::Undo { known }));
@@ -467,7 +488,6 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
                     *work = Work::Dropped { begun };
                 }
             }
-            Effect::Record(record) => self.host.record(record),
             Effect::Failing(cause) => self.fail(cause),
             Effect::Grace(bound) => self.grace = Some(Box::pin(sleep(bound))),
             Effect::StepFailed { step, unknown } => {
@@ -489,7 +509,6 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
                 let deadline = reason == FailureReason::DeadlineExceeded;
                 self.tell(|instance| Lifecycle::CancelRefused { instance, deadline });
             }
-            Effect::Ended(_) => {}
         }
     }
 }
@@ -516,6 +535,7 @@ fn made<'a, T>(
 }
 
 /// Polls, and turns a panic into its message: one instance's panic is no other's.
+#[inline]
 fn poll_caught<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
     match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,

@@ -455,6 +455,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     /// The transition.
+    #[inline]
     pub(crate) fn apply(&mut self, event: Event, sink: &mut impl Sink) {
         match event {
             Event::Begin { cancel } => self.begin(cancel, sink),
@@ -502,6 +503,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         }
     }
 
+    #[inline]
     fn attempt(&mut self, step: usize, sink: &mut impl Sink) {
         self.running += 1;
         let cell = self.cell(step);
@@ -520,6 +522,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         sink.effect(Effect::Undo { step, attempt, known });
     }
 
+    #[inline]
     fn step_ended(&mut self, step: usize, ended: Ended, sink: &mut impl Sink) {
         self.running -= 1;
         let definition = self.step(step);
@@ -570,6 +573,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         sink.effect(Effect::Wait { step, attempt, undo, after });
     }
 
+    #[inline]
     fn completed(&mut self, step: usize, sink: &mut impl Sink) {
         self.incomplete -= 1;
         if self.definition.pivot == Some(index(step)) {
@@ -783,16 +787,19 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         self.gave_up(step, sink);
     }
 
+    #[inline]
     fn record(&mut self, record: Record, sink: &mut impl Sink) {
+        if !self.durable {
+            if let Record::Step(step) = record {
+                self.step_stored(usize::from(step), sink);
+            }
+            return;
+        }
         self.unstored += 1;
         if let Record::Step(step) = record {
             self.cell(usize::from(step)).unsaved += 1;
         }
-        if self.durable {
-            sink.effect(Effect::Record(record));
-        } else {
-            self.stored(record, sink);
-        }
+        sink.effect(Effect::Record(record));
     }
 
     fn stored(&mut self, record: Record, sink: &mut impl Sink) {
@@ -801,10 +808,16 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let step = usize::from(step);
         let cell = &mut self.cells.as_mut()[step];
         cell.unsaved -= 1;
-        if cell.unsaved > 0 {
-            // A newer record of it is on its way.
-            return;
+        // If not, a newer record of it is on its way.
+        if cell.unsaved == 0 {
+            self.step_stored(step, sink);
         }
+    }
+
+    /// What is stored of a step is how it is.
+    #[inline]
+    fn step_stored(&mut self, step: usize, sink: &mut impl Sink) {
+        let cell = &mut self.cells.as_mut()[step];
         match cell.phase {
             Phase::Completed => {
                 let attempt = cell.attempts;
@@ -826,6 +839,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         }
     }
 
+    #[inline]
     fn release_dependents(&mut self, step: usize, sink: &mut impl Sink) {
         let goes_on = match self.state {
             InstanceState::Executing => true,
@@ -845,6 +859,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     /// After each event: what follows when nothing else is under way.
+    #[inline]
     fn settle(&mut self, sink: &mut impl Sink) {
         if self.unwinding {
             self.take_turns(sink);

@@ -116,9 +116,9 @@ async fn p7_no_attempt_begins_once_the_lease_may_have_passed() {
 async fn an_attempt_that_was_held_back_begins_as_soon_as_a_slow_renewal_succeeds() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
+    tokio::time::sleep(SECOND).await;
     // Sent after 5 s, when the lease is good until 12 s; it arrives after 14 s.
     store.faults().plan(Call::Renew, 1, Fault::Delay(SECOND * 9));
-    tokio::time::sleep(SECOND).await;
     world.plan("one", [Act::Sleep(SECOND * 12)]);
     let handle = engine.start::<Line>(1).await.unwrap();
     completed(&handle).await;

@@ -1,6 +1,6 @@
 //! One owner at a time.
 
-use crate::{LEASE, Line, completed, engine, seconds, snapshot, started, state, support::*, until};
+use crate::{Line, completed, engine, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
     EngineId, StepError,
     store::{InstanceState, fault::Fault, memory::Memory},
@@ -79,8 +79,9 @@ async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
     *blocked.lock().unwrap() = false;
     world.wait_began("one", 3).await;
     assert_eq!(first.in_flight(), 1);
-    // Long enough for the first attempt to end and to learn that it is nobody's.
-    tokio::time::sleep(LEASE * 30).await;
+    // Long enough for the first attempt to end and to learn that it is nobody's, but not for the third.
+    tokio::time::sleep((SECOND * 310).saturating_sub(world.now())).await;
+    assert_eq!((first.in_flight(), world.entries("two").len()), (1, 0), "the flight of the third attempt goes on");
     until("completed", async || state(&store, id).await == InstanceState::Completed).await;
     assert_eq!(first.in_flight(), 0);
     assert_eq!((world.entries("two").len(), world.entries("three").len()), (1, 1));

@@ -67,6 +67,7 @@ enum Permit {
 }
 
 impl<G: Saga, S: Store> Journal<G, S> {
+    #[expect(clippy::too_many_arguments, reason = "each is one part of one instance")]
     pub(crate) fn new(
         engine: Arc<Inner<S>>,
         registration: Arc<Registration<G>>,
