@@ -14,6 +14,7 @@ use crate::{
     step_error::StepError,
     store::InstanceState,
 };
+use futures_util::FutureExt;
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -22,7 +23,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Where an instance runs: what stores its records and may hold its attempts back.
 pub(crate) trait Host<G: Saga> {
@@ -38,11 +39,17 @@ pub(crate) trait Host<G: Saga> {
     /// Has to be stored.
     fn record(&mut self, record: Record);
 
-    /// A wait begins; the wait that was stored, if it is one that a former owner began.
-    fn wait(&mut self, step: usize, delay: Duration) -> Duration;
+    /// A wait begins. One that a former owner began lasts as long as is stored, and not as the policy says.
+    fn wait(&mut self, step: usize, delay: Duration) -> Waits;
 
     /// Something happened outside.
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened>;
+}
+
+/// How long a step waits, and since whose time.
+pub(crate) struct Waits {
+    pub(crate) delay: Duration,
+    pub(crate) inherited: bool,
 }
 
 /// What a host sees of an instance.
@@ -329,7 +336,12 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 let error = self.troubles.of(step).cloned();
                 let error = error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
                 let scene = self.stage.scene(step, false);
-                Work::Recover(made(|| saga.recover(step, scene, error)))
+                let recovery = made(|| saga.recover(step, scene, error));
+                // A recovery has as long as an attempt of its step.
+                Work::Recover(match self.shared.definition.steps[step].timeout {
+                    None => recovery,
+                    Some(limit) => Box::pin(timeout(limit, recovery).map(|end| end.unwrap_or(RecoverEnd::TimedOut))),
+                })
             }
         };
     }
@@ -377,6 +389,11 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             Ok(RecoverEnd::RetryAfter(delay)) => Recovered::RetryAfter(delay),
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
+            Ok(RecoverEnd::TimedOut) => {
+                self.troubles.set(step, StepError::unknown("the recovery took longer than the timeout of its step"));
+                self.tell_failed(step, false, AttemptError::TimedOut, Duration::ZERO);
+                Recovered::Stuck
+            }
             Err(panic) => {
                 self.troubles.set(step, StepError::unknown(format!("the recovery panicked: {panic}")));
                 self.tell_failed(step, false, AttemptError::Panicked, Duration::ZERO);
@@ -438,12 +455,15 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
         let definition = &self.shared.definition.steps[step];
         let policy = if undo { definition.compensation.map(|undo| undo.retry) } else { Some(definition.retry) };
         let asked = after.or_else(|| policy.map(|policy| policy.delay(attempt, fastrand::f64())));
-        let delay = self.host.wait(step, asked.unwrap_or_default());
-        let name = definition.name;
-        self.tell(|instance| match undo {
-            false => Lifecycle::StepRetried { instance, step: name, attempt, delay },
-            true => Lifecycle::CompensationRetried { instance, step: name, attempt, delay },
-        });
+        let Waits { delay, inherited } = self.host.wait(step, asked.unwrap_or_default());
+        let step_name = definition.name;
+        // What a former owner began, it has told.
+        if !inherited {
+            self.tell(|instance| match undo {
+                false => Lifecycle::StepRetried { instance, step: step_name, attempt, delay },
+                true => Lifecycle::CompensationRetried { instance, step: step_name, attempt, delay },
+            });
+        }
         self.occupy(step, Work::Wait(Box::pin(sleep(delay))));
     }
 }

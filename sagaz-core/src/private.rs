@@ -37,6 +37,7 @@ pub enum RecoverEnd {
     RetryAfter(Duration),
     Used,
     Stuck,
+    TimedOut,
 }
 
 /// Where an attempt finds everything that it may take.

@@ -2,7 +2,7 @@
 
 use crate::{
     context::{Shared, StepContext},
-    driver::{Happened, Host, Stage, Troubles, View, drive, stuck},
+    driver::{Happened, Host, Stage, Troubles, View, Waits, drive, stuck},
     observe::{Lifecycle, Observer},
     outcome::{FailureReason, Outcome},
     saga::Saga,
@@ -33,8 +33,8 @@ impl<G: Saga> Host<G> for InMemory {
 
     fn record(&mut self, _record: Record) {}
 
-    fn wait(&mut self, _step: usize, delay: Duration) -> Duration {
-        delay
+    fn wait(&mut self, _step: usize, delay: Duration) -> Waits {
+        Waits { delay, inherited: false }
     }
 
     fn poll(&mut self, _view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {

@@ -354,7 +354,7 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
     let contexts = saga.per_step(|step| StepContext::new(shared, step));
     let stage = Stage { input, slots, contexts: contexts.as_ref() };
     // A deadline that has passed cancels before anything begins.
-    let overdue = *deadline == Some(Duration::ZERO);
+    let overdue = *deadline == Some(Duration::ZERO) && !machine.pivot_passed();
     let mut journal = Journal::new(
         Arc::clone(engine),
         Arc::clone(registration),

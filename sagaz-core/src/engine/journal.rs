@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, Payload},
-    driver::{Happened, Host, Leave, View, clipped, stuck},
+    driver::{Happened, Host, Leave, View, Waits, clipped, stuck},
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
@@ -295,15 +295,16 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
         self.dirty.push(record);
     }
 
-    fn wait(&mut self, step: usize, delay: Duration) -> Duration {
-        let inherited = self.inherited.iter().position(|(at, _)| usize::from(*at) == step);
-        let delay = inherited.map_or(delay, |place| self.inherited.swap_remove(place).1);
+    fn wait(&mut self, step: usize, delay: Duration) -> Waits {
+        let place = self.inherited.iter().position(|(at, _)| usize::from(*at) == step);
+        let inherited = place.is_some();
+        let delay = place.map_or(delay, |place| self.inherited.swap_remove(place).1);
         self.due.retain(|(at, _)| usize::from(*at) != step);
         self.due.push((index(step), Instant::now() + delay));
-        if delay > self.engine.config.wake_up_after && inherited.is_none() {
+        if delay > self.engine.config.wake_up_after && !inherited {
             self.dirty_waits.push(index(step));
         }
-        delay
+        Waits { delay, inherited }
     }
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
