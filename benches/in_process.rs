@@ -3,7 +3,11 @@
 //! `cargo bench --bench in_process`. The measurements are interleaved, round by round, and the medians are printed with
 //! their ratios: absolute figures swing with the machine, ratios hold.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints rounded figures"
+)]
 
 use sagaz::{RunsOn, Saga, StepContext, compensate, saga, step};
 use std::{hint::black_box, time::Instant};
@@ -108,7 +112,7 @@ impl Fan {
     }
     #[step(no_compensation, depends_on = [first])]
     async fn f0(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 0)
+        Ok(*first)
     }
     #[step(no_compensation, depends_on = [first])]
     async fn f1(&self, first: &u64) -> PlainResult<u64> {
@@ -145,6 +149,7 @@ impl Fan {
 }
 
 async fn by_hand() -> u32 {
+    #[expect(clippy::unused_async, reason = "what a step is by hand")]
     async fn step(value: u32) -> PlainResult<u32> {
         Ok(black_box(value))
     }
@@ -156,7 +161,11 @@ async fn by_hand() -> u32 {
 }
 
 /// Nanoseconds for one run, of the saga.
-fn saga<G: Saga<Input = ()> + RunsOn<sagaz::InProcess>>(runtime: &Runtime, count: u32, make: fn() -> G) -> f64 {
+fn saga<G: Saga<Input = ()> + RunsOn<sagaz::InProcess>>(
+    runtime: &Runtime,
+    count: u32,
+    make: fn() -> G,
+) -> f64 {
     runtime.block_on(async {
         let began = Instant::now();
         for _ in 0..count {
@@ -187,17 +196,27 @@ fn hand_written(runtime: &Runtime, count: u32) -> f64 {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let cases: [(&str, &dyn Fn() -> f64); 6] = [
-        ("tokio::spawn of a no-op, joined", &|| spawned(&runtime, 20_000)),
+        ("tokio::spawn of a no-op, joined", &|| {
+            spawned(&runtime, 20_000)
+        }),
         ("three steps by hand", &|| hand_written(&runtime, 20_000)),
         ("saga: 3 steps", &|| saga(&runtime, 20_000, || Three)),
-        ("saga: third of 3 fails, 2 undone", &|| saga(&runtime, 20_000, || Failing)),
+        ("saga: third of 3 fails, 2 undone", &|| {
+            saga(&runtime, 20_000, || Failing)
+        }),
         ("saga: 1 -> 8 -> 1", &|| saga(&runtime, 10_000, || Fan)),
         ("saga: chain of 100", &|| saga(&runtime, 2_000, || Hundred)),
     ];
     // With a word as argument: only the cases that contain it, for a profiler.
-    if let Some((_, measure)) = std::env::args().nth(1).and_then(|word| cases.iter().find(|(name, _)| name.contains(&word))) {
+    if let Some((_, measure)) = std::env::args()
+        .nth(1)
+        .and_then(|word| cases.iter().find(|(name, _)| name.contains(&word)))
+    {
         for _ in 0..ROUNDS {
             measure();
         }
@@ -222,6 +241,12 @@ fn main() {
     for ((name, _), median) in cases.iter().zip(&medians) {
         println!("{name:<36} {median:>10.0} {:>14.2}", median / medians[0]);
     }
-    println!("3 steps / tokio::spawn: {:.2} (wanted: under 1)", medians[2] / medians[0]);
-    println!("chain of 100 / 3 steps: {:.1} (wanted: under 30)", medians[5] / medians[2]);
+    println!(
+        "3 steps / tokio::spawn: {:.2} (wanted: under 1)",
+        medians[2] / medians[0]
+    );
+    println!(
+        "chain of 100 / 3 steps: {:.1} (wanted: under 30)",
+        medians[5] / medians[2]
+    );
 }

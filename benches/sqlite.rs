@@ -4,9 +4,9 @@
 //! the same rows (accept, and three steps) through a bare group-commit writer, with the same schema and the same settings
 //! of the database, and nothing else. Rounds of both are interleaved; medians and their ratio are printed.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-use sagaz::{Engine, Saga, compensate, saga, sqlite::Sqlite, step};
+use sagaz::{Engine, compensate, saga, sqlite::Sqlite, step};
 use serde::{Deserialize, Serialize};
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection,
@@ -69,7 +69,10 @@ async fn engine_rate(engine: &Engine<Sqlite>, in_flight: usize) -> f64 {
         tasks.spawn(async move {
             let mut finished = 0;
             while began.elapsed() < PER_ROUND {
-                let handle = engine.start::<Order>(Text(INPUT.to_owned())).await.expect("it starts");
+                let handle = engine
+                    .start::<Order>(Text(INPUT.to_owned()))
+                    .await
+                    .expect("it starts");
                 assert!(handle.outcome().await.expect("it ends").is_completed());
                 finished += 1;
             }
@@ -100,11 +103,21 @@ async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::Unbounded
             let row = format!(
                 "(?,'order',1,'f','pending',0,'me',1,0,0,NULL,NULL,NULL,'',NULL,NULL,NULL,{now},{now},'application/json',?)"
             );
-            let _ = write!(sql, "INSERT INTO saga_instance VALUES {};", rows(accepts.len(), &row));
+            let _ = write!(
+                sql,
+                "INSERT INTO saga_instance VALUES {};",
+                rows(accepts.len(), &row)
+            );
         }
         if !steps.is_empty() {
-            let row = format!("(?,?,'compensatable','completed',1,0,0,NULL,NULL,{now},'application/json',?)");
-            let _ = write!(sql, "INSERT INTO saga_step VALUES {};", rows(steps.len(), &row));
+            let row = format!(
+                "(?,?,'compensatable','completed',1,0,0,NULL,NULL,{now},'application/json',?)"
+            );
+            let _ = write!(
+                sql,
+                "INSERT INTO saga_step VALUES {};",
+                rows(steps.len(), &row)
+            );
             let _ = write!(
                 sql,
                 "UPDATE saga_instance SET state = 'executing', updated_at = {now} WHERE id IN ({});",
@@ -123,7 +136,10 @@ async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::Unbounded
         for job in &steps {
             query = query.bind(&job.id);
         }
-        query.execute(&mut connection).await.expect("the floor writes");
+        query
+            .execute(&mut connection)
+            .await
+            .expect("the floor writes");
         for job in batch.drain(..) {
             let _ = job.reply.send(());
         }
@@ -136,7 +152,9 @@ async fn floor_rate(path: &Path, in_flight: usize) -> f64 {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .statement_cache_capacity(2_000);
-    let connection = SqliteConnection::connect_with(&options).await.expect("the floor connects");
+    let connection = SqliteConnection::connect_with(&options)
+        .await
+        .expect("the floor connects");
     let (jobs, queue) = mpsc::unbounded_channel();
     let writer = tokio::spawn(bare_writer(connection, queue));
     let began = Instant::now();
@@ -146,7 +164,11 @@ async fn floor_rate(path: &Path, in_flight: usize) -> f64 {
         tasks.spawn(async move {
             let write = async |id: &str, step| {
                 let (reply, written) = oneshot::channel();
-                let _ = jobs.send(Job { id: id.to_owned(), step, reply });
+                let _ = jobs.send(Job {
+                    id: id.to_owned(),
+                    step,
+                    reply,
+                });
                 written.await.expect("it is written");
             };
             let mut finished = 0;
@@ -176,20 +198,40 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let (ours, bare) = (folder.path().join("engine.db"), folder.path().join("floor.db"));
+    let (ours, bare) = (
+        folder.path().join("engine.db"),
+        folder.path().join("floor.db"),
+    );
     let store = Sqlite::open(&ours).await.expect("the store opens");
     // The floor writes into the same schema.
     drop(Sqlite::open(&bare).await.expect("the store opens"));
-    let engine = Engine::builder(store).register(Order).start().await.expect("the engine starts");
-    println!("{:>9} {:>16} {:>16} {:>7}", "in flight", "floor /s", "sagaz /s", "ratio");
+    let engine = Engine::builder(store)
+        .register(Order)
+        .start()
+        .await
+        .expect("the engine starts");
+    println!(
+        "{:>9} {:>16} {:>16} {:>7}",
+        "in flight", "floor /s", "sagaz /s", "ratio"
+    );
     for in_flight in IN_FLIGHT {
         let (mut floors, mut rates) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             floors.push(floor_rate(&bare, in_flight).await);
             rates.push(engine_rate(&engine, in_flight).await);
         }
-        let ratio = median(rates.iter().zip(&floors).map(|(rate, floor)| rate / floor).collect());
-        println!("{in_flight:>9} {:>16.0} {:>16.0} {ratio:>7.2}", median(floors), median(rates));
+        let ratio = median(
+            rates
+                .iter()
+                .zip(&floors)
+                .map(|(rate, floor)| rate / floor)
+                .collect(),
+        );
+        println!(
+            "{in_flight:>9} {:>16.0} {:>16.0} {ratio:>7.2}",
+            median(floors),
+            median(rates)
+        );
     }
     println!("wanted at 64 in flight: a ratio of at least 0.5");
     engine.shutdown().await;

@@ -1,5 +1,5 @@
 //! A trip in three steps, run in this process. Venice has no cars, so hotel and flight are undone.
-#![expect(clippy::print_stdout, clippy::unused_async, reason = "a demonstration")]
+#![expect(clippy::print_stdout, reason = "a demonstration")]
 use sagaz::prelude::*;
 use serde::{Deserialize, Serialize};
 

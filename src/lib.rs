@@ -1,16 +1,16 @@
 #![doc = include_str!("docs/crate.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub use sagaz_core::store::{
+    CancelReply, Cursor, Filter, InstanceState, Page, Snapshot, StepRow, StepState, Summary,
+    memory::Memory,
+};
 pub use sagaz_core::{
     AttemptError, Codec, CodecError, CompensationDefinition, Definition, Engine, EngineBuilder,
     EngineId, Error, Failure, FailureReason, Graph, Handle, InProcess, Instance, IntoStepError,
     Json, Lifecycle, NotCompleted, Observer, OnFailure, Operator, Outcome, Payload, Recover,
     Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StepContext, StepDefinition,
     StepError, StepKind, Stuck, StuckReason, Token, store,
-};
-pub use sagaz_core::store::{
-    CancelReply, Cursor, Filter, InstanceState, Page, Snapshot, StepRow, StepState, Summary,
-    memory::Memory,
 };
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
@@ -19,12 +19,12 @@ pub use sagaz_storage::sqlite;
 
 /// What most programs need: `use sagaz::prelude::*`.
 pub mod prelude {
-    #[cfg(feature = "macros")]
-    pub use crate::{compensate, recover, saga, step};
     pub use crate::{
         Engine, Filter, Handle, InstanceState, IntoStepError, Lifecycle, Observer, Outcome,
         Recover, Saga, SagaId, StepContext, StepError,
     };
+    #[cfg(feature = "macros")]
+    pub use crate::{compensate, recover, saga, step};
 }
 
 #[cfg(feature = "conformance")]

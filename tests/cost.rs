@@ -1,11 +1,17 @@
 //! What a run allocates, and what a waiting instance holds. No time is measured here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says what it saw"
+)]
 
 use allocation_counter::measure;
 use sagaz::{
-    Engine, EngineId, Memory, Outcome, Saga, SagaId, StepContext, StepError, compensate, saga, step,
+    Engine, EngineId, Memory, Outcome, Saga, SagaId, StepContext, StepError, compensate, saga,
+    step,
     store::{
-        Accepted, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite, Page, Renewal,
-        SagaStore, Snapshot, StoreError, Write, Written,
+        Accepted, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
+        OperatorWrite, Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -46,7 +52,9 @@ fn a_run_in_process_allocates_once_an_attempt() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let run = || {
         runtime.block_on(async {
-            let Outcome::Completed(outputs) = Order.run(()).await else { panic!("it completes") };
+            let Outcome::Completed(outputs) = Order.run(()).await else {
+                panic!("it completes")
+            };
             assert_eq!(outputs.last, 3);
         });
     };
@@ -82,7 +90,10 @@ fn unwinding_allocates_once_an_attempt_and_for_the_words_of_the_error() {
     run();
     let allocations = measure(run).count_total;
     // Three attempts; the boxed error, its place, the failure's step and message.
-    assert!(allocations <= 3 + 6, "{allocations} allocations for 3 attempts");
+    assert!(
+        allocations <= 3 + 6,
+        "{allocations} allocations for 3 attempts"
+    );
 }
 
 /// Waits inside its second step, or asks to be asked again in an hour.
@@ -101,9 +112,9 @@ impl Waiting {
     async fn second(&self, ctx: &StepContext<'_>, first: &u64) -> Result<u64, StepError> {
         self.arrived.fetch_add(1, Ordering::SeqCst);
         if self.asleep {
-            return Err(StepError::pending(Duration::from_secs(3600)));
+            return Err(StepError::pending(Duration::from_hours(1)));
         }
-        sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_hours(1)).await;
         Ok(first + u64::from(ctx.attempt()))
     }
     #[compensate(second)]
@@ -126,7 +137,9 @@ impl SagaStore for Nowhere {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         let written = |write: &Write| match write {
             Write::Accept(_) => Written::Accepted(Accepted::New),
-            _ => Written::Stored { cancel_requested: false },
+            _ => Written::Stored {
+                cancel_requested: false,
+            },
         };
         Ok(batch.iter().map(written).collect())
     }
@@ -183,8 +196,13 @@ fn bytes_each(asleep: bool) -> i64 {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (arrived, claims) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let engine = runtime.block_on(async {
-        let saga = Waiting { arrived: Arc::clone(&arrived), asleep };
-        let store = Nowhere { claims: Arc::clone(&claims) };
+        let saga = Waiting {
+            arrived: Arc::clone(&arrived),
+            asleep,
+        };
+        let store = Nowhere {
+            claims: Arc::clone(&claims),
+        };
         let engine = Engine::builder(store)
             .register(saga)
             .in_flight_max(20_000)
@@ -217,7 +235,10 @@ fn bytes_each(asleep: bool) -> i64 {
         });
     });
     if !asleep {
-        assert!(engine.in_flight() > COUNT as usize, "they are all in flight");
+        assert!(
+            engine.in_flight() > COUNT as usize,
+            "they are all in flight"
+        );
     }
     let each = held.bytes_current / i64::from(COUNT);
     println!("asleep: {asleep}, {each} bytes each");
@@ -242,7 +263,11 @@ fn p12_an_instance_that_waits_for_a_stored_wake_up_holds_nothing() {
 fn p12_a_finished_instance_leaves_memory() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let engine = Engine::builder(Memory::new()).register(Order).start().await.unwrap();
+        let engine = Engine::builder(Memory::new())
+            .register(Order)
+            .start()
+            .await
+            .unwrap();
         for _ in 0..100 {
             let handle = engine.start::<Order>(()).await.unwrap();
             assert!(handle.outcome().await.unwrap().is_completed());

@@ -1,13 +1,11 @@
 //! Runs in this process: what a saga promises without a store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::ptr_arg, reason = "a step takes what another one returns")]
-#![expect(clippy::unused_async, reason = "a step is async")]
 
 mod support;
 
 use sagaz::{
-    FailureReason, IntoStepError, Outcome, Recover, Saga, StepContext, StepError, StuckReason, compensate, recover, saga,
-    step,
+    FailureReason, IntoStepError, Outcome, Recover, Saga, StepContext, StepError, StuckReason,
+    compensate, recover, saga, step,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -37,14 +35,16 @@ fn sleeping(seconds: u64) -> Act {
 
 #[track_caller]
 fn position(list: &[String], what: &str) -> usize {
-    list.iter().position(|it| it == what).unwrap_or_else(|| panic!("no `{what}` in {list:?}"))
+    list.iter()
+        .position(|it| it == what)
+        .unwrap_or_else(|| panic!("no `{what}` in {list:?}"))
 }
 
 fn failure<T>(outcome: Outcome<T>) -> sagaz::Failure {
     match outcome {
         Outcome::RolledBack(failure) => failure,
         Outcome::Stuck(stuck) => panic!("not rolled back: {stuck:?}"),
-        _ => panic!("not rolled back: completed"),
+        Outcome::Completed(_) => panic!("not rolled back: completed"),
     }
 }
 
@@ -52,14 +52,19 @@ fn stuck<T>(outcome: Outcome<T>) -> sagaz::Stuck {
     match outcome {
         Outcome::Stuck(stuck) => stuck,
         Outcome::RolledBack(failure) => panic!("not stuck: {failure:?}"),
-        _ => panic!("not stuck: completed"),
+        Outcome::Completed(_) => panic!("not stuck: completed"),
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn outputs_are_typed_by_field() {
-    let Outcome::Completed(outputs) = Diamond(World::new()).run(4).await else { panic!("not completed") };
-    assert_eq!((outputs.a, outputs.b, outputs.c.as_str(), outputs.d), (5, 50, "c of 5", 56));
+    let Outcome::Completed(outputs) = Diamond(World::new()).run(4).await else {
+        panic!("not completed")
+    };
+    assert_eq!(
+        (outputs.a, outputs.b, outputs.c.as_str(), outputs.d),
+        (5, 50, "c of 5", 56)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +86,10 @@ async fn p4_unwinding_follows_the_graph_and_parallel_branches_are_undone_side_by
     world.plan("undo c", [sleeping(10)]);
     let began = Instant::now();
     let failure = failure(Diamond(world.clone()).run(1).await);
-    assert_eq!((failure.step.as_deref(), failure.reason, &*failure.message), (Some("d"), FailureReason::Failed, "declined"));
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason, &*failure.message),
+        (Some("d"), FailureReason::Failed, "declined")
+    );
     assert_eq!(began.elapsed().as_secs(), 10);
     let effects = world.effects();
     assert_eq!(effects.len(), 6, "{effects:?}");
@@ -93,7 +101,11 @@ async fn a_step_is_retried_with_backoff_as_often_as_it_says() {
     let world = World::new();
     world.fail("a", [unclear(), clean(), clean()]);
     assert!(Diamond(world.clone()).run(1).await.is_rolled_back());
-    let at: Vec<_> = world.entries("a").iter().map(|entry| (entry.attempt, entry.at.as_secs())).collect();
+    let at: Vec<_> = world
+        .entries("a")
+        .iter()
+        .map(|entry| (entry.attempt, entry.at.as_secs()))
+        .collect();
     assert_eq!(at, [(1, 0), (2, 1), (3, 3)]);
 }
 
@@ -130,7 +142,10 @@ async fn pending_uses_no_attempt() {
 async fn a_pending_step_that_is_then_refused_had_no_effect() {
     let world = World::new();
     world.fail("a", [StepError::pending(SECOND), permanent()]);
-    assert_eq!(failure(Diamond(world.clone()).run(1).await).reason, FailureReason::Failed);
+    assert_eq!(
+        failure(Diamond(world.clone()).run(1).await).reason,
+        FailureReason::Failed
+    );
     assert_eq!(world.began(), ["a", "a"]);
 }
 
@@ -138,7 +153,10 @@ async fn a_pending_step_that_is_then_refused_had_no_effect() {
 async fn p5_a_permanent_error_after_an_unknown_attempt_counts_as_no_effect() {
     let world = World::new();
     world.fail("a", [unclear(), permanent()]);
-    assert_eq!(failure(Diamond(world.clone()).run(1).await).reason, FailureReason::Failed);
+    assert_eq!(
+        failure(Diamond(world.clone()).run(1).await).reason,
+        FailureReason::Failed
+    );
     assert_eq!(world.began(), ["a", "a"]);
 }
 
@@ -146,22 +164,35 @@ async fn p5_a_permanent_error_after_an_unknown_attempt_counts_as_no_effect() {
 async fn p5_a_step_whose_attempts_were_all_clean_is_not_compensated() {
     let world = World::new();
     world.fail("a", [clean(), clean(), clean()]);
-    assert_eq!(failure(Diamond(world.clone()).run(1).await).reason, FailureReason::Failed);
+    assert_eq!(
+        failure(Diamond(world.clone()).run(1).await).reason,
+        FailureReason::Failed
+    );
     assert_eq!(world.began(), ["a", "a", "a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p5_one_unclear_attempt_makes_the_outcome_unknown_and_the_compensation_gets_none() {
-    for errors in [[unclear(), clean(), clean()], [clean(), unclear(), clean()], [clean(), clean(), unclear()]] {
+    for errors in [
+        [unclear(), clean(), clean()],
+        [clean(), unclear(), clean()],
+        [clean(), clean(), unclear()],
+    ] {
         let world = World::new();
         world.fail("a", errors);
-        assert_eq!(failure(Diamond(world.clone()).run(1).await).reason, FailureReason::Unknown);
+        assert_eq!(
+            failure(Diamond(world.clone()).run(1).await).reason,
+            FailureReason::Unknown
+        );
         assert_eq!(world.entries("undo a")[0].known, None);
         assert_eq!(world.entries("undo a").len(), 1);
     }
     let world = World::new();
     world.fail("a", [StepError::unknown("lost")]);
-    assert_eq!(failure(Diamond(world.clone()).run(1).await).reason, FailureReason::Unknown);
+    assert_eq!(
+        failure(Diamond(world.clone()).run(1).await).reason,
+        FailureReason::Unknown
+    );
     assert_eq!(world.began(), ["a", "undo a"]);
 }
 
@@ -180,7 +211,10 @@ async fn p5_a_panic_in_a_step_leaves_it_unknown_and_is_retried() {
     world.plan("a", [Act::Panic]);
     world.plan("b", [Act::Panic]);
     let failure = failure(Diamond(world.clone()).run(1).await);
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("b"), FailureReason::Unknown));
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("b"), FailureReason::Unknown)
+    );
     assert!(failure.message.contains("b panics"), "{failure}");
     assert_eq!(world.entries("a").len(), 2);
     assert_eq!(world.entries("undo b")[0].known, None);
@@ -202,10 +236,16 @@ async fn a_compensation_that_gives_up_makes_it_stuck_and_independent_ones_still_
     world.plan("undo b", [sleeping(60)]);
     world.fail("undo c", [permanent()]);
     let stuck = stuck(Diamond(world.clone()).run(1).await);
-    assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("c"), StuckReason::CompensationGaveUp));
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason),
+        (Some("c"), StuckReason::CompensationGaveUp)
+    );
     let effects = world.effects();
     assert!(effects.contains(&"undo b".to_owned()), "{effects:?}");
-    assert!(world.entries("undo a").is_empty(), "what `c` depends on may not be undone before it");
+    assert!(
+        world.entries("undo a").is_empty(),
+        "what `c` depends on may not be undone before it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,8 +253,15 @@ async fn a_compensation_is_retried_as_often_as_it_says() {
     let world = World::new();
     world.fail("b", [permanent()]);
     world.fail("undo a", [unclear(), unclear(), unclear(), unclear()]);
-    assert_eq!(stuck(Diamond(world.clone()).run(1).await).reason, StuckReason::CompensationGaveUp);
-    let attempts: Vec<_> = world.entries("undo a").iter().map(|entry| entry.attempt).collect();
+    assert_eq!(
+        stuck(Diamond(world.clone()).run(1).await).reason,
+        StuckReason::CompensationGaveUp
+    );
+    let attempts: Vec<_> = world
+        .entries("undo a")
+        .iter()
+        .map(|entry| entry.attempt)
+        .collect();
     assert_eq!(attempts, [1, 2, 3]);
 }
 
@@ -225,14 +272,24 @@ async fn p3_the_idempotency_key_is_the_same_for_every_attempt_and_another_for_th
     world.fail("b", [permanent()]);
     world.fail("undo a", [unclear()]);
     assert!(Diamond(world.clone()).run(1).await.is_rolled_back());
-    let keys = |what| world.entries(what).into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+    let keys = |what| {
+        world
+            .entries(what)
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect::<Vec<_>>()
+    };
     let (steps, undos, other) = (keys("a"), keys("undo a"), keys("b"));
     assert_eq!((steps.len(), undos.len()), (3, 2));
     assert!(steps.iter().all(|key| *key == steps[0]) && undos.iter().all(|key| *key == undos[0]));
     assert!(steps[0] != undos[0] && steps[0] != other[0]);
     assert!(Diamond(world.clone()).run(1).await.is_completed());
     assert_ne!(keys("a")[3], steps[0], "another instance has other keys");
-    let ids: Vec<_> = world.entries("a").into_iter().map(|entry| entry.id).collect();
+    let ids: Vec<_> = world
+        .entries("a")
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect();
     assert!(ids[0] == ids[2] && ids[2] != ids[3]);
     assert_eq!(world.effects_of(ids[0]), ["a", "undo a"]);
 }
@@ -259,10 +316,13 @@ async fn a_detached_run_ends_without_its_handle() {
 async fn a_detached_run_outlives_the_task_that_began_it() {
     let world = World::new();
     let caller = Arc::new(Mutex::new(None::<AbortHandle>));
-    world.plan("a", [Act::Call(Box::new({
-        let caller = Arc::clone(&caller);
-        move || caller.lock().unwrap().take().unwrap().abort()
-    }))]);
+    world.plan(
+        "a",
+        [Act::Call(Box::new({
+            let caller = Arc::clone(&caller);
+            move || caller.lock().unwrap().take().unwrap().abort()
+        }))],
+    );
     let task = tokio::spawn({
         let world = world.clone();
         async move { Diamond(world).run_detached(1).await.is_ok() }
@@ -276,7 +336,11 @@ async fn a_detached_run_outlives_the_task_that_began_it() {
 async fn dropping_the_future_undoes_nothing() {
     let world = World::new();
     world.plan("b", [Act::Hang]);
-    assert!(timeout(SECOND * 60, Diamond(world.clone()).run(1)).await.is_err());
+    assert!(
+        timeout(SECOND * 60, Diamond(world.clone()).run(1))
+            .await
+            .is_err()
+    );
     tokio::time::sleep(SECOND * 60).await;
     assert_eq!(world.effects(), ["a", "c"]);
 }
@@ -287,13 +351,27 @@ async fn an_observer_is_told_in_order() {
     world.fail("a", [unclear()]);
     world.fail("c", [permanent()]);
     world.plan("b", [Act::Done]);
-    let outcome = Diamond(world).run_observed(1, Arc::clone(&recorder) as _).await;
+    let outcome = Diamond(world)
+        .run_observed(1, Arc::clone(&recorder) as _)
+        .await;
     assert!(outcome.is_rolled_back());
     assert!(recorder.has("compensating"));
     let events = recorder.events();
-    let before = ["a #1 started", "a #1 failed", "a waits after #1", "a #2 started", "a #2 ended", "a #2 stored"];
+    let before = [
+        "a #1 started",
+        "a #1 failed",
+        "a waits after #1",
+        "a #2 started",
+        "a #2 ended",
+        "a #2 stored",
+    ];
     assert_eq!(events[..6], before);
-    let after = ["undo a #1 started", "undo a #1 ended", "undo a #1 stored", "rolled_back"];
+    let after = [
+        "undo a #1 started",
+        "undo a #1 ended",
+        "undo a #1 stored",
+        "rolled_back",
+    ];
     assert_eq!(events[events.len() - 4..], after);
 }
 
@@ -353,7 +431,12 @@ fn one_fails() -> World {
 #[tokio::test(start_paused = true)]
 async fn fail_fast_drops_running_attempts_at_once() {
     let (world, recorder) = (one_fails(), Arc::new(Recorder::default()));
-    assert!(FailFast(world.clone()).run_observed((), Arc::clone(&recorder) as _).await.is_rolled_back());
+    assert!(
+        FailFast(world.clone())
+            .run_observed((), Arc::clone(&recorder) as _)
+            .await
+            .is_rolled_back()
+    );
     assert_eq!(world.now().as_secs(), 1);
     assert_eq!(world.began(), ["f", "s", "undo s"]);
     assert_eq!(world.entries("undo s")[0].known, None);
@@ -401,9 +484,16 @@ async fn a_siblings_failed_attempt_is_not_tried_again_once_the_instance_fails() 
 
     let world = World::new();
     world.plan("f", [sleeping(2), Act::Fail(permanent())]);
-    world.plan("s", [sleeping(1), Act::Fail(unclear().retry_after(SECOND * 60))]);
+    world.plan(
+        "s",
+        [sleeping(1), Act::Fail(unclear().retry_after(SECOND * 60))],
+    );
     assert!(Patient(world.clone()).run(()).await.is_rolled_back());
-    assert_eq!(world.began(), ["f", "s", "undo s"], "a wait ends with the failure");
+    assert_eq!(
+        world.began(),
+        ["f", "s", "undo s"],
+        "a wait ends with the failure"
+    );
     assert_eq!(world.now().as_secs(), 2);
 }
 
@@ -454,21 +544,36 @@ async fn p6_a_failure_before_the_pivot_unwinds() {
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_pivot_that_surely_had_no_effect_unwinds() {
-    for errors in [vec![permanent()], vec![unclear(), permanent()], vec![clean(), clean(), clean()]] {
+    for errors in [
+        vec![permanent()],
+        vec![unclear(), permanent()],
+        vec![clean(), clean(), clean()],
+    ] {
         let world = World::new();
         world.fail("p", errors);
-        assert_eq!(failure(Pivotal(world.clone()).run(()).await).step.as_deref(), Some("p"));
+        assert_eq!(
+            failure(Pivotal(world.clone()).run(()).await)
+                .step
+                .as_deref(),
+            Some("p")
+        );
         assert_eq!(world.effects(), ["a", "undo a"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_pivot_in_doubt_is_stuck_and_nothing_is_compensated() {
-    for errors in [vec![StepError::unknown("lost")], vec![unclear(), clean(), clean()]] {
+    for errors in [
+        vec![StepError::unknown("lost")],
+        vec![unclear(), clean(), clean()],
+    ] {
         let world = World::new();
         world.fail("p", errors);
         let stuck = stuck(Pivotal(world.clone()).run(()).await);
-        assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("p"), StuckReason::PivotInDoubt));
+        assert_eq!(
+            (stuck.step.as_deref(), stuck.reason),
+            (Some("p"), StuckReason::PivotInDoubt)
+        );
         assert_eq!(world.effects(), ["a"]);
     }
 }
@@ -477,7 +582,9 @@ async fn p6_a_pivot_in_doubt_is_stuck_and_nothing_is_compensated() {
 async fn p6_a_step_after_the_pivot_is_retried_and_then_its_recovery_is_asked() {
     let world = World::new();
     world.fail("z", [unclear(), permanent()]);
-    let Outcome::Completed(outputs) = Pivotal(world.clone()).run(()).await else { panic!("not completed") };
+    let Outcome::Completed(outputs) = Pivotal(world.clone()).run(()).await else {
+        panic!("not completed")
+    };
     assert_eq!(outputs.z, 200, "`Use`");
     assert_eq!(world.began(), ["a", "p", "z", "z"]);
 }
@@ -488,7 +595,10 @@ async fn p6_a_recovery_that_says_stuck_leaves_it_to_an_operator() {
     world.fail("z", [unclear(), unclear()]);
     world.fail("recover", [permanent()]);
     let stuck = stuck(Pivotal(world.clone()).run(()).await);
-    assert_eq!((stuck.step.as_deref(), stuck.reason, &*stuck.message), (Some("z"), StuckReason::StepGaveUp, "broken"));
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason, &*stuck.message),
+        (Some("z"), StuckReason::StepGaveUp, "broken")
+    );
     assert_eq!(world.effects(), ["a", "p"]);
 }
 
@@ -507,7 +617,10 @@ async fn a_recovery_may_ask_for_ten_more_attempts_and_each_waits_as_it_says() {
     let world = World::new();
     world.fail("z", (0..100).map(|_| unclear()));
     world.fail("recover", (0..100).map(|_| unclear()));
-    assert_eq!(stuck(Pivotal(world.clone()).run(()).await).reason, StuckReason::StepGaveUp);
+    assert_eq!(
+        stuck(Pivotal(world.clone()).run(()).await).reason,
+        StuckReason::StepGaveUp
+    );
     let entries = world.entries("z");
     assert_eq!(entries.len(), 12);
     assert_eq!(entries[11].at.as_secs(), entries[10].at.as_secs() + 30);
@@ -515,7 +628,10 @@ async fn a_recovery_may_ask_for_ten_more_attempts_and_each_waits_as_it_says() {
     let world = World::new();
     world.fail("z", (0..11).map(|_| unclear()));
     world.fail("recover", (0..10).map(|_| unclear()));
-    assert!(Pivotal(world.clone()).run(()).await.is_completed(), "the tenth helps");
+    assert!(
+        Pivotal(world.clone()).run(()).await.is_completed(),
+        "the tenth helps"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -523,30 +639,51 @@ async fn a_deadline_unwinds_before_the_pivot() {
     let world = World::new();
     world.plan("a", [sleeping(90)]);
     let failure = failure(Pivotal(world.clone()).run(()).await);
-    assert_eq!((failure.step, failure.reason), (None, FailureReason::DeadlineExceeded));
+    assert_eq!(
+        (failure.step, failure.reason),
+        (None, FailureReason::DeadlineExceeded)
+    );
     assert_eq!(world.began(), ["a", "undo a"]);
-    assert_eq!(world.entries("undo a")[0].known, Some(1), "the running attempt ends first");
+    assert_eq!(
+        world.entries("undo a")[0].known,
+        Some(1),
+        "the running attempt ends first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_does_not_drop_a_running_pivot() {
     let (world, recorder) = (World::new(), Arc::new(Recorder::default()));
     world.plan("p", [sleeping(90)]);
-    assert!(Pivotal(world.clone()).run_observed((), Arc::clone(&recorder) as _).await.is_completed());
+    assert!(
+        Pivotal(world.clone())
+            .run_observed((), Arc::clone(&recorder) as _)
+            .await
+            .is_completed()
+    );
     assert!(recorder.has("deadline refused"));
 
     let world = World::new();
     world.plan("p", [sleeping(90), Act::Fail(clean())]);
     let failure = failure(Pivotal(world.clone()).run(()).await);
     assert_eq!(failure.reason, FailureReason::DeadlineExceeded);
-    assert_eq!(world.began(), ["a", "p", "undo a"], "it had no effect, so the deadline is honoured in place of a retry");
+    assert_eq!(
+        world.began(),
+        ["a", "p", "undo a"],
+        "it had no effect, so the deadline is honoured in place of a retry"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_after_the_pivot_is_only_reported() {
     let (world, recorder) = (World::new(), Arc::new(Recorder::default()));
     world.plan("z", [sleeping(90)]);
-    assert!(Pivotal(world.clone()).run_observed((), Arc::clone(&recorder) as _).await.is_completed());
+    assert!(
+        Pivotal(world.clone())
+            .run_observed((), Arc::clone(&recorder) as _)
+            .await
+            .is_completed()
+    );
     assert!(recorder.has("deadline refused"));
 }
 
@@ -570,7 +707,11 @@ impl Timed {
         self.0.attempt(ctx, None).await.map(|()| 2)
     }
 
-    #[compensate("slow", timeout = "3s", retry(attempts = 2, initial = "1s", jitter = 0))]
+    #[compensate(
+        "slow",
+        timeout = "3s",
+        retry(attempts = 2, initial = "1s", jitter = 0)
+    )]
     async fn undo_slow(&self, ctx: &StepContext<'_>, slow: Option<&u64>) -> Result<(), StepError> {
         self.0.attempt(ctx, slow.copied()).await
     }
@@ -580,7 +721,10 @@ impl Timed {
 async fn p5_an_error_of_an_atomic_step_had_no_effect() {
     let world = World::new();
     world.fail("sure", [unclear()]);
-    assert_eq!(failure(Timed(world.clone()).run(()).await).reason, FailureReason::Failed);
+    assert_eq!(
+        failure(Timed(world.clone()).run(()).await).reason,
+        FailureReason::Failed
+    );
     assert_eq!(world.began(), ["sure"]);
 }
 
@@ -588,7 +732,9 @@ async fn p5_an_error_of_an_atomic_step_had_no_effect() {
 async fn p5_a_timeout_leaves_the_outcome_unknown_even_of_an_atomic_step() {
     let (world, recorder) = (World::new(), Arc::new(Recorder::default()));
     world.plan("slow", [Act::Hang, Act::Hang]);
-    let outcome = Timed(world.clone()).run_observed((), Arc::clone(&recorder) as _).await;
+    let outcome = Timed(world.clone())
+        .run_observed((), Arc::clone(&recorder) as _)
+        .await;
     assert_eq!(failure(outcome).reason, FailureReason::Unknown);
     assert_eq!(world.entries("slow")[1].at.as_secs(), 6);
     assert_eq!(world.entries("undo slow")[0].known, None);
@@ -602,7 +748,11 @@ async fn a_compensation_that_times_out_is_tried_again() {
     world.plan("slow", [Act::Hang, Act::Fail(clean())]);
     world.plan("undo slow", [Act::Hang]);
     assert!(Timed(world.clone()).run(()).await.is_rolled_back());
-    let at: Vec<_> = world.entries("undo slow").iter().map(|entry| entry.at.as_secs()).collect();
+    let at: Vec<_> = world
+        .entries("undo slow")
+        .iter()
+        .map(|entry| entry.at.as_secs())
+        .collect();
     assert_eq!(at, [6, 10]);
 }
 
@@ -693,7 +843,12 @@ async fn an_undo_does_not_wait_for_one_that_is_not_needed() {
     let world = World::new();
     world.plan("x", [Act::Done]);
     world.fail("y", [permanent()]);
-    assert!(timeout(BOUND, Ordered(world.clone()).run(())).await.unwrap().is_rolled_back());
+    assert!(
+        timeout(BOUND, Ordered(world.clone()).run(()))
+            .await
+            .unwrap()
+            .is_rolled_back()
+    );
     assert_eq!(world.began(), ["x", "y", "undo x"]);
 }
 
@@ -703,7 +858,10 @@ async fn an_undo_that_gave_up_holds_back_those_that_come_after_it() {
     world.fail("end", [unclear()]);
     world.fail("undo y", [unclear()]);
     let stuck = stuck(Ordered(world.clone()).run(()).await);
-    assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("y"), StuckReason::CompensationGaveUp));
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason),
+        (Some("y"), StuckReason::CompensationGaveUp)
+    );
     assert!(world.entries("undo x").is_empty());
 }
 
@@ -765,9 +923,13 @@ fails_with!(FailsWithItself, StepError);
 #[tokio::test(start_paused = true)]
 async fn p5_an_error_that_says_nothing_is_retried_and_leaves_the_outcome_unknown() {
     let worlds = [World::new(), World::new(), World::new()];
-    let _ = FailsWithIo(worlds[0].clone(), || std::io::Error::other("io")).run(()).await;
+    let _ = FailsWithIo(worlds[0].clone(), || std::io::Error::other("io"))
+        .run(())
+        .await;
     let _ = FailsWithText(worlds[1].clone(), || "text").run(()).await;
-    let _ = FailsWithBox(worlds[2].clone(), || "box".into()).run(()).await;
+    let _ = FailsWithBox(worlds[2].clone(), || "box".into())
+        .run(())
+        .await;
     for world in worlds {
         assert_eq!(world.began(), ["only", "only", "undo only"]);
     }
@@ -776,8 +938,13 @@ async fn p5_an_error_that_says_nothing_is_retried_and_leaves_the_outcome_unknown
 #[tokio::test(start_paused = true)]
 async fn p5_an_error_whose_author_says_so_is_what_he_says() {
     let world = World::new();
-    let outcome = FailsWithOwn(world.clone(), || OwnError::Refused).run(()).await;
-    assert_eq!((failure(outcome).reason, world.began()), (FailureReason::Failed, vec!["only".to_owned()]));
+    let outcome = FailsWithOwn(world.clone(), || OwnError::Refused)
+        .run(())
+        .await;
+    assert_eq!(
+        (failure(outcome).reason, world.began()),
+        (FailureReason::Failed, vec!["only".to_owned()])
+    );
 
     let world = World::new();
     let outcome = FailsWithOwn(world.clone(), || OwnError::Lost).run(()).await;
@@ -786,10 +953,15 @@ async fn p5_an_error_whose_author_says_so_is_what_he_says() {
 
     let world = World::new();
     let outcome = FailsWithBoth(world.clone(), || Both).run(()).await;
-    assert_eq!((&*failure(outcome).message, world.began()), ("both", vec!["only".to_owned()]));
+    assert_eq!(
+        (&*failure(outcome).message, world.began()),
+        ("both", vec!["only".to_owned()])
+    );
 
     let world = World::new();
-    let outcome = FailsWithItself(world.clone(), || StepError::unknown("itself")).run(()).await;
+    let outcome = FailsWithItself(world.clone(), || StepError::unknown("itself"))
+        .run(())
+        .await;
     assert_eq!(&*failure(outcome).message, "itself");
     assert_eq!(world.began(), ["only", "undo only"]);
 }
@@ -845,6 +1017,9 @@ impl TakesBrittle {
 async fn a_panic_while_an_attempt_takes_its_inputs_is_one_of_the_attempt() {
     let world = World::new();
     let failure = failure(TakesBrittle(world.clone()).run(Brittle).await);
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("broken"), FailureReason::Unknown));
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("broken"), FailureReason::Unknown)
+    );
     assert!(world.effects().contains(&"undo sound".to_owned()));
 }

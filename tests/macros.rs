@@ -1,6 +1,9 @@
 //! What `#[saga]` makes of a saga: the tables, the types and the conversions, seen through the facade.
 
-use sagaz::{IntoStepError, OnFailure, Outcome, Recover, Retry, Saga, StepError, StepKind, compensate, recover, saga, step};
+use sagaz::{
+    IntoStepError, OnFailure, Outcome, Recover, Retry, Saga, StepError, StepKind, compensate,
+    recover, saga, step,
+};
 use std::{fmt, time::Duration};
 
 /// Steps out of order, every kind, every policy.
@@ -49,14 +52,30 @@ impl Shop {
 
 #[test]
 fn steps_are_in_topological_order_and_ties_in_source_order() {
-    let names: Vec<_> = Shop::DEFINITION.steps.iter().map(|step| step.name).collect();
+    let names: Vec<_> = Shop::DEFINITION
+        .steps
+        .iter()
+        .map(|step| step.name)
+        .collect();
     assert_eq!(names, ["charge-card", "reserve", "book", "confirm"]);
 }
 
 #[test]
 fn edges_are_in_both_directions() {
-    let edges: Vec<_> = Shop::DEFINITION.steps.iter().map(|step| (step.depends_on, step.dependents)).collect();
-    assert_eq!(edges, [(&[][..], &[2][..]), (&[], &[2]), (&[0, 1], &[3]), (&[2], &[])]);
+    let edges: Vec<_> = Shop::DEFINITION
+        .steps
+        .iter()
+        .map(|step| (step.depends_on, step.dependents))
+        .collect();
+    assert_eq!(
+        edges,
+        [
+            (&[][..], &[2][..]),
+            (&[], &[2]),
+            (&[0, 1], &[3]),
+            (&[2], &[])
+        ]
+    );
     let undo = |at: usize| Shop::DEFINITION.steps[at].compensation.expect("it has one");
     assert_eq!((undo(0).after, undo(0).before), (&[1][..], &[][..]));
     assert_eq!((undo(1).after, undo(1).before), (&[][..], &[0][..]));
@@ -64,8 +83,20 @@ fn edges_are_in_both_directions() {
 
 #[test]
 fn kinds_are_relative_to_the_pivot() {
-    let kinds: Vec<_> = Shop::DEFINITION.steps.iter().map(|step| step.kind).collect();
-    assert_eq!(kinds, [StepKind::Compensatable, StepKind::Compensatable, StepKind::Pivot, StepKind::Retriable]);
+    let kinds: Vec<_> = Shop::DEFINITION
+        .steps
+        .iter()
+        .map(|step| step.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            StepKind::Compensatable,
+            StepKind::Compensatable,
+            StepKind::Pivot,
+            StepKind::Retriable
+        ]
+    );
     assert_eq!(Shop::DEFINITION.pivot, Some(2));
 }
 
@@ -74,17 +105,28 @@ fn settings_of_the_saga_are_in_its_definition() {
     let definition = Shop::DEFINITION;
     assert_eq!(definition.name, "shop");
     assert_eq!((definition.version, definition.accepts), (3, &[1, 2][..]));
-    assert_eq!(definition.on_failure, OnFailure::Grace(Some(Duration::from_secs(10))));
-    assert_eq!(definition.deadline, Some(Duration::from_secs(7_200)));
+    assert_eq!(
+        definition.on_failure,
+        OnFailure::Grace(Some(Duration::from_secs(10)))
+    );
+    assert_eq!(definition.deadline, Some(Duration::from_hours(2)));
 }
 
 #[test]
 fn settings_of_a_step_are_in_its_definition() {
-    let [charge, reserve, book, confirm] = Shop::DEFINITION.steps else { panic!("four steps") };
+    let [charge, reserve, book, confirm] = Shop::DEFINITION.steps else {
+        panic!("four steps")
+    };
     assert_eq!(charge.timeout, Some(Duration::from_millis(1_500)));
     assert_eq!(charge.retry, Retry::NONE);
     assert!(reserve.atomic && !charge.atomic);
-    let exact = Retry { attempts: Some(8), factor: 3.0, jitter: 0.0, max: Duration::from_secs(60), ..Retry::BACKOFF };
+    let exact = Retry {
+        attempts: Some(8),
+        factor: 3.0,
+        jitter: 0.0,
+        max: Duration::from_mins(1),
+        ..Retry::BACKOFF
+    };
     assert_eq!(book.retry, exact);
     assert_eq!(confirm.retry.attempts, None);
     assert_eq!(confirm.limit, Some(7));
@@ -94,14 +136,26 @@ fn settings_of_a_step_are_in_its_definition() {
 #[test]
 fn a_first_delay_beyond_the_default_maximum_is_meant() {
     let retry = Shop::DEFINITION.steps[3].retry;
-    assert_eq!((retry.initial, retry.max), (Duration::from_secs(60), Duration::from_secs(60)));
+    assert_eq!(
+        (retry.initial, retry.max),
+        (Duration::from_mins(1), Duration::from_mins(1))
+    );
 }
 
 #[test]
 fn settings_of_a_compensation_are_in_its_definition() {
     let refund = Shop::DEFINITION.steps[0].compensation.expect("it has one");
-    assert_eq!((refund.name, refund.timeout), ("refund", Some(Duration::from_secs(86_400))));
-    assert_eq!(refund.retry, Retry { attempts: Some(2), ..Retry::BACKOFF });
+    assert_eq!(
+        (refund.name, refund.timeout),
+        ("refund", Some(Duration::from_hours(24)))
+    );
+    assert_eq!(
+        refund.retry,
+        Retry {
+            attempts: Some(2),
+            ..Retry::BACKOFF
+        }
+    );
     let release = Shop::DEFINITION.steps[1].compensation.expect("it has one");
     assert_eq!(release.retry, Retry::COMPENSATION);
 }
@@ -169,8 +223,11 @@ impl Insisting {
 
 #[test]
 fn p5_a_compensation_insists_only_if_its_parameter_is_the_bare_output() {
-    let insists: Vec<_> =
-        Insisting::DEFINITION.steps.iter().map(|step| step.compensation.map(|undo| undo.insists)).collect();
+    let insists: Vec<_> = Insisting::DEFINITION
+        .steps
+        .iter()
+        .map(|step| step.compensation.map(|undo| undo.insists))
+        .collect();
     assert_eq!(insists, [Some(true), Some(false), Some(true), Some(false)]);
 }
 
@@ -179,13 +236,25 @@ fn outputs_go_through_bytes_into_their_slots() {
     let saga = Insisting;
     let slots = saga.slots();
     for (step, bytes) in ["7", "8", "null", "9"].iter().enumerate() {
-        saga.decode(&slots, step, bytes.as_bytes()).expect("it is a value of the type");
-        assert_eq!(saga.encode(&slots, step).expect("it is there"), bytes.as_bytes());
+        saga.decode(&slots, step, bytes.as_bytes())
+            .expect("it is a value of the type");
+        assert_eq!(
+            saga.encode(&slots, step).expect("it is there"),
+            bytes.as_bytes()
+        );
     }
     assert!(saga.decode(&saga.slots(), 0, b"\"text\"").is_err());
     assert!(Insisting::outputs(saga.slots()).is_none());
     let outputs = Insisting::outputs(slots).expect("all are there");
-    assert_eq!((outputs.certain, outputs.either, outputs.optional, outputs.unasked), (7, 8, None, 9));
+    assert_eq!(
+        (
+            outputs.certain,
+            outputs.either,
+            outputs.optional,
+            outputs.unasked
+        ),
+        (7, 8, None, 9)
+    );
     assert_eq!(saga.output_type(2), "core::option::Option<u8>");
 }
 
@@ -237,7 +306,11 @@ failing_with!(Itself, StepError, StepError::unknown("itself"));
 failing_with!(Says, Declined, Declined);
 failing_with!(Standard, fmt::Error, fmt::Error);
 failing_with!(Text, String, "text".to_owned());
-failing_with!(Boxed, Box<dyn std::error::Error + Send + Sync>, "boxed".into());
+failing_with!(
+    Boxed,
+    Box<dyn std::error::Error + Send + Sync>,
+    "boxed".into()
+);
 
 #[tokio::test]
 async fn the_most_specific_conversion_of_an_error_is_taken() {
@@ -245,7 +318,10 @@ async fn the_most_specific_conversion_of_an_error_is_taken() {
         ($saga:expr) => {
             match $saga.run(()).await {
                 Outcome::Completed(outputs) => outputs.last,
-                other => panic!("the recovery gives an output, not {}", other.is_rolled_back()),
+                other => panic!(
+                    "the recovery gives an output, not {}",
+                    other.is_rolled_back()
+                ),
             }
         };
     }

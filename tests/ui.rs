@@ -6,7 +6,17 @@
 fn every_mistake_is_one_error_in_the_words_of_the_domain() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/ui/pass/*.rs");
-    for theme in ["names", "graph", "inputs", "signatures", "types", "compensations", "pivot", "settings", "place"] {
+    for theme in [
+        "names",
+        "graph",
+        "inputs",
+        "signatures",
+        "types",
+        "compensations",
+        "pivot",
+        "settings",
+        "place",
+    ] {
         cases.compile_fail(format!("tests/ui/{theme}/*.rs"));
     }
 }

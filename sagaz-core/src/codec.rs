@@ -75,10 +75,12 @@ pub(crate) fn digest<T: Serialize>(value: &T) -> Result<String, CodecError> {
     let value = serde_json::to_value(value).map_err(CodecError::new)?;
     let mut text = String::new();
     canonical(&value, &mut text);
-    Ok(Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }))
 }
 
 fn canonical(value: &serde_json::Value, out: &mut String) {
@@ -116,15 +118,25 @@ mod tests {
 
     #[test]
     fn p10_the_order_of_keys_does_not_change_a_digest() {
-        let one: serde_json::Value = serde_json::from_str(r#"{"a":1,"b":{"c":[1,2],"d":null}}"#).unwrap();
-        let other: serde_json::Value = serde_json::from_str(r#"{"b":{"d":null,"c":[1,2]},"a":1}"#).unwrap();
+        let one: serde_json::Value =
+            serde_json::from_str(r#"{"a":1,"b":{"c":[1,2],"d":null}}"#).unwrap();
+        let other: serde_json::Value =
+            serde_json::from_str(r#"{"b":{"d":null,"c":[1,2]},"a":1}"#).unwrap();
         assert_eq!(digest(&one).unwrap(), digest(&other).unwrap());
     }
 
     #[test]
     fn p10_another_value_has_another_digest() {
-        let values = [json!({"a": 1}), json!({"a": "1"}), json!([1, [2]]), json!([[1], 2]), json!({"a,": 1}), json!(null)];
-        let digests: std::collections::BTreeSet<_> = values.iter().map(|value| digest(value).unwrap()).collect();
+        let values = [
+            json!({"a": 1}),
+            json!({"a": "1"}),
+            json!([1, [2]]),
+            json!([[1], 2]),
+            json!({"a,": 1}),
+            json!(null),
+        ];
+        let digests: std::collections::BTreeSet<_> =
+            values.iter().map(|value| digest(value).unwrap()).collect();
         assert_eq!(digests.len(), values.len());
     }
 }

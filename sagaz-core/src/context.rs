@@ -24,11 +24,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(definition: &'static Definition) -> Self {
-        Self { definition, id: OnceLock::new(), failure: OnceLock::new() }
+        Self {
+            definition,
+            id: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
     }
 
     pub(crate) fn with_id(definition: &'static Definition, id: SagaId) -> Self {
-        Self { definition, id: id.into(), failure: OnceLock::new() }
+        Self {
+            definition,
+            id: id.into(),
+            failure: OnceLock::new(),
+        }
     }
 
     /// Made on first use: an in-process run that nobody asks for its id makes none.
@@ -37,7 +45,10 @@ impl Shared {
     }
 
     pub(crate) fn instance(&self) -> Instance {
-        Instance { saga: self.definition.name, id: self.id() }
+        Instance {
+            saga: self.definition.name,
+            id: self.id(),
+        }
     }
 }
 
@@ -54,7 +65,12 @@ impl<'run> StepContext<'run> {
     pub(crate) fn new(shared: &'run Shared, step: usize) -> Self {
         // A saga has at most `STEPS_MAX` steps.
         let step = u16::try_from(step).unwrap_or(u16::MAX);
-        Self { shared, step, undo: AtomicBool::new(false), attempt: AtomicU32::new(0) }
+        Self {
+            shared,
+            step,
+            undo: AtomicBool::new(false),
+            attempt: AtomicU32::new(0),
+        }
     }
 
     /// Of one step, at most one future is alive at a time, and this is called before it is made.
@@ -112,8 +128,19 @@ impl<'run> StepContext<'run> {
     /// instance, in any process, and another one for its compensation.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        let kind = if self.is_compensation() { "/undo" } else { "" };
-        format!("{}/{}{kind}", self.saga_id(), self.step())
+        let key = self.action_key();
+        if self.is_compensation() {
+            key + "/undo"
+        } else {
+            key
+        }
+    }
+
+    /// The idempotency key that the attempts of the step itself have. A compensation names by it what it undoes, where it
+    /// gets no output because nobody knows whether the step happened.
+    #[must_use]
+    pub fn action_key(&self) -> String {
+        format!("{}/{}", self.saga_id(), self.step())
     }
 
     /// Why the instance is undone; `None` while it is not.

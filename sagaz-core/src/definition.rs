@@ -124,7 +124,10 @@ impl Definition {
     /// In a `const`, so as a compile error: when a table is inconsistent.
     pub const fn check(&self) {
         assert!(!self.steps.is_empty(), "a saga has no steps");
-        assert!(self.steps.len() <= STEPS_MAX, "a saga has more than 1,024 steps");
+        assert!(
+            self.steps.len() <= STEPS_MAX,
+            "a saga has more than 1,024 steps"
+        );
         let mut at = 0;
         while at < self.steps.len() {
             let step = &self.steps[at];
@@ -136,7 +139,10 @@ impl Definition {
                     contains(self.steps[dependency].dependents, at),
                     "a step is not among the dependents of its dependency"
                 );
-                assert!(i == 0 || step.depends_on[i - 1] < step.depends_on[i], "dependencies are not in ascending order");
+                assert!(
+                    i == 0 || step.depends_on[i - 1] < step.depends_on[i],
+                    "dependencies are not in ascending order"
+                );
                 i += 1;
             }
             i = 0;
@@ -147,17 +153,29 @@ impl Definition {
                     contains(self.steps[dependent].depends_on, at),
                     "a step is not among the dependencies of its dependent"
                 );
-                assert!(i == 0 || step.dependents[i - 1] < step.dependents[i], "dependents are not in ascending order");
+                assert!(
+                    i == 0 || step.dependents[i - 1] < step.dependents[i],
+                    "dependents are not in ascending order"
+                );
                 i += 1;
             }
             let is_pivot = matches!(self.pivot, Some(pivot) if pivot as usize == at);
-            assert!(is_pivot == matches!(step.kind, StepKind::Pivot), "the pivot and the kinds of the steps differ");
+            assert!(
+                is_pivot == matches!(step.kind, StepKind::Pivot),
+                "the pivot and the kinds of the steps differ"
+            );
             if let Some(undo) = &step.compensation {
-                assert!(matches!(step.kind, StepKind::Compensatable), "a compensation at or after the pivot can never run");
+                assert!(
+                    matches!(step.kind, StepKind::Compensatable),
+                    "a compensation at or after the pivot can never run"
+                );
                 i = 0;
                 while i < undo.after.len() {
                     let earlier = undo.after[i] as usize;
-                    assert!(earlier < self.steps.len() && earlier != at, "an `after` names no other step");
+                    assert!(
+                        earlier < self.steps.len() && earlier != at,
+                        "an `after` names no other step"
+                    );
                     let Some(other) = &self.steps[earlier].compensation else {
                         panic!("an `after` names a step that has no compensation");
                     };
@@ -187,15 +205,21 @@ impl Definition {
             hash.update([0]);
             hash.update(line);
         }
-        hash.finalize().iter().take(16).fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hash.finalize()
+            .iter()
+            .take(16)
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 
     fn describe(&self, step: &StepDefinition) -> String {
         let names = |indices: &[u16]| {
-            let mut names: Vec<_> = indices.iter().map(|&at| self.steps[usize::from(at)].name).collect();
+            let mut names: Vec<_> = indices
+                .iter()
+                .map(|&at| self.steps[usize::from(at)].name)
+                .collect();
             names.sort_unstable();
             names.join(",")
         };
@@ -203,7 +227,13 @@ impl Definition {
             None => String::new(),
             Some(undo) => format!("undone after [{}]", names(undo.after)),
         };
-        format!("{} [{}] {} {} {undo}", step.name, names(step.depends_on), step.kind.as_str(), step.transactional)
+        format!(
+            "{} [{}] {} {} {undo}",
+            step.name,
+            names(step.depends_on),
+            step.kind.as_str(),
+            step.transactional
+        )
     }
 }
 

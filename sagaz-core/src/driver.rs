@@ -103,7 +103,9 @@ enum Work<'a> {
     Recover(RecoverFuture<'a>),
     Wait(Pin<Box<Sleep>>),
     /// Dropped on demand; whether it had begun.
-    Dropped { begun: bool },
+    Dropped {
+        begun: bool,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -119,21 +121,27 @@ pub(crate) struct Troubles(Vec<(u16, Arc<StepError>)>);
 
 impl Troubles {
     pub(crate) fn of(&self, step: usize) -> Option<&Arc<StepError>> {
-        self.0.iter().find(|(at, _)| usize::from(*at) == step).map(|(_, error)| error)
+        self.0
+            .iter()
+            .find(|(at, _)| usize::from(*at) == step)
+            .map(|(_, error)| error)
     }
 
     pub(crate) fn set(&mut self, step: usize, error: StepError) -> Arc<StepError> {
         let error = Arc::new(error);
         match self.0.iter_mut().find(|(at, _)| usize::from(*at) == step) {
             Some((_, last)) => *last = Arc::clone(&error),
-            None => self.0.push((u16::try_from(step).unwrap_or(u16::MAX), Arc::clone(&error))),
+            None => self
+                .0
+                .push((u16::try_from(step).unwrap_or(u16::MAX), Arc::clone(&error))),
         }
         error
     }
 
     /// The words of a step's last error.
     pub(crate) fn message(&self, step: usize) -> String {
-        self.of(step).map_or_else(String::new, |error| clipped(&error.to_string()))
+        self.of(step)
+            .map_or_else(String::new, |error| clipped(&error.to_string()))
     }
 }
 
@@ -172,11 +180,20 @@ pub(crate) struct Stage<'a, G: Saga> {
 
 impl<'a, G: Saga> Stage<'a, G> {
     fn scene(&self, step: usize, known: bool) -> Scene<'a, G> {
-        Scene { input: self.input, slots: self.slots, context: &self.contexts[step], known }
+        Scene {
+            input: self.input,
+            slots: self.slots,
+            context: &self.contexts[step],
+            known,
+        }
     }
 }
 
 /// Runs an instance until it ends or is left.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is borrowed for another time"
+)]
 pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     saga: &'a G,
     stage: Stage<'a, G>,
@@ -221,7 +238,11 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
 
 impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     #[inline]
-    fn poll(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, cx: &mut Context<'_>) -> Poll<Happened> {
+    fn poll(
+        &mut self,
+        machine: &mut Machine<G::PerStep<StepCell>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Happened> {
         if let Poll::Ready(event) = self.poll_work(cx) {
             return Poll::Ready(Happened::Event(event));
         }
@@ -247,7 +268,10 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     fn begun(&self) -> usize {
         let active = &self.active.as_ref()[..self.busy];
         let begun = |step: &&u16| {
-            matches!(self.work.as_ref()[usize::from(**step)], Work::Step(..) | Work::Undo(..) | Work::Recover(_))
+            matches!(
+                self.work.as_ref()[usize::from(**step)],
+                Work::Step(..) | Work::Undo(..) | Work::Recover(_)
+            )
         };
         active.iter().filter(begun).count()
     }
@@ -278,7 +302,10 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     #[inline]
     fn poll_step(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Event> {
         if let Work::Held(kind) = self.work.as_ref()[step] {
-            ready!(self.host.poll_admit(step, matches!(kind, Kind::Undo { .. }), cx));
+            ready!(
+                self.host
+                    .poll_admit(step, matches!(kind, Kind::Undo { .. }), cx)
+            );
             self.start(step, kind);
         }
         let event = match &mut self.work.as_mut()[step] {
@@ -321,26 +348,40 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         self.work.as_mut()[step] = match kind {
             Kind::Step => {
                 let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::StepStarted { instance, step: self.name(step), attempt });
+                self.tell(|instance| Lifecycle::StepStarted {
+                    instance,
+                    step: self.name(step),
+                    attempt,
+                });
                 let scene = self.stage.scene(step, false);
                 Work::Step(made(|| saga.step(step, scene)), began)
             }
             Kind::Undo { known } => {
                 let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::CompensationStarted { instance, step: self.name(step), attempt });
+                self.tell(|instance| Lifecycle::CompensationStarted {
+                    instance,
+                    step: self.name(step),
+                    attempt,
+                });
                 let scene = self.stage.scene(step, known);
                 Work::Undo(made(|| saga.compensate(step, scene)), began)
             }
             Kind::Recover => {
-                self.tell(|instance| Lifecycle::RecoveryStarted { instance, step: self.name(step) });
+                self.tell(|instance| Lifecycle::RecoveryStarted {
+                    instance,
+                    step: self.name(step),
+                });
                 let error = self.troubles.of(step).cloned();
-                let error = error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
+                let error =
+                    error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
                 let scene = self.stage.scene(step, false);
                 let recovery = made(|| saga.recover(step, scene, error));
                 // A recovery has as long as an attempt of its step.
                 Work::Recover(match self.shared.definition.steps[step].timeout {
                     None => recovery,
-                    Some(limit) => Box::pin(timeout(limit, recovery).map(|end| end.unwrap_or(RecoverEnd::TimedOut))),
+                    Some(limit) => Box::pin(
+                        timeout(limit, recovery).map(|end| end.unwrap_or(RecoverEnd::TimedOut)),
+                    ),
                 })
             }
         };
@@ -360,24 +401,37 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             Ok(AttemptEnd::Completed) => {
                 self.tell(|instance| {
                     let (step, attempt) = (self.name(step), context.attempt());
-                    Lifecycle::AttemptCompleted { instance, step, attempt, compensation: undo, took }
+                    Lifecycle::AttemptCompleted {
+                        instance,
+                        step,
+                        attempt,
+                        compensation: undo,
+                        took,
+                    }
                 });
                 Ended::Completed
             }
             Ok(AttemptEnd::Failed(error)) => {
-                let ended = Ended::Failed { again: error.again, clean: error.clean };
+                let ended = Ended::Failed {
+                    again: error.again,
+                    clean: error.clean,
+                };
                 let error = self.troubles.set(step, error);
                 self.tell_failed(step, undo, AttemptError::Error(&error), took);
                 ended
             }
             Ok(AttemptEnd::TimedOut) => {
                 let timeout = context.timeout().unwrap_or_default();
-                self.troubles.set(step, StepError::retryable(format!("timed out after {timeout:?}")));
+                self.troubles.set(
+                    step,
+                    StepError::retryable(format!("timed out after {timeout:?}")),
+                );
                 self.tell_failed(step, undo, AttemptError::TimedOut, took);
                 Ended::Interrupted
             }
             Err(panic) => {
-                self.troubles.set(step, StepError::retryable(format!("panicked: {panic}")));
+                self.troubles
+                    .set(step, StepError::retryable(format!("panicked: {panic}")));
                 self.tell_failed(step, undo, AttemptError::Panicked, took);
                 Ended::Interrupted
             }
@@ -390,12 +444,18 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
             Ok(RecoverEnd::TimedOut) => {
-                self.troubles.set(step, StepError::unknown("the recovery took longer than the timeout of its step"));
+                self.troubles.set(
+                    step,
+                    StepError::unknown("the recovery took longer than the timeout of its step"),
+                );
                 self.tell_failed(step, false, AttemptError::TimedOut, Duration::ZERO);
                 Recovered::Stuck
             }
             Err(panic) => {
-                self.troubles.set(step, StepError::unknown(format!("the recovery panicked: {panic}")));
+                self.troubles.set(
+                    step,
+                    StepError::unknown(format!("the recovery panicked: {panic}")),
+                );
                 self.tell_failed(step, false, AttemptError::Panicked, Duration::ZERO);
                 Recovered::Stuck
             }
@@ -413,10 +473,23 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         }
     }
 
-    fn tell_failed(&self, step: usize, compensation: bool, error: AttemptError<'_>, took: Duration) {
+    fn tell_failed(
+        &self,
+        step: usize,
+        compensation: bool,
+        error: AttemptError<'_>,
+        took: Duration,
+    ) {
         let attempt = self.stage.contexts[step].attempt();
         let step = self.name(step);
-        self.tell(|instance| Lifecycle::AttemptFailed { instance, step, attempt, compensation, error, took });
+        self.tell(|instance| Lifecycle::AttemptFailed {
+            instance,
+            step,
+            attempt,
+            compensation,
+            error,
+            took,
+        });
     }
 
     /// Takes a place of the active list away.
@@ -442,26 +515,51 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
     fn fail(&mut self, cause: Cause) {
         let message = match (cause.reason, cause.step) {
             (FailureReason::Cancelled, _) => "the instance was cancelled".to_owned(),
-            (FailureReason::DeadlineExceeded, _) => "the deadline passed before the pivot".to_owned(),
+            (FailureReason::DeadlineExceeded, _) => {
+                "the deadline passed before the pivot".to_owned()
+            }
             (_, Some(step)) => self.troubles.message(usize::from(step)),
             (_, None) => String::new(),
         };
-        let step = cause.step.map(|step| self.name(usize::from(step)).to_owned());
-        let failure = self.shared.failure.get_or_init(|| Failure { step, reason: cause.reason, message });
+        let step = cause
+            .step
+            .map(|step| self.name(usize::from(step)).to_owned());
+        let failure = self.shared.failure.get_or_init(|| Failure {
+            step,
+            reason: cause.reason,
+            message,
+        });
         self.tell(|instance| Lifecycle::Compensating { instance, failure });
     }
 
     fn wait(&mut self, step: usize, attempt: u32, undo: bool, after: Option<Duration>) {
         let definition = &self.shared.definition.steps[step];
-        let policy = if undo { definition.compensation.map(|undo| undo.retry) } else { Some(definition.retry) };
+        let policy = if undo {
+            definition.compensation.map(|undo| undo.retry)
+        } else {
+            Some(definition.retry)
+        };
         let asked = after.or_else(|| policy.map(|policy| policy.delay(attempt, fastrand::f64())));
         let Waits { delay, inherited } = self.host.wait(step, asked.unwrap_or_default());
         let step_name = definition.name;
         // What a former owner began, it has told.
         if !inherited {
-            self.tell(|instance| match undo {
-                false => Lifecycle::StepRetried { instance, step: step_name, attempt, delay },
-                true => Lifecycle::CompensationRetried { instance, step: step_name, attempt, delay },
+            self.tell(|instance| {
+                if undo {
+                    Lifecycle::CompensationRetried {
+                        instance,
+                        step: step_name,
+                        attempt,
+                        delay,
+                    }
+                } else {
+                    Lifecycle::StepRetried {
+                        instance,
+                        step: step_name,
+                        attempt,
+                        delay,
+                    }
+                }
             });
         }
         self.occupy(step, Work::Wait(Box::pin(sleep(delay))));
@@ -489,12 +587,21 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Attempt { .. } | Effect::Record(_) | Effect::Ended(_) => {}
-            Effect::Undo { step, attempt, known } => {
+            Effect::Undo {
+                step,
+                attempt,
+                known,
+            } => {
                 self.stage.contexts[step].begin(true, attempt);
                 self.occupy(step, Work::Held(Kind::Undo { known }));
             }
             Effect::Recover { step } => self.occupy(step, Work::Held(Kind::Recover)),
-            Effect::Wait { step, attempt, undo, after } => self.wait(step, attempt, undo, after),
+            Effect::Wait {
+                step,
+                attempt,
+                undo,
+                after,
+            } => self.wait(step, attempt, undo, after),
             Effect::Unwait { step } => {
                 let active = &self.active.as_ref()[..self.busy];
                 if let Some(place) = active.iter().position(|&at| usize::from(at) == step) {
@@ -512,14 +619,26 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             Effect::Grace(bound) => self.grace = Some(Box::pin(sleep(bound))),
             Effect::StepFailed { step, unknown } => {
                 let step = self.name(step);
-                self.tell(|instance| Lifecycle::StepFailed { instance, step, unknown });
+                self.tell(|instance| Lifecycle::StepFailed {
+                    instance,
+                    step,
+                    unknown,
+                });
             }
             Effect::StepStored { step, attempt } => {
-                self.tell(|instance| Lifecycle::StepCompleted { instance, step: self.name(step), attempt });
+                self.tell(|instance| Lifecycle::StepCompleted {
+                    instance,
+                    step: self.name(step),
+                    attempt,
+                });
             }
             Effect::UndoStored { step, attempt } => {
                 let step = self.name(step);
-                self.tell(|instance| Lifecycle::Compensated { instance, step, attempt });
+                self.tell(|instance| Lifecycle::Compensated {
+                    instance,
+                    step,
+                    attempt,
+                });
             }
             Effect::UndoFailed { step } => {
                 let step = self.name(step);
@@ -551,12 +670,16 @@ pub(crate) fn stuck<G: Saga>(
 fn made<'a, T>(
     make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>,
 ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
+    catch_unwind(AssertUnwindSafe(make))
+        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
 }
 
 /// Polls, and turns a panic into its message: one instance's panic is no other's.
 #[inline]
-fn poll_caught<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
+fn poll_caught<T>(
+    future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, String>> {
     match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(end)) => Poll::Ready(Ok(end)),

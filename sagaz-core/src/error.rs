@@ -28,7 +28,11 @@ enum Kind {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -49,7 +53,10 @@ impl Error {
     }
 
     pub(crate) fn shutting_down() -> Self {
-        Self::new(Kind::ShuttingDown, "the engine is shutting down and accepts nothing new")
+        Self::new(
+            Kind::ShuttingDown,
+            "the engine is shutting down and accepts nothing new",
+        )
     }
 
     pub(crate) fn unanswered(message: impl Into<String>) -> Self {
@@ -100,7 +107,11 @@ impl Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let kind = if error.is_transient() { Kind::Transient } else { Kind::Store };
+        let kind = if error.is_transient() {
+            Kind::Transient
+        } else {
+            Kind::Store
+        };
         Self::new(kind, "the store did not do what it was asked").caused_by(error)
     }
 }

@@ -19,13 +19,21 @@ pub struct Graph {
 
 impl Graph {
     pub(crate) fn new(definition: &'static Definition) -> Self {
-        Self { definition, states: BTreeMap::new(), is_coloured: false }
+        Self {
+            definition,
+            states: BTreeMap::new(),
+            is_coloured: false,
+        }
     }
 
     /// Coloured by how far an instance has come: [`Engine::inspect`](crate::Engine::inspect).
     #[must_use]
     pub fn coloured(mut self, snapshot: &Snapshot) -> Self {
-        self.states = snapshot.steps.iter().map(|row| (row.name.clone(), row.state)).collect();
+        self.states = snapshot
+            .steps
+            .iter()
+            .map(|row| (row.name.clone(), row.state))
+            .collect();
         self.is_coloured = true;
         self
     }
@@ -52,7 +60,10 @@ impl Graph {
         if self.is_coloured {
             for state in StepState::ALL {
                 let (fill, line) = colours(state);
-                let _ = writeln!(out, "    classDef {state} fill:{fill},stroke:{line},color:#111");
+                let _ = writeln!(
+                    out,
+                    "    classDef {state} fill:{fill},stroke:{line},color:#111"
+                );
             }
             for (at, step) in self.definition.steps.iter().enumerate() {
                 let _ = writeln!(out, "    class s{at} {}", self.state(step.name));
@@ -64,7 +75,10 @@ impl Graph {
     /// In the [DOT](https://graphviz.org/doc/info/lang.html) language of Graphviz.
     #[must_use]
     pub fn dot(&self) -> String {
-        let mut out = format!("digraph {} {{\n    rankdir=LR;\n", quoted(self.definition.name));
+        let mut out = format!(
+            "digraph {} {{\n    rankdir=LR;\n",
+            quoted(self.definition.name)
+        );
         for (at, step) in self.definition.steps.iter().enumerate() {
             let shape = match step.kind {
                 StepKind::Compensatable => "box",
@@ -74,7 +88,10 @@ impl Graph {
             let _ = write!(out, "    s{at} [label={}, shape={shape}", quoted(step.name));
             if self.is_coloured {
                 let (fill, line) = colours(self.state(step.name));
-                let _ = write!(out, ", style=filled, fillcolor=\"{fill}\", color=\"{line}\"");
+                let _ = write!(
+                    out,
+                    ", style=filled, fillcolor=\"{fill}\", color=\"{line}\""
+                );
             }
             out.push_str("];\n");
         }
@@ -82,7 +99,10 @@ impl Graph {
             let _ = writeln!(out, "    s{from} -> s{to};");
         }
         for (from, to) in self.undo_edges() {
-            let _ = writeln!(out, "    s{from} -> s{to} [style=dotted, label=\"undone before\", constraint=false];");
+            let _ = writeln!(
+                out,
+                "    s{from} -> s{to} [style=dotted, label=\"undone before\", constraint=false];"
+            );
         }
         out.push_str("}\n");
         out
@@ -94,7 +114,11 @@ impl Graph {
 
     fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
         let steps = self.definition.steps.iter().enumerate();
-        steps.flat_map(|(to, step)| step.depends_on.iter().map(move |&from| (usize::from(from), to)))
+        steps.flat_map(|(to, step)| {
+            step.depends_on
+                .iter()
+                .map(move |&from| (usize::from(from), to))
+        })
     }
 
     fn undo_edges(&self) -> impl Iterator<Item = (usize, usize)> {
@@ -105,7 +129,6 @@ impl Graph {
         })
     }
 }
-
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))

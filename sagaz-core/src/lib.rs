@@ -25,7 +25,9 @@ pub mod store;
 
 pub use codec::{Codec, CodecError, Json, Payload};
 pub use context::StepContext;
-pub use definition::{CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind};
+pub use definition::{
+    CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind,
+};
 pub use engine::{Engine, EngineBuilder, Handle, Operator, Resolution, Start};
 pub use error::Error;
 pub use graph::Graph;

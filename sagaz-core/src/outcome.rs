@@ -6,9 +6,9 @@ use std::fmt;
 /// How an instance ended.
 ///
 /// `Outputs` is the struct of typed outputs that `#[saga]` makes, with a field for each step.
+/// There is no fourth way, so a `match` needs no other arm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-#[non_exhaustive]
 pub enum Outcome<Outputs> {
     /// Every step completed.
     Completed(Outputs),
@@ -91,10 +91,20 @@ pub enum FailureReason {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.step, self.reason) {
-            (Some(step), FailureReason::Failed) => write!(f, "step `{step}` failed: {}", self.message),
-            (Some(step), FailureReason::Unknown) => write!(f, "step `{step}` ended with an unknown outcome: {}", self.message),
+            (Some(step), FailureReason::Failed) => {
+                write!(f, "step `{step}` failed: {}", self.message)
+            }
+            (Some(step), FailureReason::Unknown) => write!(
+                f,
+                "step `{step}` ended with an unknown outcome: {}",
+                self.message
+            ),
             (Some(step), FailureReason::OutputRefused) => {
-                write!(f, "the output of step `{step}` cannot be stored: {}", self.message)
+                write!(
+                    f,
+                    "the output of step `{step}` cannot be stored: {}",
+                    self.message
+                )
             }
             _ => f.write_str(&self.message),
         }
@@ -136,11 +146,25 @@ impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = self.step.as_deref().unwrap_or("?");
         match self.reason {
-            StuckReason::PivotInDoubt => write!(f, "the pivot `{step}` may have had its effect: {}", self.message),
-            StuckReason::StepGaveUp => write!(f, "step `{step}` used up its retries: {}", self.message),
-            StuckReason::CompensationGaveUp => write!(f, "the compensation of `{step}` used up its retries: {}", self.message),
+            StuckReason::PivotInDoubt => write!(
+                f,
+                "the pivot `{step}` may have had its effect: {}",
+                self.message
+            ),
+            StuckReason::StepGaveUp => {
+                write!(f, "step `{step}` used up its retries: {}", self.message)
+            }
+            StuckReason::CompensationGaveUp => write!(
+                f,
+                "the compensation of `{step}` used up its retries: {}",
+                self.message
+            ),
             StuckReason::OutcomeUnknown => {
-                write!(f, "the compensation of `{step}` needs an output that is unknown: {}", self.message)
+                write!(
+                    f,
+                    "the compensation of `{step}` needs an output that is unknown: {}",
+                    self.message
+                )
             }
             StuckReason::Poison | StuckReason::Undecodable => f.write_str(&self.message),
         }

@@ -59,7 +59,9 @@ impl<G: Saga> Copy for Scene<'_, G> {}
 
 impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scene").field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("Scene")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,14 +92,16 @@ where
     match context.timeout() {
         None => attempt(context, future, end),
         Some(timeout) => Box::pin(
-            tokio::time::timeout(timeout, future).map(|result| result.map_or(AttemptEnd::TimedOut, end)),
+            tokio::time::timeout(timeout, future)
+                .map(|result| result.map_or(AttemptEnd::TimedOut, end)),
         ),
     }
 }
 
 /// The output of an earlier step. Invariant: a step begins only when all its dependencies have theirs.
 pub fn stored<T>(slot: &OnceLock<T>) -> &T {
-    slot.get().expect("the outputs of all dependencies are there when a step begins")
+    slot.get()
+        .expect("the outputs of all dependencies are there when a step begins")
 }
 
 /// The output of the step that is undone, if it is known.
@@ -117,7 +121,8 @@ pub fn certain<T>(output: Option<&T>) -> &T {
 ///
 /// If there is none: the generated code looks first.
 pub fn take<T>(slot: &mut OnceLock<T>) -> T {
-    slot.take().expect("the generated code looks whether every output is there")
+    slot.take()
+        .expect("the generated code looks whether every output is there")
 }
 
 /// Keeps an output. A step whose output is there does not run again, so a second value has nowhere to come from.
@@ -149,7 +154,11 @@ pub fn no_such_step(step: usize) -> ! {
 
 /// The longer of the two.
 pub const fn at_least(least: Duration, delay: Duration) -> Duration {
-    if delay.as_nanos() < least.as_nanos() { least } else { delay }
+    if delay.as_nanos() < least.as_nanos() {
+        least
+    } else {
+        delay
+    }
 }
 
 /// What a saga with a mistake in it is, so that no second error follows.
@@ -172,6 +181,7 @@ pub const fn stub_definition(name: &'static str) -> Definition {
     note = "take `&{Self}`, or derive `Clone`"
 )]
 pub trait Owned {
+    #[must_use]
     fn owned(&self) -> Self;
 }
 

@@ -22,15 +22,27 @@ pub struct Retry {
 
 impl Retry {
     /// One attempt and no retry: the default of a step.
-    pub const NONE: Self = Self { attempts: Some(1), ..Self::BACKOFF };
+    pub const NONE: Self = Self {
+        attempts: Some(1),
+        ..Self::BACKOFF
+    };
 
     /// The default of a compensation: an undo that gives up needs an operator, so it does not give up early. About two
     /// hours in all.
-    pub const COMPENSATION: Self = Self { attempts: Some(30), max: Duration::from_secs(300), ..Self::BACKOFF };
+    pub const COMPENSATION: Self = Self {
+        attempts: Some(30),
+        max: Duration::from_mins(5),
+        ..Self::BACKOFF
+    };
 
     /// What `retry(..)` fills in where it is silent: 5 attempts, from 200 ms doubling to 30 s, half of it chance.
-    pub const BACKOFF: Self =
-        Self { attempts: Some(5), initial: Duration::from_millis(200), max: Duration::from_secs(30), factor: 2.0, jitter: 0.5 };
+    pub const BACKOFF: Self = Self {
+        attempts: Some(5),
+        initial: Duration::from_millis(200),
+        max: Duration::from_secs(30),
+        factor: 2.0,
+        jitter: 0.5,
+    };
 
     /// Whether one more attempt follows attempt number `attempt` (the first is 1).
     #[must_use]
@@ -56,11 +68,16 @@ impl Retry {
 mod tests {
     use super::*;
 
-    const EXACT: Retry = Retry { jitter: 0.0, ..Retry::BACKOFF };
+    const EXACT: Retry = Retry {
+        jitter: 0.0,
+        ..Retry::BACKOFF
+    };
 
     #[test]
     fn delays_double_up_to_the_maximum() {
-        let delays: Vec<_> = [1, 2, 3, 9, 4_000_000_000].map(|attempt| EXACT.delay(attempt, 0.5).as_millis()).into();
+        let delays: Vec<_> = [1, 2, 3, 9, 4_000_000_000]
+            .map(|attempt| EXACT.delay(attempt, 0.5).as_millis())
+            .into();
         assert_eq!(delays, [200, 400, 800, 30_000, 30_000]);
     }
 
@@ -75,6 +92,12 @@ mod tests {
         assert!(!Retry::NONE.again_after(1));
         assert!(EXACT.again_after(4));
         assert!(!EXACT.again_after(5));
-        assert!(Retry { attempts: None, ..EXACT }.again_after(u32::MAX));
+        assert!(
+            Retry {
+                attempts: None,
+                ..EXACT
+            }
+            .again_after(u32::MAX)
+        );
     }
 }

@@ -34,14 +34,19 @@ impl<G: Saga> Host<G> for InMemory {
     fn record(&mut self, _record: Record) {}
 
     fn wait(&mut self, _step: usize, delay: Duration) -> Waits {
-        Waits { delay, inherited: false }
+        Waits {
+            delay,
+            inherited: false,
+        }
     }
 
     fn poll(&mut self, _view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         if let Some(deadline) = &mut self.deadline {
             ready!(deadline.as_mut().poll(cx));
             self.deadline = None;
-            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::DeadlineExceeded)));
+            return Poll::Ready(Happened::Event(Event::Cancel(
+                FailureReason::DeadlineExceeded,
+            )));
         }
         Poll::Pending
     }
@@ -59,38 +64,74 @@ pub(crate) async fn run_observed<G: Saga>(
     run_in_process(&saga, &input, Some(&*observer)).await
 }
 
-async fn run_in_process<G: Saga>(saga: &G, input: &G::Input, observer: Option<&dyn Observer>) -> Outcome<G::Outputs> {
+async fn run_in_process<G: Saga>(
+    saga: &G,
+    input: &G::Input,
+    observer: Option<&dyn Observer>,
+) -> Outcome<G::Outputs> {
     let definition = saga.definition();
     let shared = Shared::new(definition);
     let slots = saga.slots();
-    let mut machine = Machine::new(definition, false, saga.per_step(|step| StepCell::new(&definition.steps[step])));
+    let mut machine = Machine::new(
+        definition,
+        false,
+        saga.per_step(|step| StepCell::new(&definition.steps[step])),
+    );
     let mut troubles = Troubles::default();
     {
         let contexts = saga.per_step(|step| StepContext::new(&shared, step));
-        let stage = Stage { input, slots: &slots, contexts: contexts.as_ref() };
-        let mut host = InMemory { deadline: definition.deadline.map(|deadline| Box::pin(sleep(deadline))) };
-        drive(saga, stage, &shared, observer, &mut machine, None, &mut troubles, &mut host).await;
+        let stage = Stage {
+            input,
+            slots: &slots,
+            contexts: contexts.as_ref(),
+        };
+        let mut host = InMemory {
+            deadline: definition
+                .deadline
+                .map(|deadline| Box::pin(sleep(deadline))),
+        };
+        drive(
+            saga,
+            stage,
+            &shared,
+            observer,
+            &mut machine,
+            None,
+            &mut troubles,
+            &mut host,
+        )
+        .await;
     }
     let finished = |state| {
         if let Some(observer) = observer {
-            observer.observe(&Lifecycle::Finished { instance: shared.instance(), state });
+            observer.observe(&Lifecycle::Finished {
+                instance: shared.instance(),
+                state,
+            });
         }
     };
     match machine.state() {
         InstanceState::Completed => {
             finished(InstanceState::Completed);
-            let outputs = G::outputs(slots).expect("every step of a completed instance has its output");
+            let outputs =
+                G::outputs(slots).expect("every step of a completed instance has its output");
             Outcome::Completed(outputs)
         }
         InstanceState::RolledBack => {
             finished(InstanceState::RolledBack);
-            let failure = shared.failure.into_inner().expect("an instance is undone for a reason");
+            let failure = shared
+                .failure
+                .into_inner()
+                .expect("an instance is undone for a reason");
             Outcome::RolledBack(failure)
         }
         _ => {
             let stuck = stuck::<G>(&machine, &troubles, &shared);
             if let Some(observer) = observer {
-                observer.observe(&Lifecycle::Stuck { instance: shared.instance(), stuck: &stuck });
+                observer.observe(&Lifecycle::Stuck {
+                    instance: shared.instance(),
+                    stuck: &stuck,
+                });
             }
             Outcome::Stuck(stuck)
         }

@@ -65,7 +65,12 @@ pub trait Saga: Sized + Send + Sync + 'static {
     fn compensate<'a>(&'a self, step: usize, scene: Scene<'a, Self>) -> StepFuture<'a>;
 
     #[doc(hidden)]
-    fn recover<'a>(&'a self, step: usize, scene: Scene<'a, Self>, error: Arc<StepError>) -> RecoverFuture<'a>;
+    fn recover<'a>(
+        &'a self,
+        step: usize,
+        scene: Scene<'a, Self>,
+        error: Arc<StepError>,
+    ) -> RecoverFuture<'a>;
 
     #[doc(hidden)]
     fn encode(&self, slots: &Self::Slots, step: usize) -> Result<Vec<u8>, CodecError>;

@@ -156,7 +156,10 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Completed,
-    Failed { again: Again, clean: bool },
+    Failed {
+        again: Again,
+        clean: bool,
+    },
     /// It timed out or panicked.
     Interrupted,
     /// It was dropped on the machine's demand.
@@ -186,11 +189,20 @@ pub(crate) enum Effect {
     /// Begin an attempt.
     Attempt { step: usize, attempt: u32 },
     /// Begin an attempt to undo a step; whether its output is known.
-    Undo { step: usize, attempt: u32, known: bool },
+    Undo {
+        step: usize,
+        attempt: u32,
+        known: bool,
+    },
     /// Ask the recovery of a step.
     Recover { step: usize },
     /// Wait before the next attempt; `after` is the wait that was asked for, else the policy says.
-    Wait { step: usize, attempt: u32, undo: bool, after: Option<Duration> },
+    Wait {
+        step: usize,
+        attempt: u32,
+        undo: bool,
+        after: Option<Duration>,
+    },
     /// Forget a wait.
     Unwait { step: usize },
     /// Drop an attempt in flight, or only one that is held back and has not begun; answer with [`Ended::Dropped`] or
@@ -284,14 +296,22 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             cell.undo_attempts = stored.undo_attempts;
             cell.recoveries = stored.recoveries;
             cell.output = stored.output;
-            let settled = if stored.output { Phase::Completed } else { Phase::Unknown };
+            let settled = if stored.output {
+                Phase::Completed
+            } else {
+                Phase::Unknown
+            };
             (cell.phase, cell.effect) = match stored.state {
                 // Stored while it was undone: it was not begun, and never is.
                 StepState::Pending if backward => (Phase::Failed, false),
                 StepState::Pending => (Phase::Pending, false),
                 StepState::Completed => (Phase::Completed, true),
                 StepState::Failed | StepState::Unknown if !backward => {
-                    let phase = if stored.waits { Phase::Waiting } else { Phase::Pending };
+                    let phase = if stored.waits {
+                        Phase::Waiting
+                    } else {
+                        Phase::Pending
+                    };
                     (phase, stored.state == StepState::Unknown)
                 }
                 StepState::Failed => (Phase::Failed, false),
@@ -322,7 +342,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             for step in 0..self.len() {
                 let transactional = self.definition.steps[step].transactional;
                 let cell = &mut self.cells.as_mut()[step];
-                if !matches!(cell.phase, Phase::Pending | Phase::Waiting) || cell.blockers > 0 || transactional {
+                if !matches!(cell.phase, Phase::Pending | Phase::Waiting)
+                    || cell.blockers > 0
+                    || transactional
+                {
                     continue;
                 }
                 cell.effect = true;
@@ -370,7 +393,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     /// What to store of a step.
     pub(crate) fn row(&self, step: usize) -> (StepState, StepCounts) {
         let cell = &self.cells.as_ref()[step];
-        let doubt = if cell.effect { StepState::Unknown } else { StepState::Failed };
+        let doubt = if cell.effect {
+            StepState::Unknown
+        } else {
+            StepState::Failed
+        };
         let state = match cell.phase {
             Phase::Pending if cell.effect => StepState::Unknown,
             Phase::Pending => StepState::Pending,
@@ -386,8 +413,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             Phase::CompensationFailed => StepState::CompensationFailed,
             Phase::Resolved => StepState::Resolved,
         };
-        let counts =
-            StepCounts { attempts: cell.attempts, undo_attempts: cell.undo_attempts, recoveries: cell.recoveries };
+        let counts = StepCounts {
+            attempts: cell.attempts,
+            undo_attempts: cell.undo_attempts,
+            recoveries: cell.recoveries,
+        };
         (state, counts)
     }
 
@@ -404,10 +434,23 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         match cell.phase {
             Phase::Running if held => {
                 counts.attempts -= 1;
-                let fresh = if counts.attempts == 0 { StepState::Pending } else { StepState::Failed };
-                (if cell.effect { StepState::Unknown } else { fresh }, counts)
+                let fresh = if counts.attempts == 0 {
+                    StepState::Pending
+                } else {
+                    StepState::Failed
+                };
+                (
+                    if cell.effect {
+                        StepState::Unknown
+                    } else {
+                        fresh
+                    },
+                    counts,
+                )
             }
-            Phase::Running if self.definition.steps[step].transactional => (StepState::Failed, counts),
+            Phase::Running if self.definition.steps[step].transactional => {
+                (StepState::Failed, counts)
+            }
             Phase::Running => (StepState::Unknown, counts),
             Phase::Undoing if held => {
                 counts.undo_attempts -= 1;
@@ -419,30 +462,45 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
 
     /// Whether a step waits for its next attempt.
     pub(crate) fn waits(&self, step: usize) -> bool {
-        matches!(self.cells.as_ref()[step].phase, Phase::Waiting | Phase::UndoWaiting)
+        matches!(
+            self.cells.as_ref()[step].phase,
+            Phase::Waiting | Phase::UndoWaiting
+        )
     }
 
     /// Steps of which something should be stored when the instance is given up: what waits, and what was begun.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = usize> {
-        self.cells.as_ref().iter().enumerate().filter_map(|(step, cell)| {
-            let unsettled = match cell.phase {
-                Phase::Pending => cell.effect,
-                Phase::Running | Phase::Waiting | Phase::Recovering | Phase::GivenUp => true,
-                Phase::Undoing | Phase::UndoWaiting => true,
-                _ => false,
-            };
-            unsettled.then_some(step)
-        })
+        self.cells
+            .as_ref()
+            .iter()
+            .enumerate()
+            .filter_map(|(step, cell)| {
+                let unsettled = match cell.phase {
+                    Phase::Pending => cell.effect,
+                    Phase::Running
+                    | Phase::Waiting
+                    | Phase::Recovering
+                    | Phase::GivenUp
+                    | Phase::Undoing
+                    | Phase::UndoWaiting => true,
+                    _ => false,
+                };
+                unsettled.then_some(step)
+            })
     }
 
     /// Why the instance is stuck, and the step to look at first.
     pub(crate) fn stuck(&self) -> (Option<usize>, StuckReason) {
         for (step, cell) in self.cells.as_ref().iter().enumerate() {
             let reason = match cell.phase {
-                Phase::GivenUp if self.step(step).kind == StepKind::Pivot => StuckReason::PivotInDoubt,
+                Phase::GivenUp if self.step(step).kind == StepKind::Pivot => {
+                    StuckReason::PivotInDoubt
+                }
                 Phase::GivenUp => StuckReason::StepGaveUp,
                 Phase::CompensationFailed => StuckReason::CompensationGaveUp,
-                Phase::Unknown if self.unwinding && !cell.undone && self.insists(step) => StuckReason::OutcomeUnknown,
+                Phase::Unknown if self.unwinding && !cell.undone && self.insists(step) => {
+                    StuckReason::OutcomeUnknown
+                }
                 _ => continue,
             };
             return (Some(step), reason);
@@ -451,7 +509,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     fn insists(&self, step: usize) -> bool {
-        self.step(step).compensation.is_some_and(|undo| undo.insists)
+        self.step(step)
+            .compensation
+            .is_some_and(|undo| undo.insists)
     }
 
     /// The transition.
@@ -479,7 +539,13 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             self.state = InstanceState::Executing;
         }
         // Before a cancel, which ends the waits that a former owner began.
-        self.waiting = index(self.cells.as_ref().iter().filter(|cell| cell.phase == Phase::Waiting).count());
+        self.waiting = index(
+            self.cells
+                .as_ref()
+                .iter()
+                .filter(|cell| cell.phase == Phase::Waiting)
+                .count(),
+        );
         if let Some(reason) = cancel {
             self.cancel(reason, sink);
             if self.failure.is_some() {
@@ -492,7 +558,12 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 Phase::Pending if cell.blockers == 0 => self.attempt(step, sink),
                 Phase::Waiting => {
                     let attempt = cell.attempts;
-                    sink.effect(Effect::Wait { step, attempt, undo: false, after: None });
+                    sink.effect(Effect::Wait {
+                        step,
+                        attempt,
+                        undo: false,
+                        after: None,
+                    });
                 }
                 _ => {}
             }
@@ -519,7 +590,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         cell.phase = Phase::Undoing;
         cell.undo_attempts = cell.undo_attempts.saturating_add(1);
         let (attempt, known) = (cell.undo_attempts, cell.output);
-        sink.effect(Effect::Undo { step, attempt, known });
+        sink.effect(Effect::Undo {
+            step,
+            attempt,
+            known,
+        });
     }
 
     #[inline]
@@ -535,9 +610,16 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             }
             Ended::Dropped | Ended::Interrupted => {
                 cell.effect |= !definition.transactional;
-                if ended == Ended::Dropped { Again::No } else { Again::Yes(None) }
+                if ended == Ended::Dropped {
+                    Again::No
+                } else {
+                    Again::Yes(None)
+                }
             }
-            Ended::Failed { again: again @ Again::Pending(_), .. } => {
+            Ended::Failed {
+                again: again @ Again::Pending(_),
+                ..
+            } => {
                 cell.effect = true;
                 cell.attempts -= 1;
                 again
@@ -562,15 +644,33 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         // While it is undone, only an attempt that settles an outcome is made again.
         let goes_on = self.state == InstanceState::Executing || self.unwinding;
         match after {
-            Some(after) if goes_on && !honour_cancel => self.wait(step, attempts, false, after, sink),
+            Some(after) if goes_on && !honour_cancel => {
+                self.wait(step, attempts, false, after, sink);
+            }
             _ => self.gave_up(step, sink),
         }
     }
 
-    fn wait(&mut self, step: usize, attempt: u32, undo: bool, after: Option<Duration>, sink: &mut impl Sink) {
+    fn wait(
+        &mut self,
+        step: usize,
+        attempt: u32,
+        undo: bool,
+        after: Option<Duration>,
+        sink: &mut impl Sink,
+    ) {
         self.waiting += 1;
-        self.cell(step).phase = if undo { Phase::UndoWaiting } else { Phase::Waiting };
-        sink.effect(Effect::Wait { step, attempt, undo, after });
+        self.cell(step).phase = if undo {
+            Phase::UndoWaiting
+        } else {
+            Phase::Waiting
+        };
+        sink.effect(Effect::Wait {
+            step,
+            attempt,
+            undo,
+            after,
+        });
     }
 
     #[inline]
@@ -599,7 +699,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let effect = cell.effect;
         match definition.kind {
             StepKind::Pivot if effect => cell.phase = Phase::GivenUp,
-            StepKind::Retriable if definition.recovery && cell.recoveries <= RECOVERIES_MAX && !cell.refused => {
+            StepKind::Retriable
+                if definition.recovery && cell.recoveries <= RECOVERIES_MAX && !cell.refused =>
+            {
                 cell.phase = Phase::Recovering;
                 self.running += 1;
                 return sink.effect(Effect::Recover { step });
@@ -614,23 +716,36 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                     false => Phase::Failed,
                 };
                 if !untouched {
-                    sink.effect(Effect::StepFailed { step, unknown: effect });
+                    sink.effect(Effect::StepFailed {
+                        step,
+                        unknown: effect,
+                    });
                 }
                 if self.failure.is_some() {
                     return self.record(Record::Step(index(step)), sink);
                 }
                 let reason = match self.cancel.take() {
                     Some(reason) => Cause { step: None, reason },
-                    None if self.cells.as_ref()[step].refused => {
-                        Cause { step: Some(index(step)), reason: FailureReason::OutputRefused }
-                    }
-                    None if effect => Cause { step: Some(index(step)), reason: FailureReason::Unknown },
-                    None => Cause { step: Some(index(step)), reason: FailureReason::Failed },
+                    None if self.cells.as_ref()[step].refused => Cause {
+                        step: Some(index(step)),
+                        reason: FailureReason::OutputRefused,
+                    },
+                    None if effect => Cause {
+                        step: Some(index(step)),
+                        reason: FailureReason::Unknown,
+                    },
+                    None => Cause {
+                        step: Some(index(step)),
+                        reason: FailureReason::Failed,
+                    },
                 };
                 return self.fail(reason, sink);
             }
         }
-        sink.effect(Effect::StepFailed { step, unknown: effect });
+        sink.effect(Effect::StepFailed {
+            step,
+            unknown: effect,
+        });
     }
 
     /// From here on the instance is undone. Everything that was begun is stored with the failure.
@@ -642,7 +757,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             let cell = &mut self.cells.as_mut()[step];
             match cell.phase {
                 Phase::Waiting => {
-                    cell.phase = if cell.effect { Phase::Unknown } else { Phase::Failed };
+                    cell.phase = if cell.effect {
+                        Phase::Unknown
+                    } else {
+                        Phase::Failed
+                    };
                     self.waiting -= 1;
                     sink.effect(Effect::Unwait { step });
                 }
@@ -674,7 +793,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             return;
         }
         for step in 0..self.len() {
-            if self.cells.as_ref()[step].phase == Phase::Running && self.step(step).kind != StepKind::Pivot {
+            if self.cells.as_ref()[step].phase == Phase::Running
+                && self.step(step).kind != StepKind::Pivot
+            {
                 sink.effect(Effect::Drop { step, only_held });
             }
         }
@@ -720,7 +841,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         self.running -= 1;
         match recovered {
             Recovered::Used => self.completed(step, sink),
-            Recovered::RetryAfter(delay) if self.cells.as_ref()[step].recoveries < RECOVERIES_MAX => {
+            Recovered::RetryAfter(delay)
+                if self.cells.as_ref()[step].recoveries < RECOVERIES_MAX =>
+            {
                 let cell = self.cell(step);
                 cell.recoveries += 1;
                 let attempts = cell.attempts;
@@ -744,7 +867,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 cell.phase = Phase::Compensated;
                 return self.record(Record::Step(index(step)), sink);
             }
-            Ended::Failed { again: Again::Pending(delay), .. } => {
+            Ended::Failed {
+                again: Again::Pending(delay),
+                ..
+            } => {
                 cell.undo_attempts -= 1;
                 Some(Some(delay))
             }
@@ -752,15 +878,28 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 cell.undo_attempts -= 1;
                 Some(None)
             }
-            Ended::Failed { again: Again::No, .. } => None,
-            Ended::Failed { again: Again::Yes(after), .. } => Some(after),
+            Ended::Failed {
+                again: Again::No, ..
+            } => None,
+            Ended::Failed {
+                again: Again::Yes(after),
+                ..
+            } => Some(after),
             Ended::Interrupted | Ended::Dropped => Some(None),
         };
         let undo_attempts = cell.undo_attempts;
         let goes_on = policy.is_some_and(|policy| policy.again_after(undo_attempts));
-        let uncounted = matches!(ended, Ended::Failed { again: Again::Pending(_), .. });
+        let uncounted = matches!(
+            ended,
+            Ended::Failed {
+                again: Again::Pending(_),
+                ..
+            }
+        );
         match after {
-            Some(after) if goes_on || uncounted => self.wait(step, undo_attempts, true, after, sink),
+            Some(after) if goes_on || uncounted => {
+                self.wait(step, undo_attempts, true, after, sink);
+            }
             _ => {
                 self.cell(step).phase = Phase::CompensationFailed;
                 sink.effect(Effect::UndoFailed { step });
@@ -906,7 +1045,12 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             if cell.phase == Phase::UndoWaiting {
                 let attempt = cell.undo_attempts;
                 self.waiting += 1;
-                sink.effect(Effect::Wait { step, attempt, undo: true, after: None });
+                sink.effect(Effect::Wait {
+                    step,
+                    attempt,
+                    undo: true,
+                    after: None,
+                });
             }
         }
         for step in 0..self.len() {

@@ -3,6 +3,11 @@
 //!
 //! A failure prints its seed; `SAGAZ_SEED=<seed>` runs that one alone.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a random graph has ten steps"
+)]
+
 use crate::{
     definition::{CompensationDefinition, Definition, OnFailure, StepDefinition, StepKind},
     outcome::FailureReason,
@@ -25,9 +30,12 @@ fn leak<T>(values: Vec<T>) -> &'static [T] {
 fn definition(rng: &mut Rng) -> &'static Definition {
     let len = rng.usize(1..=10);
     let pivot = rng.bool().then(|| rng.usize(0..len));
-    let on_failure =
-        [OnFailure::FailFast, OnFailure::Grace(None), OnFailure::Grace(Some(Duration::from_secs(1))), OnFailure::WaitAll]
-            [rng.usize(0..4)];
+    let on_failure = [
+        OnFailure::FailFast,
+        OnFailure::Grace(None),
+        OnFailure::Grace(Some(Duration::from_secs(1))),
+        OnFailure::WaitAll,
+    ][rng.usize(0..4)];
     let mut depends_on: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); len];
     for (step, on) in depends_on.iter_mut().enumerate() {
         for earlier in 0..step {
@@ -38,10 +46,17 @@ fn definition(rng: &mut Rng) -> &'static Definition {
             }
         }
     }
-    let has_undo: Vec<bool> = (0..len).map(|step| pivot.is_none_or(|pivot| step < pivot) && rng.u8(0..10) < 8).collect();
+    let has_undo: Vec<bool> = (0..len)
+        .map(|step| pivot.is_none_or(|pivot| step < pivot) && rng.u8(0..10) < 8)
+        .collect();
     // The undo of a later step always comes first, so `after` a later one makes no cycle.
     let after: Vec<Vec<u16>> = (0..len)
-        .map(|step| (step + 1..len).filter(|&later| has_undo[later] && rng.u8(0..10) < 2).map(|later| later as u16).collect())
+        .map(|step| {
+            (step + 1..len)
+                .filter(|&later| has_undo[later] && rng.u8(0..10) < 2)
+                .map(|later| later as u16)
+                .collect()
+        })
         .collect();
     let steps = (0..len)
         .map(|step| {
@@ -51,18 +66,29 @@ fn definition(rng: &mut Rng) -> &'static Definition {
                 Some(pivot) if step > pivot => StepKind::Retriable,
                 _ => StepKind::Compensatable,
             };
-            let retry = Retry { attempts: Some(rng.u32(1..=3)), ..Retry::BACKOFF };
-            let before: Vec<u16> =
-                (0..len).filter(|&s| has_undo[s] && after[s].contains(&(step as u16))).map(|s| s as u16).collect();
+            let retry = Retry {
+                attempts: Some(rng.u32(1..=3)),
+                ..Retry::BACKOFF
+            };
+            let before: Vec<u16> = (0..len)
+                .filter(|&s| has_undo[s] && after[s].contains(&(step as u16)))
+                .map(|s| s as u16)
+                .collect();
             let compensation = has_undo[step].then(|| CompensationDefinition {
                 name: "undo",
                 after: leak(after[step].clone()),
                 before: leak(before),
                 timeout: None,
-                retry: Retry { attempts: Some(3), ..Retry::BACKOFF },
+                retry: Retry {
+                    attempts: Some(3),
+                    ..Retry::BACKOFF
+                },
                 insists: atomic && rng.bool(),
             });
-            let dependents: Vec<u16> = (0..len).filter(|&s| depends_on[s].contains(&step)).map(|s| s as u16).collect();
+            let dependents: Vec<u16> = (0..len)
+                .filter(|&s| depends_on[s].contains(&step))
+                .map(|s| s as u16)
+                .collect();
             StepDefinition {
                 name: Box::leak(format!("step{step}").into_boxed_str()),
                 depends_on: leak(depends_on[step].iter().map(|&s| s as u16).collect()),
@@ -197,22 +223,49 @@ impl Simulation {
             Effect::Attempt { step, .. } => {
                 self.check_attempt(step);
                 self.truth[step].doubt = true;
-                assert_eq!(self.in_flight.insert(step, InFlight::Step), None, "two futures of step {step}");
+                assert_eq!(
+                    self.in_flight.insert(step, InFlight::Step),
+                    None,
+                    "two futures of step {step}"
+                );
             }
             Effect::Undo { step, known, .. } => {
                 self.check_undo(step, known);
-                assert_eq!(self.in_flight.insert(step, InFlight::Undo), None, "two futures of step {step}");
+                assert_eq!(
+                    self.in_flight.insert(step, InFlight::Undo),
+                    None,
+                    "two futures of step {step}"
+                );
             }
-            Effect::Recover { step } => assert_eq!(self.in_flight.insert(step, InFlight::Recover), None),
-            Effect::Wait { step, .. } => assert_eq!(self.in_flight.insert(step, InFlight::Wait), None),
-            Effect::Unwait { step } => assert_eq!(self.in_flight.remove(&step), Some(InFlight::Wait)),
-            Effect::Drop { step, only_held: false } => {
-                assert_ne!(Some(step), self.definition.pivot.map(usize::from), "P6: a running pivot is not dropped");
-                assert_eq!(self.in_flight.insert(step, InFlight::Dropped), Some(InFlight::Step));
+            Effect::Recover { step } => {
+                assert_eq!(self.in_flight.insert(step, InFlight::Recover), None);
+            }
+            Effect::Wait { step, .. } => {
+                assert_eq!(self.in_flight.insert(step, InFlight::Wait), None);
+            }
+            Effect::Unwait { step } => {
+                assert_eq!(self.in_flight.remove(&step), Some(InFlight::Wait));
+            }
+            Effect::Drop {
+                step,
+                only_held: false,
+            } => {
+                assert_ne!(
+                    Some(step),
+                    self.definition.pivot.map(usize::from),
+                    "P6: a running pivot is not dropped"
+                );
+                assert_eq!(
+                    self.in_flight.insert(step, InFlight::Dropped),
+                    Some(InFlight::Step)
+                );
             }
             Effect::Record(record) => self.records.push(record),
             Effect::Failing(cause) => {
-                assert!(!self.truth_of_pivot(), "P6: undone although the pivot had its effect");
+                assert!(
+                    !self.truth_of_pivot(),
+                    "P6: undone although the pivot had its effect"
+                );
                 self.failing = Some(cause);
             }
             Effect::Grace(_) => self.grace = true,
@@ -221,45 +274,97 @@ impl Simulation {
     }
 
     fn truth_of_pivot(&self) -> bool {
-        self.definition.pivot.is_some_and(|pivot| self.truth[usize::from(pivot)].effect)
+        self.definition
+            .pivot
+            .is_some_and(|pivot| self.truth[usize::from(pivot)].effect)
     }
 
     fn check_attempt(&self, step: usize) {
-        let stored = |step: usize| self.rows.get(&step).is_some_and(|row| row.state == StepState::Completed);
+        let stored = |step: usize| {
+            self.rows
+                .get(&step)
+                .is_some_and(|row| row.state == StepState::Completed)
+        };
         let definition = &self.definition.steps[step];
         for &on in definition.depends_on {
-            assert!(stored(usize::from(on)), "P2: step {step} begins before the output of {on} is stored");
+            assert!(
+                stored(usize::from(on)),
+                "P2: step {step} begins before the output of {on} is stored"
+            );
         }
-        assert!(!stored(step), "P2: step {step} runs again although its output is stored");
+        assert!(
+            !stored(step),
+            "P2: step {step} runs again although its output is stored"
+        );
         if self.failure.is_some() {
             let settles = definition.compensation.is_some_and(|undo| undo.insists);
-            let finishes = self.definition.on_failure == OnFailure::WaitAll && !self.resumed_backward;
-            assert!(settles || finishes, "step {step} begins although the instance is undone");
+            let finishes =
+                self.definition.on_failure == OnFailure::WaitAll && !self.resumed_backward;
+            assert!(
+                settles || finishes,
+                "step {step} begins although the instance is undone"
+            );
         }
     }
 
     fn check_undo(&self, step: usize, known: bool) {
-        let undo = self.definition.steps[step].compensation.expect("it has a compensation");
-        assert!(self.failure.is_some(), "step {step} is undone before the failure is stored");
-        assert!(!self.truth_of_pivot(), "P6: step {step} is undone although the pivot had its effect");
-        assert!(self.truth[step].doubt, "P4: step {step} surely had no effect and is undone");
-        assert!(!undo.insists || known, "the compensation of step {step} insists on its output");
+        let undo = self.definition.steps[step]
+            .compensation
+            .expect("it has a compensation");
+        assert!(
+            self.failure.is_some(),
+            "step {step} is undone before the failure is stored"
+        );
+        assert!(
+            !self.truth_of_pivot(),
+            "P6: step {step} is undone although the pivot had its effect"
+        );
+        assert!(
+            self.truth[step].doubt,
+            "P4: step {step} surely had no effect and is undone"
+        );
+        assert!(
+            !undo.insists || known,
+            "the compensation of step {step} insists on its output"
+        );
         let stored = self.rows.get(&step).is_some_and(|row| row.output);
-        assert_eq!(known, stored, "P5: the compensation of step {step} gets another output than is stored");
-        let settling = |at: usize| self.definition.steps[at].compensation.is_some_and(|undo| undo.insists);
+        assert_eq!(
+            known, stored,
+            "P5: the compensation of step {step} gets another output than is stored"
+        );
+        let settling = |at: usize| {
+            self.definition.steps[at]
+                .compensation
+                .is_some_and(|undo| undo.insists)
+        };
         for (&at, &what) in &self.in_flight {
-            assert!(what != InFlight::Step || settling(at), "step {step} is undone while step {at} is in flight");
+            assert!(
+                what != InFlight::Step || settling(at),
+                "step {step} is undone while step {at} is in flight"
+            );
         }
         for dependent in self.descendants(step) {
             let has_undo = self.definition.steps[dependent].compensation.is_some();
-            let undone = self.rows.get(&dependent).is_some_and(|row| row.state == StepState::Compensated);
+            let undone = self
+                .rows
+                .get(&dependent)
+                .is_some_and(|row| row.state == StepState::Compensated);
             let effect = self.truth[dependent].effect && has_undo;
-            assert!(!effect || undone, "P4: step {step} is undone before step {dependent}, which depends on it");
+            assert!(
+                !effect || undone,
+                "P4: step {step} is undone before step {dependent}, which depends on it"
+            );
         }
         for &first in undo.after {
             let first = usize::from(first);
-            let undone = self.rows.get(&first).is_some_and(|row| row.state == StepState::Compensated);
-            assert!(!self.truth[first].effect || undone, "step {step} is undone before step {first}");
+            let undone = self
+                .rows
+                .get(&first)
+                .is_some_and(|row| row.state == StepState::Compensated);
+            assert!(
+                !self.truth[first].effect || undone,
+                "step {step} is undone before step {first}"
+            );
         }
     }
 
@@ -288,7 +393,8 @@ impl Simulation {
         self.state = self.machine.state();
         self.pivot_passed |= self.machine.pivot_passed();
         self.failure = self.failure.or(self.failing);
-        self.story.push(format!("  store {:?} {:?}", self.state, self.rows));
+        self.story
+            .push(format!("  store {:?} {:?}", self.state, self.rows));
         for record in records {
             self.apply(Event::Stored(record));
         }
@@ -296,7 +402,8 @@ impl Simulation {
 
     fn store_row(&mut self, step: usize) {
         let (state, counts) = self.machine.row(step);
-        let output = self.machine.has_output(step) || self.rows.get(&step).is_some_and(|row| row.output);
+        let output =
+            self.machine.has_output(step) || self.rows.get(&step).is_some_and(|row| row.output);
         let waits = self.machine.waits(step);
         let row = Row {
             state,
@@ -336,7 +443,10 @@ impl Simulation {
         self.grace = false;
         self.failing = self.failure;
         self.resumed_backward |= self.failure.is_some();
-        self.story.push(format!("CRASH; stored: {:?} {:?} {:?}", self.state, self.failure, self.rows));
+        self.story.push(format!(
+            "CRASH; stored: {:?} {:?} {:?}",
+            self.state, self.failure, self.rows
+        ));
         if !self.state.is_live() {
             return;
         }
@@ -351,7 +461,8 @@ impl Simulation {
             output: row.output,
             waits: row.waits,
         });
-        self.machine.restore(self.state, self.failure, self.pivot_passed, stored, true);
+        self.machine
+            .restore(self.state, self.failure, self.pivot_passed, stored, true);
         let cancel = self.cancelled.then_some(FailureReason::Cancelled);
         self.apply(Event::Begin { cancel });
     }
@@ -359,7 +470,11 @@ impl Simulation {
     /// No start is stored, so nobody can know that a step which could have begun has not, nor how one ended whose end was
     /// not stored.
     fn doubt_what_was_ready(&mut self) {
-        let stored = |step: u16| self.rows.get(&usize::from(step)).is_some_and(|row| row.state == StepState::Completed);
+        let stored = |step: u16| {
+            self.rows
+                .get(&usize::from(step))
+                .is_some_and(|row| row.state == StepState::Completed)
+        };
         for (step, definition) in self.definition.steps.iter().enumerate() {
             let state = self.rows.get(&step).map(|row| row.state);
             if matches!(state, Some(StepState::Running | StepState::Unknown)) {
@@ -388,9 +503,18 @@ impl Simulation {
             InFlight::Undo => {
                 let ended = match self.rng.u8(0..10) {
                     0 => Ended::Interrupted,
-                    1 => Ended::Failed { again: Again::Yes(None), clean: false },
-                    2 => Ended::Failed { again: Again::Pending(Duration::ZERO), clean: false },
-                    3 if self.rng.bool() => Ended::Failed { again: Again::No, clean: false },
+                    1 => Ended::Failed {
+                        again: Again::Yes(None),
+                        clean: false,
+                    },
+                    2 => Ended::Failed {
+                        again: Again::Pending(Duration::ZERO),
+                        clean: false,
+                    },
+                    3 if self.rng.bool() => Ended::Failed {
+                        again: Again::No,
+                        clean: false,
+                    },
                     _ => Ended::Completed,
                 };
                 if ended == Ended::Completed {
@@ -422,21 +546,36 @@ impl Simulation {
             // An error of an atomic step says that nothing happened, so its author lets nothing happen.
             1 | 2 => {
                 truth.effect |= !atomic && self.rng.bool();
-                Ended::Failed { again: Again::Yes(None), clean: false }
+                Ended::Failed {
+                    again: Again::Yes(None),
+                    clean: false,
+                }
             }
-            3 => Ended::Failed { again: Again::Yes(None), clean: true },
+            3 => Ended::Failed {
+                again: Again::Yes(None),
+                clean: true,
+            },
             4 => {
                 truth.effect |= !atomic && self.rng.bool();
-                Ended::Failed { again: Again::No, clean: false }
+                Ended::Failed {
+                    again: Again::No,
+                    clean: false,
+                }
             }
             5 => {
                 truth.effect |= self.rng.bool();
-                Ended::Failed { again: Again::Pending(Duration::ZERO), clean: false }
+                Ended::Failed {
+                    again: Again::Pending(Duration::ZERO),
+                    clean: false,
+                }
             }
             // Permanent: says that no attempt had an effect, so it is said only where that is true.
             6 | 7 if !truth.effect => {
                 truth.doubt = false;
-                Ended::Failed { again: Again::No, clean: true }
+                Ended::Failed {
+                    again: Again::No,
+                    clean: true,
+                }
             }
             _ => {
                 truth.effect = true;
@@ -483,18 +622,30 @@ impl Simulation {
             let has_undo = self.definition.steps[step].compensation.is_some();
             match self.state {
                 InstanceState::Completed => {
-                    assert!(row.is_some_and(|row| row.state == StepState::Completed), "completed without step {step}");
+                    assert!(
+                        row.is_some_and(|row| row.state == StepState::Completed),
+                        "completed without step {step}"
+                    );
                 }
                 InstanceState::RolledBack => {
-                    assert!(!truth.effect || !has_undo || truth.undone, "the effect of step {step} is left behind");
+                    assert!(
+                        !truth.effect || !has_undo || truth.undone,
+                        "the effect of step {step} is left behind"
+                    );
                     let is_pivot = self.definition.pivot == Some(step as u16);
-                    assert!(!is_pivot || !truth.effect, "P6: rolled back although the pivot had its effect");
+                    assert!(
+                        !is_pivot || !truth.effect,
+                        "P6: rolled back although the pivot had its effect"
+                    );
                 }
                 _ => {}
             }
         }
         if self.state == InstanceState::Stuck && self.failure.is_none() {
-            assert!(self.truth.iter().all(|truth| !truth.undone), "P6: something was undone after the pivot");
+            assert!(
+                self.truth.iter().all(|truth| !truth.undone),
+                "P6: something was undone after the pivot"
+            );
         }
     }
 }
@@ -516,13 +667,23 @@ fn p1_p2_p4_p5_p6_hold_for_random_graphs_outcomes_and_crashes() {
         if let Err(panic) = result {
             let why = crate::driver::panic_message(&*panic);
             let story = simulation.story.join("\n");
-            panic!("{why}\n{:#?}\n{story}\nreplay with SAGAZ_SEED={seed}", simulation.definition);
+            panic!(
+                "{why}\n{:#?}\n{story}\nreplay with SAGAZ_SEED={seed}",
+                simulation.definition
+            );
         }
         *ends.entry(simulation.state).or_default() += 1;
     }
     if std::env::var("SAGAZ_SEED").is_err() {
-        for state in [InstanceState::Completed, InstanceState::RolledBack, InstanceState::Stuck] {
-            assert!(ends.get(&state).is_some_and(|count| *count > 100), "the seeds reach {state} too seldom: {ends:?}");
+        for state in [
+            InstanceState::Completed,
+            InstanceState::RolledBack,
+            InstanceState::Stuck,
+        ] {
+            assert!(
+                ends.get(&state).is_some_and(|count| *count > 100),
+                "the seeds reach {state} too seldom: {ends:?}"
+            );
         }
     }
 }

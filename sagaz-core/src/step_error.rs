@@ -49,23 +49,39 @@ pub(crate) enum Again {
 impl StepError {
     /// May be tried again, and may have had its effect: a connection that broke, a status 500.
     pub fn retryable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { again: Again::Yes(None), clean: false, source: error.into() }
+        Self {
+            again: Again::Yes(None),
+            clean: false,
+            source: error.into(),
+        }
     }
 
     /// Not to be tried again, and no attempt under this idempotency key had an effect: declined, refused by validation.
     pub fn permanent(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { again: Again::No, clean: true, source: error.into() }
+        Self {
+            again: Again::No,
+            clean: true,
+            source: error.into(),
+        }
     }
 
     /// Not to be tried again, and it may have had its effect.
     pub fn unknown(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { again: Again::No, clean: false, source: error.into() }
+        Self {
+            again: Again::No,
+            clean: false,
+            source: error.into(),
+        }
     }
 
     /// The work is still under way; the step is called again after `delay`. Uses no attempt.
     #[must_use]
     pub fn pending(delay: Duration) -> Self {
-        Self { again: Again::Pending(delay), clean: false, source: "still working".into() }
+        Self {
+            again: Again::Pending(delay),
+            clean: false,
+            source: "still working".into(),
+        }
     }
 
     /// This attempt had no effect: refused before it was sent, a status 429. Says nothing of a

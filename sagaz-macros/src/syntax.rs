@@ -6,8 +6,10 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, FnArg, Ident, ImplItem, ItemImpl, Path, Signature, Token, Type, Visibility,
+    Attribute, FnArg, Ident, ImplItem, ItemImpl, Path, PathArguments, Signature, Token, Type,
+    Visibility,
     parse::{Parse, ParseStream, discouraged::Speculative},
+    parse_quote_spanned,
 };
 
 /// Says to `#[step]` and its like that a saga has read them.
@@ -274,8 +276,46 @@ impl ToTokens for Method {
             body,
             ..
         } = self;
+        if roles.is_empty() {
+            return quote!(#(#attrs)* #vis #sig #body).to_tokens(tokens);
+        }
         let marker = Ident::new(MARKER, Span::call_site());
         let paths = roles.iter().map(|role| &role.path);
-        quote!(#(#attrs)* #(#[#paths(#marker)])* #vis #sig #body).to_tokens(tokens);
+        let sig = with_context_lifetime(sig.clone());
+        // What the saga asks of a signature is not the author's choice.
+        let allowed = quote! {
+            #[allow(
+                clippy::needless_pass_by_value,
+                clippy::ptr_arg,
+                clippy::trivially_copy_pass_by_ref,
+                clippy::unnecessary_wraps,
+                clippy::unused_async,
+                clippy::unused_self
+            )]
+        };
+        quote!(#(#attrs)* #allowed #(#[#paths(#marker)])* #vis #sig #body).to_tokens(tokens);
     }
+}
+
+/// `ctx: &StepContext` as `&StepContext<'_>`: an `async fn` wants the lifetime written, and nobody wants to read it.
+fn with_context_lifetime(mut sig: Signature) -> Signature {
+    for input in &mut sig.inputs {
+        let FnArg::Typed(parameter) = input else {
+            continue;
+        };
+        let Type::Reference(reference) = &mut *parameter.ty else {
+            continue;
+        };
+        let Type::Path(path) = &mut *reference.elem else {
+            continue;
+        };
+        if let Some(last) = path.path.segments.last_mut()
+            && last.ident == "StepContext"
+            && last.arguments.is_none()
+        {
+            let span = last.ident.span();
+            last.arguments = PathArguments::AngleBracketed(parse_quote_spanned!(span=> <'_>));
+        }
+    }
+    sig
 }

@@ -1,6 +1,8 @@
 //! Cancels and deadlines.
 
-use crate::{Line, Pivotal, completed, engine, failure, seconds, snapshot, started, state, support::*, until};
+use crate::{
+    Line, Pivotal, completed, engine, failure, seconds, snapshot, started, state, support::*, until,
+};
 use sagaz::{
     Engine, FailureReason, SagaId, StepContext, StepError, compensate, saga, step,
     store::{CancelReply, InstanceState, memory::Memory},
@@ -16,7 +18,10 @@ async fn a_cancel_before_the_pivot_unwinds_once_the_running_attempt_has_ended() 
     world.wait_began("two", 1).await;
     assert_eq!(handle.cancel().await.unwrap(), CancelReply::Requested);
     let failure = failure(&handle).await;
-    assert_eq!((failure.step, failure.reason), (None, FailureReason::Cancelled));
+    assert_eq!(
+        (failure.step, failure.reason),
+        (None, FailureReason::Cancelled)
+    );
     assert_eq!(world.effects(), ["one", "two", "undo two", "undo one"]);
     assert_eq!(world.entries("undo two")[0].known, Some(3));
 }
@@ -30,14 +35,21 @@ async fn p6_a_cancel_after_the_pivot_is_refused() {
     world.wait_began("z", 1).await;
     assert_eq!(handle.cancel().await.unwrap(), CancelReply::PivotPassed);
     completed(&handle).await;
-    assert_eq!(handle.cancel().await.unwrap(), CancelReply::NotLive(InstanceState::Completed));
+    assert_eq!(
+        handle.cancel().await.unwrap(),
+        CancelReply::NotLive(InstanceState::Completed)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_cancel_does_not_drop_a_running_pivot() {
     for (error, state) in [(None, "completed"), (Some(crate::clean()), "rolled_back")] {
         let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
-        let engine = engine(&store, &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+        let engine = engine(&store, &world)
+            .observer(Arc::clone(&recorder) as _)
+            .start()
+            .await
+            .unwrap();
         world.plan("p", [seconds(30)]);
         world.fail("p", error);
         let handle = engine.start::<Pivotal>(()).await.unwrap();
@@ -58,7 +70,10 @@ async fn the_owner_sees_a_cancel_that_another_engine_asked_for() {
     world.fail("two", [crate::unclear().retry_after(SECOND * 9)]);
     let handle = owner.start::<Line>(1).await.unwrap();
     world.wait_began("two", 1).await;
-    assert_eq!(other.cancel(handle.id()).await.unwrap(), CancelReply::Requested);
+    assert_eq!(
+        other.cancel(handle.id()).await.unwrap(),
+        CancelReply::Requested
+    );
     failure(&handle).await;
     assert_eq!(world.entries("two").len(), 1);
 }
@@ -66,7 +81,11 @@ async fn the_owner_sees_a_cancel_that_another_engine_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_nobody_owns_yet_can_be_cancelled() {
     let (store, world) = (Memory::new(), World::new());
-    let engine = engine(&store, &world).in_flight_max(1).start().await.unwrap();
+    let engine = engine(&store, &world)
+        .in_flight_max(1)
+        .start()
+        .await
+        .unwrap();
     world.plan("one", [seconds(60)]);
     let first = engine.start::<Line>(1).await.unwrap();
     let second = engine.start::<Line>(2).await.unwrap();
@@ -74,7 +93,11 @@ async fn an_instance_that_nobody_owns_yet_can_be_cancelled() {
     assert_eq!(second.cancel().await.unwrap(), CancelReply::Requested);
     assert_eq!(failure(&second).await.reason, FailureReason::Cancelled);
     completed(&first).await;
-    assert!(!world.began().iter().any(|what| what.starts_with("undo")), "nothing was done: {:?}", world.began());
+    assert!(
+        !world.began().iter().any(|what| what.starts_with("undo")),
+        "nothing was done: {:?}",
+        world.began()
+    );
     assert_eq!(world.entries("one").len(), 1);
 }
 
@@ -82,7 +105,10 @@ async fn an_instance_that_nobody_owns_yet_can_be_cancelled() {
 async fn what_is_not_there_cannot_be_cancelled() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
-    assert_eq!(engine.cancel(SagaId::new()).await.unwrap(), CancelReply::NotFound);
+    assert_eq!(
+        engine.cancel(SagaId::new()).await.unwrap(),
+        CancelReply::NotFound
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,13 +123,21 @@ async fn a_cancel_survives_a_crash() {
     let heir = started(&store, &world).await;
     let failure = failure(&heir.handle::<Line>(id).await.unwrap()).await;
     assert_eq!(failure.reason, FailureReason::Cancelled);
-    assert_eq!(world.began(), ["one", "undo one"], "its process died, so it may have had its effect");
+    assert_eq!(
+        world.began(),
+        ["one", "undo one"],
+        "its process died, so it may have had its effect"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_unwinds_before_the_pivot_and_is_only_reported_after_it() {
     let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
-    let engine = engine(&store, &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+    let engine = engine(&store, &world)
+        .observer(Arc::clone(&recorder) as _)
+        .start()
+        .await
+        .unwrap();
     world.plan("a", [seconds(4_000)]);
     let failure = failure(&engine.start::<Pivotal>(()).await.unwrap()).await;
     assert_eq!(failure.reason, FailureReason::DeadlineExceeded);
@@ -143,7 +177,12 @@ impl Hurried {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_was_not_begun_before_its_deadline_is_not_begun() {
     let (store, world) = (Memory::new(), World::new());
-    let build = || Engine::builder(store.clone()).in_flight_max(1).register(Hurried(world.clone())).register(Decisive(world.clone()));
+    let build = || {
+        Engine::builder(store.clone())
+            .in_flight_max(1)
+            .register(Hurried(world.clone()))
+            .register(Decisive(world.clone()))
+    };
     let engine = build().start().await.unwrap();
     world.plan("only", [seconds(500)]);
     engine.start::<Hurried>(()).await.unwrap();
@@ -154,9 +193,18 @@ async fn an_instance_that_was_not_begun_before_its_deadline_is_not_begun() {
     let heir = build().start().await.unwrap();
     for id in late {
         until("it has ended", async || state(&store, id).await.is_final()).await;
-        assert_eq!(failure(&heir.handle::<Hurried>(id).await.unwrap()).await.reason, FailureReason::DeadlineExceeded);
+        assert_eq!(
+            failure(&heir.handle::<Hurried>(id).await.unwrap())
+                .await
+                .reason,
+            FailureReason::DeadlineExceeded
+        );
     }
     let failure = failure(&heir.handle::<Decisive>(pivotal).await.unwrap()).await;
     assert_eq!(failure.reason, FailureReason::DeadlineExceeded);
-    assert_eq!(world.began(), ["only", "undo only"], "only what the first engine had begun");
+    assert_eq!(
+        world.began(),
+        ["only", "undo only"],
+        "only what the first engine had begun"
+    );
 }

@@ -1,8 +1,8 @@
 //! What a crash leaves behind, and what the next engine makes of it.
 
 use crate::{
-    Insisting, Line, Pivotal, clean, completed, failure, outcome, permanent, row, seconds, snapshot, started, state,
-    support::*, unclear, until,
+    Insisting, Line, Pivotal, clean, completed, failure, outcome, permanent, row, seconds,
+    snapshot, started, state, support::*, unclear, until,
 };
 use sagaz::{
     Engine, FailureReason, SagaId, StuckReason,
@@ -51,12 +51,16 @@ async fn p5_after_a_takeover_a_clean_failure_leaves_the_step_unknown() {
     world.fail("one", [clean()]);
     let heir = started(&store, &world).await;
     let failure = failure(&heir.handle::<Line>(id).await.unwrap()).await;
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("one"), FailureReason::Unknown));
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("one"), FailureReason::Unknown)
+    );
     assert_eq!(world.entries("undo one")[0].known, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p4_after_a_takeover_while_compensating_no_action_starts_and_what_was_in_flight_is_undone_with_none() {
+async fn p4_after_a_takeover_while_compensating_no_action_starts_and_what_was_in_flight_is_undone_with_none()
+ {
     let (store, world) = (Memory::new(), World::new());
     // `b` is in flight and `c` fails: the failure is stored, and then the process dies.
     world.plan("b", [Act::Hang]);
@@ -64,16 +68,32 @@ async fn p4_after_a_takeover_while_compensating_no_action_starts_and_what_was_in
     let build = || Engine::builder(store.clone()).register(Diamond(world.clone()));
     let engine = build().start().await.unwrap();
     let id = engine.start::<Diamond>(1).await.unwrap().id();
-    until("compensating", async || state(&store, id).await == InstanceState::Compensating).await;
+    until("compensating", async || {
+        state(&store, id).await == InstanceState::Compensating
+    })
+    .await;
     assert_eq!(row(&store, id, "b").await.state, StepState::Running);
     engine.abort();
     let began = world.began().len();
     let heir = build().start().await.unwrap();
     let failure = failure(&heir.handle::<Diamond>(id).await.unwrap()).await;
-    assert_eq!((failure.step.as_deref(), &*failure.message), (Some("c"), "declined"));
+    assert_eq!(
+        (failure.step.as_deref(), &*failure.message),
+        (Some("c"), "declined")
+    );
     assert_eq!(world.began()[began..], ["undo b", "undo a"]);
-    assert_eq!((world.entries("undo b")[0].known, world.entries("undo a")[0].known), (None, Some(2)));
-    assert_eq!(world.entries("undo a")[0].failure.as_ref(), Some(&failure), "a compensation is told why");
+    assert_eq!(
+        (
+            world.entries("undo b")[0].known,
+            world.entries("undo a")[0].known
+        ),
+        (None, Some(2))
+    );
+    assert_eq!(
+        world.entries("undo a")[0].failure.as_ref(),
+        Some(&failure),
+        "a compensation is told why"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +103,10 @@ async fn an_insisting_compensation_has_the_attempt_repeated_after_a_crash() {
     world.plan("other", [seconds(1), Act::Fail(permanent())]);
     let engine = started(&store, &world).await;
     let id = engine.start::<Insisting>(()).await.unwrap().id();
-    until("compensating", async || state(&store, id).await == InstanceState::Compensating).await;
+    until("compensating", async || {
+        state(&store, id).await == InstanceState::Compensating
+    })
+    .await;
     engine.abort();
     let heir = started(&store, &world).await;
     failure(&heir.handle::<Insisting>(id).await.unwrap()).await;
@@ -95,7 +118,10 @@ async fn an_insisting_compensation_has_the_attempt_repeated_after_a_crash() {
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_pivot_in_doubt_after_a_takeover_runs_again_before_a_cancel_is_honoured() {
-    for (fails, expected) in [(false, InstanceState::Completed), (true, InstanceState::RolledBack)] {
+    for (fails, expected) in [
+        (false, InstanceState::Completed),
+        (true, InstanceState::RolledBack),
+    ] {
         let (store, world) = (Memory::new(), World::new());
         world.plan("p", [Act::Hang]);
         let engine = started(&store, &world).await;
@@ -126,7 +152,10 @@ async fn p6_a_pivot_that_stays_in_doubt_after_a_takeover_is_stuck() {
     world.fail("p", [clean(), clean(), clean()]);
     let heir = started(&store, &world).await;
     let stuck = crate::stuck(&heir.handle::<Pivotal>(id).await.unwrap()).await;
-    assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("p"), StuckReason::PivotInDoubt));
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason),
+        (Some("p"), StuckReason::PivotInDoubt)
+    );
     assert!(world.entries("undo a").is_empty());
 }
 
@@ -135,7 +164,11 @@ async fn p8_an_instance_whose_saga_is_not_registered_is_left_untouched() {
     let (store, world) = (Memory::new(), World::new());
     let id = died_in(&store, &world, "two").await;
     let before = snapshot(&store, id).await.summary;
-    let stranger = Engine::builder(store.clone()).register(Diamond(world.clone())).start().await.unwrap();
+    let stranger = Engine::builder(store.clone())
+        .register(Diamond(world.clone()))
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(SECOND * 120).await;
     assert_eq!(snapshot(&store, id).await.summary, before);
     drop(stranger);
@@ -149,7 +182,10 @@ async fn p5_a_panic_in_a_step_is_its_own_instances_alone() {
     let engine = started(&store, &world).await;
     world.plan("one", [Act::Panic]);
     let failure = failure(&engine.start::<Line>(1).await.unwrap()).await;
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("one"), FailureReason::Unknown));
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("one"), FailureReason::Unknown)
+    );
     assert!(failure.message.contains("one panics"), "{failure}");
     assert_eq!(world.entries("undo one")[0].known, None);
     completed(&engine.start::<Line>(1).await.unwrap()).await;
@@ -164,7 +200,11 @@ fn scripts() -> [(&'static str, Script); 3] {
         world.fail("three", [unclear()]);
         world.fail("undo two", [unclear()]);
     }
-    [("happy", |_| {}), ("undone", fails), ("retried", |world| world.fail("two", [unclear(), clean()]))]
+    [
+        ("happy", |_| {}),
+        ("undone", fails),
+        ("retried", |world| world.fail("two", [unclear(), clean()])),
+    ]
 }
 
 /// A process that dies at its `nth` write, before or after the write was applied.
@@ -177,7 +217,9 @@ async fn dies_at(nth: u64, fault: Fault, name: &str, script: Script) -> bool {
         let engine = engine.clone();
         async move { engine.start::<Line>(1).key("k").await }
     });
-    let died = tokio::time::timeout(SECOND * 30, store.faults().wait_fired(1)).await.is_ok();
+    let died = tokio::time::timeout(SECOND * 30, store.faults().wait_fired(1))
+        .await
+        .is_ok();
     engine.abort();
     start.abort();
     store.faults().clear();
@@ -189,17 +231,32 @@ async fn dies_at(nth: u64, fault: Fault, name: &str, script: Script) -> bool {
     let done = |step: &str| effects.iter().filter(|effect| *effect == step).count();
     let steps = ["one", "two", "three"];
     if ended.is_completed() {
-        assert!(steps.iter().all(|step| (1..=2).contains(&done(step))), "{what}");
-        assert!(!effects.iter().any(|effect| effect.starts_with("undo")), "{what}");
+        assert!(
+            steps.iter().all(|step| (1..=2).contains(&done(step))),
+            "{what}"
+        );
+        assert!(
+            !effects.iter().any(|effect| effect.starts_with("undo")),
+            "{what}"
+        );
     } else {
         assert!(ended.is_rolled_back(), "{what}");
         for step in steps {
             let (effect, undone) = (done(step), done(&format!("undo {step}")));
-            assert!(effect == 0 || undone >= 1, "`{step}` had its effect and was not undone: {what}");
+            assert!(
+                effect == 0 || undone >= 1,
+                "`{step}` had its effect and was not undone: {what}"
+            );
             assert!(undone <= 2, "{what}");
         }
-        let undos: Vec<_> = effects.iter().filter(|effect| effect.starts_with("undo")).collect();
-        assert!(undos.is_sorted_by_key(|undo| steps.iter().rev().position(|step| undo.ends_with(step))), "{what}");
+        let undos: Vec<_> = effects
+            .iter()
+            .filter(|effect| effect.starts_with("undo"))
+            .collect();
+        assert!(
+            undos.is_sorted_by_key(|undo| steps.iter().rev().position(|step| undo.ends_with(step))),
+            "{what}"
+        );
     }
     died
 }

@@ -3,8 +3,8 @@
 use sagaz::{
     EngineId, SagaId,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite, Page, Renewal,
-        SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
+        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
+        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
     },
 };
 use std::time::Duration;

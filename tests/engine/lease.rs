@@ -14,9 +14,15 @@ use std::{
 #[tokio::test(start_paused = true)]
 async fn p7_a_former_owners_late_write_changes_nothing_and_tells_it_so() {
     let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
-    let paused = engine(&store, &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+    let paused = engine(&store, &world)
+        .observer(Arc::clone(&recorder) as _)
+        .start()
+        .await
+        .unwrap();
     let paused_id = paused.id();
-    store.faults().on_renew(move |id: &EngineId| (*id == paused_id).then_some(Fault::FailBefore));
+    store
+        .faults()
+        .on_renew(move |id: &EngineId| (*id == paused_id).then_some(Fault::FailBefore));
     world.plan("one", [seconds(90)]);
     let handle = paused.start::<Line>(1).await.unwrap();
     let id = handle.id();
@@ -38,11 +44,22 @@ async fn p7_engines_that_race_run_each_step_once_when_nobody_dies() {
     let (store, world) = (Memory::new(), World::new());
     let mut engines = Vec::new();
     for _ in 0..2 {
-        engines.push(engine(&store, &world).in_flight_max(7).start().await.unwrap());
+        engines.push(
+            engine(&store, &world)
+                .in_flight_max(7)
+                .start()
+                .await
+                .unwrap(),
+        );
     }
     let mut handles = Vec::new();
     for input in 0..100 {
-        handles.push(engines[input % 2].start::<Line>(input as u64).await.unwrap());
+        handles.push(
+            engines[input % 2]
+                .start::<Line>(input as u64)
+                .await
+                .unwrap(),
+        );
     }
     for handle in &handles {
         completed(handle).await;
@@ -67,7 +84,9 @@ async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
     let (first_id, blocked) = (first.id(), Arc::new(Mutex::new(true)));
     store.faults().on_renew({
         let blocked = Arc::clone(&blocked);
-        move |id: &EngineId| (*id == first_id && *blocked.lock().unwrap()).then_some(Fault::FailBefore)
+        move |id: &EngineId| {
+            (*id == first_id && *blocked.lock().unwrap()).then_some(Fault::FailBefore)
+        }
     });
     // Runs on in the first engine, while the second takes over and dies, and the first takes it back.
     world.plan("one", [seconds(300), Act::Hang, seconds(400)]);
@@ -81,10 +100,20 @@ async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
     assert_eq!(first.in_flight(), 1);
     // Long enough for the first attempt to end and to learn that it is nobody's, but not for the third.
     tokio::time::sleep((SECOND * 310).saturating_sub(world.now())).await;
-    assert_eq!((first.in_flight(), world.entries("two").len()), (1, 0), "the flight of the third attempt goes on");
-    until("completed", async || state(&store, id).await == InstanceState::Completed).await;
+    assert_eq!(
+        (first.in_flight(), world.entries("two").len()),
+        (1, 0),
+        "the flight of the third attempt goes on"
+    );
+    until("completed", async || {
+        state(&store, id).await == InstanceState::Completed
+    })
+    .await;
     assert_eq!(first.in_flight(), 0);
-    assert_eq!((world.entries("two").len(), world.entries("three").len()), (1, 1));
+    assert_eq!(
+        (world.entries("two").len(), world.entries("three").len()),
+        (1, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -99,14 +128,68 @@ async fn p1_p2_hold_when_instances_are_given_up_and_taken_again_at_once_on_many_
     };
     let engines = [build().await.unwrap(), build().await.unwrap()];
     // Every wait is stored, however short, so that the scanners of both engines race with those who give up.
-    world.fail("two", (0..400).map(|_| StepError::pending(Duration::from_micros(500))));
+    world.fail(
+        "two",
+        (0..400).map(|_| StepError::pending(Duration::from_micros(500))),
+    );
     let mut ids = Vec::new();
     for input in 0..200_u64 {
-        ids.push(engines[usize::from(input % 2 == 0)].start::<Line>(input).await.unwrap().id());
+        ids.push(
+            engines[usize::from(input % 2 == 0)]
+                .start::<Line>(input)
+                .await
+                .unwrap()
+                .id(),
+        );
     }
     for id in ids {
         completed(&engines[0].handle::<Line>(id).await.unwrap()).await;
         assert_eq!(world.effects_of(id), ["one", "two", "three"]);
     }
-    until("everything has left", async || engines.iter().all(|engine| engine.in_flight() == 0)).await;
+    until("everything has left", async || {
+        engines.iter().all(|engine| engine.in_flight() == 0)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_an_engine_whose_lease_lapsed_begins_nothing_before_the_store_says_that_the_instance_is_still_its_own()
+ {
+    let (store, world, recorder) = (Memory::new(), World::new(), Arc::new(Recorder::default()));
+    let lapsed = engine(&store, &world)
+        .wake_up_after(Duration::from_hours(1))
+        .observer(Arc::clone(&recorder) as _)
+        .start()
+        .await
+        .unwrap();
+    let (lapsed_id, blocked) = (lapsed.id(), Arc::new(Mutex::new(true)));
+    store.faults().on_renew({
+        let blocked = Arc::clone(&blocked);
+        move |id: &EngineId| {
+            (*id == lapsed_id && *blocked.lock().unwrap()).then_some(Fault::FailBefore)
+        }
+    });
+    // Waits in memory for its next attempt, past the end of the lease.
+    world.fail("two", [StepError::pending(SECOND * 120)]);
+    let id = lapsed.start::<Line>(1).await.unwrap().id();
+    world.wait_began("two", 1).await;
+    let heir = started(&store, &world).await;
+    completed(&heir.handle::<Line>(id).await.unwrap()).await;
+    assert!(
+        world.now() < SECOND * 100,
+        "the heir was done before the wait was over"
+    );
+    // The lease is good again, long before the wait is over.
+    *blocked.lock().unwrap() = false;
+    until("the former owner knows", async || recorder.has("lost")).await;
+    assert!(
+        world.now() >= SECOND * 120,
+        "it was told when it asked, at the end of the wait"
+    );
+    assert_eq!(
+        world.entries("two").len(),
+        2,
+        "once by the former owner and once by the heir"
+    );
+    assert_eq!(lapsed.in_flight(), 0);
 }

@@ -1,6 +1,9 @@
 //! P12: everything has a bound.
 
-use crate::{Line, completed, engine, failure, permanent, seconds, snapshot, state, support::*, unclear, until};
+use crate::{
+    Line, completed, engine, failure, permanent, seconds, snapshot, state, support::*, unclear,
+    until,
+};
 use sagaz::{
     Engine, FailureReason, StepContext, StepError, StuckReason, compensate, saga, step,
     store::{Filter, InstanceState, SagaStore, memory::Memory},
@@ -17,50 +20,101 @@ struct Large(World);
 impl Large {
     #[step]
     async fn before(&self, ctx: &StepContext<'_>, input: &String) -> Result<String, StepError> {
-        self.0.attempt(ctx, None).await.map(|()| self.output("before", input))
+        self.0
+            .attempt(ctx, None)
+            .await
+            .map(|()| self.output("before", input))
     }
 
     #[compensate("before")]
-    async fn undo_before(&self, ctx: &StepContext<'_>, before: Option<&String>) -> Result<(), StepError> {
-        self.0.attempt(ctx, before.map(|before| before.len() as u64)).await
+    async fn undo_before(
+        &self,
+        ctx: &StepContext<'_>,
+        before: Option<&String>,
+    ) -> Result<(), StepError> {
+        self.0
+            .attempt(ctx, before.map(|before| before.len() as u64))
+            .await
     }
 
     #[step(depends_on = ["before"], pivot, retry(attempts = 2))]
     async fn pivot(&self, ctx: &StepContext<'_>, input: &String) -> Result<String, StepError> {
-        self.0.attempt(ctx, None).await.map(|()| self.output("pivot", input))
+        self.0
+            .attempt(ctx, None)
+            .await
+            .map(|()| self.output("pivot", input))
     }
 
     #[step(depends_on = ["pivot"], retry(attempts = 2))]
     async fn after(&self, ctx: &StepContext<'_>, input: &String) -> Result<String, StepError> {
-        self.0.attempt(ctx, None).await.map(|()| self.output("after", input))
+        self.0
+            .attempt(ctx, None)
+            .await
+            .map(|()| self.output("after", input))
     }
 
     fn output(&self, step: &str, input: &str) -> String {
         let _ = self;
-        if step == input { "x".repeat(200) } else { "small".to_owned() }
+        if step == input {
+            "x".repeat(200)
+        } else {
+            "small".to_owned()
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn p12_an_output_over_the_limit_is_undone_with_none() {
     let (store, world) = (Memory::new(), World::new());
-    let engine = Engine::builder(store).payload_max(100).register(Large(world.clone())).start().await.unwrap();
+    let engine = Engine::builder(store)
+        .payload_max(100)
+        .register(Large(world.clone()))
+        .start()
+        .await
+        .unwrap();
     let failure = failure(&engine.start::<Large>("before".to_owned()).await.unwrap()).await;
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("before"), FailureReason::OutputRefused));
-    assert_eq!(world.began(), ["before", "undo before"], "it is not run again");
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("before"), FailureReason::OutputRefused)
+    );
+    assert_eq!(
+        world.began(),
+        ["before", "undo before"],
+        "it is not run again"
+    );
     assert_eq!(world.entries("undo before")[0].known, None);
-    assert!(failure.message.contains("202 bytes"), "the failure says why: {failure:?}");
+    assert!(
+        failure.message.contains("202 bytes"),
+        "the failure says why: {failure:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn p12_an_output_over_the_limit_from_the_pivot_on_makes_it_stuck() {
-    for (step, reason) in [("pivot", StuckReason::PivotInDoubt), ("after", StuckReason::StepGaveUp)] {
+    for (step, reason) in [
+        ("pivot", StuckReason::PivotInDoubt),
+        ("after", StuckReason::StepGaveUp),
+    ] {
         let (store, world) = (Memory::new(), World::new());
-        let engine = Engine::builder(store).payload_max(100).register(Large(world.clone())).start().await.unwrap();
+        let engine = Engine::builder(store)
+            .payload_max(100)
+            .register(Large(world.clone()))
+            .start()
+            .await
+            .unwrap();
         let stuck = crate::stuck(&engine.start::<Large>(step.to_owned()).await.unwrap()).await;
         assert_eq!((stuck.step.as_deref(), stuck.reason), (Some(step), reason));
-        assert_eq!((world.entries(step).len(), world.entries("undo before").len()), (1, 0));
-        assert!(stuck.message.contains("202 bytes"), "it says why: {stuck:?}");
+        assert_eq!(
+            (
+                world.entries(step).len(),
+                world.entries("undo before").len()
+            ),
+            (1, 0)
+        );
+        assert!(
+            stuck.message.contains("202 bytes"),
+            "it says why: {stuck:?}"
+        );
     }
 }
 
@@ -91,7 +145,11 @@ impl Limited {
     #[step(limit = 3, timeout = "60s", retry(attempts = 2, initial = "1s"))]
     async fn narrow(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
         self.limited.pass().await;
-        if ctx.attempt() == 1 { Err(unclear()) } else { Ok(()) }
+        if ctx.attempt() == 1 {
+            Err(unclear())
+        } else {
+            Ok(())
+        }
     }
 
     #[compensate("narrow")]
@@ -112,10 +170,18 @@ impl Limited {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_the_limit_of_a_step_holds_over_many_instances_and_waiting_for_it_is_no_part_of_the_timeout() {
+async fn p12_the_limit_of_a_step_holds_over_many_instances_and_waiting_for_it_is_no_part_of_the_timeout()
+ {
     let (limited, unlimited) = (Gauge::default(), Gauge::default());
-    let saga = Limited { limited: limited.clone(), unlimited: unlimited.clone() };
-    let engine = Engine::builder(Memory::new()).register(saga).start().await.unwrap();
+    let saga = Limited {
+        limited: limited.clone(),
+        unlimited: unlimited.clone(),
+    };
+    let engine = Engine::builder(Memory::new())
+        .register(saga)
+        .start()
+        .await
+        .unwrap();
     let mut handles = Vec::new();
     for _ in 0..120 {
         handles.push(engine.start::<Limited>(()).await.unwrap());
@@ -147,7 +213,12 @@ impl Gauged {
 #[tokio::test(start_paused = true)]
 async fn p12_no_more_instances_are_in_flight_than_the_limit() {
     let (gauge, store) = (Gauge::default(), Memory::new());
-    let engine = Engine::builder(store.clone()).in_flight_max(4).register(Gauged(gauge.clone())).start().await.unwrap();
+    let engine = Engine::builder(store.clone())
+        .in_flight_max(4)
+        .register(Gauged(gauge.clone()))
+        .start()
+        .await
+        .unwrap();
     let mut handles = Vec::new();
     for _ in 0..50 {
         handles.push(engine.start::<Gauged>(1).await.unwrap());
@@ -162,7 +233,12 @@ async fn p12_no_more_instances_are_in_flight_than_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn p1_a_few_free_places_are_enough_for_what_waits() {
     let (gauge, store) = (Gauge::default(), Memory::new());
-    let engine = Engine::builder(store.clone()).in_flight_max(8).register(Gauged(gauge)).start().await.unwrap();
+    let engine = Engine::builder(store.clone())
+        .in_flight_max(8)
+        .register(Gauged(gauge))
+        .start()
+        .await
+        .unwrap();
     // Seven of eight places are taken for hours, and the eighth is free now and then.
     for _ in 0..7 {
         engine.start::<Gauged>(9_000).await.unwrap();
@@ -181,7 +257,11 @@ async fn p1_a_few_free_places_are_enough_for_what_waits() {
 #[tokio::test(start_paused = true)]
 async fn p12_ended_instances_are_removed_after_the_retention_and_stuck_ones_stay() {
     let (store, world) = (Memory::new(), World::new());
-    let engine = engine(&store, &world).retention(SECOND * 600).start().await.unwrap();
+    let engine = engine(&store, &world)
+        .retention(SECOND * 600)
+        .start()
+        .await
+        .unwrap();
     let gone = engine.start::<Line>(1).key("k").await.unwrap();
     completed(&gone).await;
     world.fail("two", [permanent()]);
@@ -189,11 +269,21 @@ async fn p12_ended_instances_are_removed_after_the_retention_and_stuck_ones_stay
     let stays = engine.start::<Line>(1).await.unwrap();
     crate::stuck(&stays).await;
     tokio::time::sleep(SECOND * 500).await;
-    assert!(store.load(gone.id()).await.unwrap().is_some(), "not before its time");
-    until("it is removed", async || store.load(gone.id()).await.unwrap().is_none()).await;
+    assert!(
+        store.load(gone.id()).await.unwrap().is_some(),
+        "not before its time"
+    );
+    until("it is removed", async || {
+        store.load(gone.id()).await.unwrap().is_none()
+    })
+    .await;
     assert!(world.now() < SECOND * 900);
     assert_eq!(state(&store, stays.id()).await, InstanceState::Stuck);
-    let again = engine.start::<Line>(2).key("k").await.expect("a key lives as long as its instance");
+    let again = engine
+        .start::<Line>(2)
+        .key("k")
+        .await
+        .expect("a key lives as long as its instance");
     completed(&again).await;
 }
 
@@ -214,7 +304,12 @@ async fn instances_are_listed_filtered_paged_inspected_and_counted() {
     let running = engine.start::<crate::Pivotal>(()).await.unwrap();
     world.wait_began("p", 1).await;
 
-    let filter = || Filter::all().saga("line").state(InstanceState::Completed).limit(2);
+    let filter = || {
+        Filter::all()
+            .saga("line")
+            .state(InstanceState::Completed)
+            .limit(2)
+    };
     let (mut seen, mut page) = (Vec::new(), engine.list(filter()).await.unwrap());
     loop {
         assert!(page.instances.len() <= 2);
@@ -225,14 +320,36 @@ async fn instances_are_listed_filtered_paged_inspected_and_counted() {
     completed_ids.reverse();
     assert_eq!(seen, completed_ids, "newest first, each once");
     assert_eq!(engine.list(Filter::all()).await.unwrap().instances.len(), 7);
-    assert!(engine.list(Filter::all().older_than(SECOND * 3_600)).await.unwrap().instances.is_empty());
+    assert!(
+        engine
+            .list(Filter::all().older_than(SECOND * 3_600))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
 
     let inspected = engine.inspect(running.id()).await.unwrap().unwrap();
     assert_eq!(inspected.summary.state, InstanceState::Executing);
-    assert_eq!(inspected.steps.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a"]);
-    assert_eq!(inspected.summary, snapshot(&store, running.id()).await.summary);
+    assert_eq!(
+        inspected
+            .steps
+            .iter()
+            .map(|row| row.name.as_str())
+            .collect::<Vec<_>>(),
+        ["a"]
+    );
+    assert_eq!(
+        inspected.summary,
+        snapshot(&store, running.id()).await.summary
+    );
     let counts = engine.count().await.unwrap();
-    let count = |saga: &str, state| counts.iter().find(|it| it.0 == saga && it.1 == state).map(|it| it.2);
+    let count = |saga: &str, state| {
+        counts
+            .iter()
+            .find(|it| it.0 == saga && it.1 == state)
+            .map(|it| it.2)
+    };
     assert_eq!(count("line", InstanceState::Completed), Some(5));
     assert_eq!(count("line", InstanceState::RolledBack), Some(1));
     assert_eq!(count("pivotal", InstanceState::Executing), Some(1));

@@ -1,7 +1,5 @@
 //! The durable engine on the memory store, in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::ptr_arg, reason = "a step takes what another one returns")]
-#![expect(clippy::unused_async, reason = "a step is async")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -22,9 +20,8 @@ mod start;
 mod versions;
 
 use sagaz::{
-    Engine, EngineBuilder, Failure, Handle, Outcome, Recover, Saga, SagaId, StepContext, StepError, Stuck, compensate,
-    recover, saga,
-    step,
+    Engine, EngineBuilder, Failure, Handle, Outcome, Recover, Saga, SagaId, StepContext, StepError,
+    Stuck, compensate, recover, saga, step,
     store::{InstanceState, Snapshot, StepRow, memory::Memory},
 };
 use std::time::Duration;
@@ -65,7 +62,11 @@ impl Line {
     }
 
     #[compensate("three")]
-    async fn undo_three(&self, ctx: &StepContext<'_>, three: Option<&u64>) -> Result<(), StepError> {
+    async fn undo_three(
+        &self,
+        ctx: &StepContext<'_>,
+        three: Option<&u64>,
+    ) -> Result<(), StepError> {
         self.0.attempt(ctx, three.copied()).await
     }
 }
@@ -157,7 +158,7 @@ async fn failure<G: Saga>(handle: &Handle<G, Memory>) -> Failure {
     match outcome(handle).await {
         Outcome::RolledBack(failure) => failure,
         Outcome::Stuck(stuck) => panic!("not rolled back: {stuck:?}"),
-        _ => panic!("not rolled back: completed"),
+        Outcome::Completed(_) => panic!("not rolled back: completed"),
     }
 }
 
@@ -165,7 +166,7 @@ async fn stuck<G: Saga>(handle: &Handle<G, Memory>) -> Stuck {
     match outcome(handle).await {
         Outcome::Stuck(stuck) => stuck,
         Outcome::RolledBack(failure) => panic!("not stuck: {failure:?}"),
-        _ => panic!("not stuck: completed"),
+        Outcome::Completed(_) => panic!("not stuck: completed"),
     }
 }
 
@@ -174,7 +175,6 @@ async fn completed<G: Saga>(handle: &Handle<G, Memory>) -> G::Outputs {
         Outcome::Completed(outputs) => outputs,
         Outcome::RolledBack(failure) => panic!("not completed: {failure:?}"),
         Outcome::Stuck(stuck) => panic!("not completed: {stuck:?}"),
-        _ => panic!("not completed"),
     }
 }
 
@@ -189,7 +189,9 @@ async fn state(store: &Memory, id: SagaId) -> InstanceState {
 
 async fn row(store: &Memory, id: SagaId, step: &str) -> StepRow {
     let rows = snapshot(store, id).await.steps;
-    rows.into_iter().find(|row| row.name == step).unwrap_or_else(|| panic!("no row of `{step}`"))
+    rows.into_iter()
+        .find(|row| row.name == step)
+        .unwrap_or_else(|| panic!("no row of `{step}`"))
 }
 
 /// Waits until the condition holds, looking at it every tenth of a virtual second.
@@ -199,7 +201,10 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    assert!(timeout(BOUND, wait).await.is_ok(), "it never came to this: {what}");
+    assert!(
+        timeout(BOUND, wait).await.is_ok(),
+        "it never came to this: {what}"
+    );
 }
 
 fn seconds(seconds: u32) -> Act {

@@ -10,13 +10,28 @@ use std::sync::{Arc, Mutex};
 #[tokio::test(start_paused = true)]
 async fn a_happy_instance_is_told_in_order() {
     let (world, recorder) = (World::new(), Arc::new(Recorder::default()));
-    let engine = engine(&Memory::new(), &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+    let engine = engine(&Memory::new(), &world)
+        .observer(Arc::clone(&recorder) as _)
+        .start()
+        .await
+        .unwrap();
     world.fail("two", [unclear()]);
     completed(&engine.start::<Line>(1).await.unwrap()).await;
     let expected = [
-        "accepted", "one #1 started", "one #1 ended", "one #1 stored", "two #1 started", "two #1 failed",
-        "two waits after #1", "two #2 started", "two #2 ended", "two #2 stored", "three #1 started", "three #1 ended",
-        "three #1 stored", "completed",
+        "accepted",
+        "one #1 started",
+        "one #1 ended",
+        "one #1 stored",
+        "two #1 started",
+        "two #1 failed",
+        "two waits after #1",
+        "two #2 started",
+        "two #2 ended",
+        "two #2 stored",
+        "three #1 started",
+        "three #1 ended",
+        "three #1 stored",
+        "completed",
     ];
     assert_eq!(recorder.events(), expected);
 }
@@ -24,14 +39,30 @@ async fn a_happy_instance_is_told_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_instance_is_told_in_order() {
     let (world, recorder) = (World::new(), Arc::new(Recorder::default()));
-    let engine = engine(&Memory::new(), &world).observer(Arc::clone(&recorder) as _).start().await.unwrap();
+    let engine = engine(&Memory::new(), &world)
+        .observer(Arc::clone(&recorder) as _)
+        .start()
+        .await
+        .unwrap();
     world.fail("two", [permanent()]);
     world.fail("undo one", [unclear()]);
     failure(&engine.start::<Line>(1).await.unwrap()).await;
     let expected = [
-        "accepted", "one #1 started", "one #1 ended", "one #1 stored", "two #1 started", "two #1 failed", "two failed",
-        "compensating", "undo one #1 started", "undo one #1 failed", "undo one waits after #1", "undo one #2 started",
-        "undo one #2 ended", "undo one #2 stored", "rolled_back",
+        "accepted",
+        "one #1 started",
+        "one #1 ended",
+        "one #1 stored",
+        "two #1 started",
+        "two #1 failed",
+        "two failed",
+        "compensating",
+        "undo one #1 started",
+        "undo one #1 failed",
+        "undo one waits after #1",
+        "undo one #2 started",
+        "undo one #2 ended",
+        "undo one #2 stored",
+        "rolled_back",
     ];
     assert_eq!(recorder.events(), expected);
 }
@@ -41,7 +72,10 @@ struct Panicking(Mutex<u32>);
 
 impl Observer for Panicking {
     fn observe(&self, event: &Lifecycle<'_>) {
-        let mut left = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut left = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *left > 0 {
             *left -= 1;
             panic!("the observer panics at {event:?}");
@@ -54,7 +88,11 @@ async fn p1_a_panicking_observer_strands_no_instance() {
     for times in [1, 2, 3, 5, 8, 13, u32::MAX] {
         let (store, world) = (Memory::new(), World::new());
         let observer = Arc::new(Panicking(Mutex::new(0)));
-        let engine = engine(&store, &world).observer(Arc::clone(&observer) as _).start().await.unwrap();
+        let engine = engine(&store, &world)
+            .observer(Arc::clone(&observer) as _)
+            .start()
+            .await
+            .unwrap();
         *observer.0.lock().unwrap() = times;
         world.fail("three", [unclear()]);
         let handle = engine.start::<Line>(1).await.unwrap();
@@ -113,7 +151,11 @@ impl Breaks {
     }
 
     #[compensate("fragile")]
-    async fn undo_fragile(&self, ctx: &StepContext<'_>, fragile: Option<&Fragile>) -> Result<(), StepError> {
+    async fn undo_fragile(
+        &self,
+        ctx: &StepContext<'_>,
+        fragile: Option<&Fragile>,
+    ) -> Result<(), StepError> {
         self.0.attempt(ctx, fragile.map(|_| 1)).await
     }
 
@@ -131,17 +173,30 @@ impl Breaks {
 #[tokio::test(start_paused = true)]
 async fn an_output_that_panics_when_it_is_written_is_refused() {
     let (store, world) = (Memory::new(), World::new());
-    let engine =
-        Engine::builder(store).register(Breaks(world.clone(), Fragile::PanicsWhenWritten)).start().await.unwrap();
+    let engine = Engine::builder(store)
+        .register(Breaks(world.clone(), Fragile::PanicsWhenWritten))
+        .start()
+        .await
+        .unwrap();
     let failure = failure(&engine.start::<Breaks>(()).await.unwrap()).await;
-    assert_eq!((failure.step.as_deref(), failure.reason), (Some("fragile"), sagaz::FailureReason::OutputRefused));
-    assert_eq!(world.began(), ["sound", "fragile", "undo fragile", "undo sound"]);
+    assert_eq!(
+        (failure.step.as_deref(), failure.reason),
+        (Some("fragile"), sagaz::FailureReason::OutputRefused)
+    );
+    assert_eq!(
+        world.began(),
+        ["sound", "fragile", "undo fragile", "undo sound"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn p8_an_output_that_panics_when_it_is_read_makes_its_instance_stuck_and_harms_no_other() {
     let (store, world) = (Memory::new(), World::new());
-    let build = |fragile| Engine::builder(store.clone()).register(Breaks(world.clone(), fragile)).register(Line(world.clone()));
+    let build = |fragile| {
+        Engine::builder(store.clone())
+            .register(Breaks(world.clone(), fragile))
+            .register(Line(world.clone()))
+    };
     let engine = build(Fragile::PanicsWhenRead).start().await.unwrap();
     world.plan("end", [Act::Hang]);
     let id = engine.start::<Breaks>(()).await.unwrap().id();
@@ -149,6 +204,9 @@ async fn p8_an_output_that_panics_when_it_is_read_makes_its_instance_stuck_and_h
     engine.abort();
     let heir = build(Fragile::Sound).start().await.unwrap();
     let stuck = crate::stuck(&heir.handle::<Breaks>(id).await.unwrap()).await;
-    assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("fragile"), sagaz::StuckReason::Undecodable));
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason),
+        (Some("fragile"), sagaz::StuckReason::Undecodable)
+    );
     completed(&heir.start::<Line>(1).await.unwrap()).await;
 }

@@ -1,7 +1,8 @@
 //! An operator's way on for every reason to be stuck.
 
 use crate::{
-    Insisting, Line, Pivotal, clean, completed, failure, permanent, snapshot, started, state, stuck, support::*, unclear,
+    Insisting, Line, Pivotal, clean, completed, failure, permanent, snapshot, started, state,
+    stuck, support::*, unclear,
 };
 use sagaz::{
     Engine, Handle, Outcome, Resolution, Saga, StepError, StuckReason,
@@ -15,7 +16,10 @@ async fn on_stuck<G: Saga>(engine: &Engine<Memory>, handle: &Handle<G, Memory>) 
 }
 
 /// The instance as an engine tells it now.
-async fn now<G: sagaz::RunsOn<Memory>>(engine: &Engine<Memory>, old: &Handle<G, Memory>) -> Handle<G, Memory> {
+async fn now<G: sagaz::RunsOn<Memory>>(
+    engine: &Engine<Memory>,
+    old: &Handle<G, Memory>,
+) -> Handle<G, Memory> {
     engine.handle::<G>(old.id()).await.unwrap()
 }
 
@@ -32,7 +36,11 @@ async fn pivot_in_doubt() -> (Memory, World, Engine<Memory>, Handle<Pivotal, Mem
 async fn p8_a_pivot_in_doubt_is_resolved_as_completed() {
     let (store, world, engine, handle) = pivot_in_doubt().await;
     let output = Resolution::completed(&42).unwrap();
-    engine.operator("ann", "the bank says so").resolve(handle.id(), "p", output).await.unwrap();
+    engine
+        .operator("ann", "the bank says so")
+        .resolve(handle.id(), "p", output)
+        .await
+        .unwrap();
     let outputs = completed(&now(&engine, &handle).await).await;
     assert_eq!((outputs.p, outputs.z), (42, 43));
     assert_eq!(world.entries("p").len(), 1);
@@ -40,7 +48,11 @@ async fn p8_a_pivot_in_doubt_is_resolved_as_completed() {
     assert_eq!(interventions.len(), 1);
     let intervention = &interventions[0];
     assert_eq!(
-        (&*intervention.who, &*intervention.why, &*intervention.action),
+        (
+            &*intervention.who,
+            &*intervention.why,
+            &*intervention.action
+        ),
         ("ann", "the bank says so", "resolve(p, Completed)")
     );
     assert!(intervention.at_ms > 0);
@@ -49,8 +61,15 @@ async fn p8_a_pivot_in_doubt_is_resolved_as_completed() {
 #[tokio::test(start_paused = true)]
 async fn p8_a_pivot_in_doubt_is_resolved_as_without_effect() {
     let (_, world, engine, handle) = pivot_in_doubt().await;
-    engine.operator("ann", "why").resolve(handle.id(), "p", Resolution::NoEffect).await.unwrap();
-    assert_eq!(failure(&now(&engine, &handle).await).await.step.as_deref(), Some("p"));
+    engine
+        .operator("ann", "why")
+        .resolve(handle.id(), "p", Resolution::NoEffect)
+        .await
+        .unwrap();
+    assert_eq!(
+        failure(&now(&engine, &handle).await).await.step.as_deref(),
+        Some("p")
+    );
     assert_eq!(world.effects(), ["a", "undo a"]);
 }
 
@@ -58,7 +77,11 @@ async fn p8_a_pivot_in_doubt_is_resolved_as_without_effect() {
 async fn p8_a_pivot_in_doubt_is_retried_with_all_its_retries() {
     let (_, world, engine, handle) = pivot_in_doubt().await;
     world.fail("p", [clean(), clean()]);
-    engine.operator("ann", "why").retry(handle.id(), "p").await.unwrap();
+    engine
+        .operator("ann", "why")
+        .retry(handle.id(), "p")
+        .await
+        .unwrap();
     completed(&now(&engine, &handle).await).await;
     assert_eq!(world.entries("p").len(), 4);
 }
@@ -67,8 +90,15 @@ async fn p8_a_pivot_in_doubt_is_retried_with_all_its_retries() {
 async fn p6_a_pivot_in_doubt_stays_in_doubt_when_it_is_retried() {
     let (_, world, engine, handle) = pivot_in_doubt().await;
     world.fail("p", [clean(), clean(), clean()]);
-    engine.operator("ann", "why").retry(handle.id(), "p").await.unwrap();
-    assert_eq!(stuck(&now(&engine, &handle).await).await.reason, StuckReason::PivotInDoubt);
+    engine
+        .operator("ann", "why")
+        .retry(handle.id(), "p")
+        .await
+        .unwrap();
+    assert_eq!(
+        stuck(&now(&engine, &handle).await).await.reason,
+        StuckReason::PivotInDoubt
+    );
     assert!(world.entries("undo a").is_empty());
 }
 
@@ -85,13 +115,21 @@ async fn step_gave_up() -> (Memory, World, Engine<Memory>, Handle<Pivotal, Memor
 #[tokio::test(start_paused = true)]
 async fn p8_a_step_after_the_pivot_that_gave_up_is_retried_or_resolved() {
     let (_, world, engine, handle) = step_gave_up().await;
-    engine.operator("ann", "why").retry(handle.id(), "z").await.unwrap();
+    engine
+        .operator("ann", "why")
+        .retry(handle.id(), "z")
+        .await
+        .unwrap();
     assert_eq!(completed(&now(&engine, &handle).await).await.z, 3);
     assert_eq!(world.entries("z").len(), 3);
 
     let (_, world, engine, handle) = step_gave_up().await;
     let output = Resolution::completed(&9).unwrap();
-    engine.operator("ann", "why").resolve(handle.id(), "z", output).await.unwrap();
+    engine
+        .operator("ann", "why")
+        .resolve(handle.id(), "z", output)
+        .await
+        .unwrap();
     assert_eq!(completed(&now(&engine, &handle).await).await.z, 9);
     assert_eq!(world.entries("z").len(), 2);
 }
@@ -101,11 +139,29 @@ async fn p6_an_operator_cannot_undo_what_is_past_its_pivot() {
     let (store, _, engine, handle) = step_gave_up().await;
     let operator = engine.operator("ann", "why");
     for resolution in [Resolution::NoEffect, Resolution::Compensated] {
-        assert!(operator.resolve(handle.id(), "z", resolution).await.unwrap_err().is_invalid());
+        assert!(
+            operator
+                .resolve(handle.id(), "z", resolution)
+                .await
+                .unwrap_err()
+                .is_invalid()
+        );
     }
     for step in ["a", "p"] {
-        assert!(operator.retry(handle.id(), step).await.unwrap_err().is_invalid());
-        assert!(operator.resolve(handle.id(), step, Resolution::NoEffect).await.unwrap_err().is_invalid());
+        assert!(
+            operator
+                .retry(handle.id(), step)
+                .await
+                .unwrap_err()
+                .is_invalid()
+        );
+        assert!(
+            operator
+                .resolve(handle.id(), step, Resolution::NoEffect)
+                .await
+                .unwrap_err()
+                .is_invalid()
+        );
     }
     assert_eq!(state(&store, handle.id()).await, InstanceState::Stuck);
     assert!(snapshot(&store, handle.id()).await.interventions.is_empty());
@@ -117,7 +173,10 @@ async fn compensation_gave_up() -> (Memory, World, Engine<Memory>, Handle<Line, 
     world.fail("three", [permanent()]);
     world.fail("undo two", [permanent()]);
     let handle = engine.start::<Line>(1).await.unwrap();
-    assert_eq!(on_stuck(&engine, &handle).await, StuckReason::CompensationGaveUp);
+    assert_eq!(
+        on_stuck(&engine, &handle).await,
+        StuckReason::CompensationGaveUp
+    );
     assert!(world.entries("undo one").is_empty());
     (store, world, engine, handle)
 }
@@ -126,9 +185,17 @@ async fn compensation_gave_up() -> (Memory, World, Engine<Memory>, Handle<Line, 
 async fn p8_a_compensation_that_gave_up_is_retried_with_the_output_and_all_its_retries() {
     let (_, world, engine, handle) = compensation_gave_up().await;
     world.fail("undo two", [unclear(), unclear()]);
-    engine.operator("ann", "why").retry(handle.id(), "two").await.unwrap();
+    engine
+        .operator("ann", "why")
+        .retry(handle.id(), "two")
+        .await
+        .unwrap();
     let failure = failure(&now(&engine, &handle).await).await;
-    assert_eq!(failure.step.as_deref(), Some("three"), "the reason is still the first one");
+    assert_eq!(
+        failure.step.as_deref(),
+        Some("three"),
+        "the reason is still the first one"
+    );
     let undos = world.entries("undo two");
     assert_eq!((undos.len(), undos[3].known), (4, Some(3)));
     assert_eq!(world.effects(), ["one", "two", "undo two", "undo one"]);
@@ -138,14 +205,22 @@ async fn p8_a_compensation_that_gave_up_is_retried_with_the_output_and_all_its_r
 async fn p8_a_compensation_that_gave_up_is_resolved() {
     for resolution in [Resolution::Compensated, Resolution::NoEffect] {
         let (_, world, engine, handle) = compensation_gave_up().await;
-        engine.operator("ann", "why").resolve(handle.id(), "two", resolution).await.unwrap();
+        engine
+            .operator("ann", "why")
+            .resolve(handle.id(), "two", resolution)
+            .await
+            .unwrap();
         failure(&now(&engine, &handle).await).await;
         assert_eq!(world.entries("undo two").len(), 1);
         assert_eq!(world.effects(), ["one", "two", "undo one"]);
     }
     let (_, world, engine, handle) = compensation_gave_up().await;
     let output = Resolution::completed(&77).unwrap();
-    engine.operator("ann", "why").resolve(handle.id(), "two", output).await.unwrap();
+    engine
+        .operator("ann", "why")
+        .resolve(handle.id(), "two", output)
+        .await
+        .unwrap();
     failure(&now(&engine, &handle).await).await;
     assert_eq!(world.entries("undo two")[1].known, Some(77));
 }
@@ -157,7 +232,10 @@ async fn outcome_unknown() -> (World, Engine<Memory>, Handle<Insisting, Memory>)
     world.plan("other", [Act::Sleep(SECOND), Act::Fail(permanent())]);
     let engine = started(&store, &world).await;
     let id = engine.start::<Insisting>(()).await.unwrap().id();
-    crate::until("compensating", async || state(&store, id).await == InstanceState::Compensating).await;
+    crate::until("compensating", async || {
+        state(&store, id).await == InstanceState::Compensating
+    })
+    .await;
     engine.abort();
     let heir = started(&store, &world).await;
     let handle = heir.handle::<Insisting>(id).await.unwrap();
@@ -169,19 +247,43 @@ async fn outcome_unknown() -> (World, Engine<Memory>, Handle<Insisting, Memory>)
 #[tokio::test(start_paused = true)]
 async fn p8_an_outcome_that_nobody_knows_is_retried_or_resolved() {
     let (world, engine, handle) = outcome_unknown().await;
-    engine.operator("ann", "why").retry(handle.id(), "sure").await.unwrap();
+    engine
+        .operator("ann", "why")
+        .retry(handle.id(), "sure")
+        .await
+        .unwrap();
     failure(&now(&engine, &handle).await).await;
-    assert_eq!((world.entries("sure").len(), world.entries("undo sure")[0].known), (3, Some(7)));
+    assert_eq!(
+        (
+            world.entries("sure").len(),
+            world.entries("undo sure")[0].known
+        ),
+        (3, Some(7))
+    );
 
     let (world, engine, handle) = outcome_unknown().await;
     let output = Resolution::completed(&70).unwrap();
-    engine.operator("ann", "why").resolve(handle.id(), "sure", output).await.unwrap();
+    engine
+        .operator("ann", "why")
+        .resolve(handle.id(), "sure", output)
+        .await
+        .unwrap();
     failure(&now(&engine, &handle).await).await;
-    assert_eq!((world.entries("sure").len(), world.entries("undo sure")[0].known), (2, Some(70)));
+    assert_eq!(
+        (
+            world.entries("sure").len(),
+            world.entries("undo sure")[0].known
+        ),
+        (2, Some(70))
+    );
 
     for resolution in [Resolution::NoEffect, Resolution::Compensated] {
         let (world, engine, handle) = outcome_unknown().await;
-        engine.operator("ann", "why").resolve(handle.id(), "sure", resolution).await.unwrap();
+        engine
+            .operator("ann", "why")
+            .resolve(handle.id(), "sure", resolution)
+            .await
+            .unwrap();
         failure(&now(&engine, &handle).await).await;
         assert!(world.entries("undo sure").is_empty());
     }
@@ -192,22 +294,52 @@ async fn operators_act_only_on_stuck_instances_and_on_steps_that_exist() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
     let operator = engine.operator("ann", "why");
-    assert!(operator.retry(sagaz::SagaId::new(), "two").await.unwrap_err().is_not_found());
+    assert!(
+        operator
+            .retry(sagaz::SagaId::new(), "two")
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
     world.plan("two", [Act::Sleep(SECOND * 30)]);
     let handle = engine.start::<Line>(1).await.unwrap();
     world.wait_began("two", 1).await;
     let error = operator.retry(handle.id(), "two").await.unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("executing"), "{error}");
-    assert!(operator.resolve(handle.id(), "two", Resolution::NoEffect).await.unwrap_err().is_invalid());
+    assert!(
+        error.is_invalid() && error.to_string().contains("executing"),
+        "{error}"
+    );
+    assert!(
+        operator
+            .resolve(handle.id(), "two", Resolution::NoEffect)
+            .await
+            .unwrap_err()
+            .is_invalid()
+    );
     completed(&handle).await;
-    assert!(operator.retry(handle.id(), "two").await.unwrap_err().is_invalid());
+    assert!(
+        operator
+            .retry(handle.id(), "two")
+            .await
+            .unwrap_err()
+            .is_invalid()
+    );
 
     let (store, _, engine, handle) = compensation_gave_up().await;
     let operator = engine.operator("ann", "why");
     let error = operator.retry(handle.id(), "tow").await.unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("one, two, three"), "{error}");
+    assert!(
+        error.is_invalid() && error.to_string().contains("one, two, three"),
+        "{error}"
+    );
     let wrong = Resolution::completed(&"text").unwrap();
-    assert!(operator.resolve(handle.id(), "two", wrong).await.unwrap_err().is_undecodable());
+    assert!(
+        operator
+            .resolve(handle.id(), "two", wrong)
+            .await
+            .unwrap_err()
+            .is_undecodable()
+    );
     assert!(snapshot(&store, handle.id()).await.interventions.is_empty());
 }
 
@@ -218,7 +350,9 @@ async fn p7_an_operator_raises_the_epoch_and_only_one_of_two_wins() {
     let (ann, bob) = (engine.operator("ann", "why"), engine.operator("bob", "why"));
     let (one, other) = tokio::join!(ann.retry(handle.id(), "two"), bob.retry(handle.id(), "two"));
     assert!(one.is_ok() != other.is_ok());
-    let Outcome::RolledBack(_) = crate::outcome(&now(&engine, &handle).await).await else { panic!("not rolled back") };
+    let Outcome::RolledBack(_) = crate::outcome(&now(&engine, &handle).await).await else {
+        panic!("not rolled back")
+    };
     let after = snapshot(&store, handle.id()).await;
     assert!(after.summary.epoch > before && after.interventions.len() == 1);
 }

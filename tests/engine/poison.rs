@@ -31,7 +31,11 @@ impl Host {
 
     async fn restart(&self) {
         let build = engine(&self.store, &self.world).poison_after(self.poison_after);
-        let engine = build.observer(Arc::clone(&self.recorder) as _).start().await.unwrap();
+        let engine = build
+            .observer(Arc::clone(&self.recorder) as _)
+            .start()
+            .await
+            .unwrap();
         *self.current.lock().unwrap() = Some(engine);
     }
 
@@ -87,7 +91,11 @@ async fn p8_a_poison_instance_goes_on_after_an_operator_said_so_and_its_steps_ma
     let id = host.engine().start::<Line>(1).await.unwrap().id();
     assert_eq!(host.run(id).await, InstanceState::Stuck);
     host.world.fail("two", [clean(), clean(), clean()]);
-    host.engine().operator("ann", "fixed the driver").retry(id, "two").await.unwrap();
+    host.engine()
+        .operator("ann", "fixed the driver")
+        .retry(id, "two")
+        .await
+        .unwrap();
     assert_eq!(host.run(id).await, InstanceState::RolledBack);
     assert_eq!(host.world.entries("undo two")[0].known, None);
 }
@@ -127,8 +135,16 @@ async fn p5_a_suspect_that_was_postponed_may_have_had_its_effect() {
         let id = host.engine().start::<Line>(1).await.unwrap().id();
         assert_eq!(host.run(id).await, InstanceState::RolledBack);
         let summary = snapshot(&host.store, id).await.summary;
-        assert_eq!(summary.failure.unwrap().reason, FailureReason::Unknown, "after {deaths} deaths");
-        assert_eq!(host.world.entries("undo one").len(), 1, "after {deaths} deaths");
+        assert_eq!(
+            summary.failure.unwrap().reason,
+            FailureReason::Unknown,
+            "after {deaths} deaths"
+        );
+        assert_eq!(
+            host.world.entries("undo one").len(),
+            1,
+            "after {deaths} deaths"
+        );
     }
 }
 
@@ -139,7 +155,12 @@ async fn p6_a_pivot_of_a_postponed_suspect_runs_again_before_a_cancel_is_honoure
         for _ in 0..deaths {
             host.plan_death("p");
         }
-        let id = host.engine().start::<crate::Pivotal>(()).await.unwrap().id();
+        let id = host
+            .engine()
+            .start::<crate::Pivotal>(())
+            .await
+            .unwrap()
+            .id();
         host.world.wait_began("p", 1).await;
         for death in 2..=deaths {
             while host.world.entries("p").len() < death {
@@ -151,7 +172,11 @@ async fn p6_a_pivot_of_a_postponed_suspect_runs_again_before_a_cancel_is_honoure
         }
         host.restart().await;
         host.engine().cancel(id).await.unwrap();
-        assert_eq!(host.run(id).await, InstanceState::Completed, "after {deaths} deaths");
+        assert_eq!(
+            host.run(id).await,
+            InstanceState::Completed,
+            "after {deaths} deaths"
+        );
     }
 }
 
@@ -173,11 +198,19 @@ async fn p8_an_engine_runs_one_suspect_at_a_time() {
     for id in &ids {
         assert_eq!(snapshot(&host.store, *id).await.summary.takeovers, 1);
     }
-    host.world.plan("one", [Act::Sleep(SECOND * 60), Act::Done, Act::Sleep(SECOND * 60)]);
+    host.world.plan(
+        "one",
+        [Act::Sleep(SECOND * 60), Act::Done, Act::Sleep(SECOND * 60)],
+    );
     for id in ids {
         assert_eq!(host.run(id).await, InstanceState::Completed);
     }
-    let began: Vec<_> = host.world.entries("one").iter().map(|entry| entry.at.as_secs()).collect();
+    let began: Vec<_> = host
+        .world
+        .entries("one")
+        .iter()
+        .map(|entry| entry.at.as_secs())
+        .collect();
     assert!(began.len() == 5 && began[4] >= began[3] + 60, "{began:?}");
 }
 

@@ -1,6 +1,9 @@
 //! Stopping in good order.
 
-use crate::{Line, completed, engine, late::Late, outcome, row, seconds, snapshot, started, support::*, within};
+use crate::{
+    Line, completed, engine, late::Late, outcome, row, seconds, snapshot, started, support::*,
+    within,
+};
 use sagaz::{
     Engine, SagaId,
     store::{
@@ -22,7 +25,11 @@ async fn a_shutdown_lets_running_attempts_end_and_another_engine_goes_on_at_once
     assert_eq!(world.now().as_secs(), 5);
     assert_eq!((world.effects().len(), engine.in_flight()), (1, 0));
     completed(&heir.handle::<Line>(id).await.unwrap()).await;
-    assert!(world.now() < SECOND * 7, "it waits for no lease: {:?}", world.now());
+    assert!(
+        world.now() < SECOND * 7,
+        "it waits for no lease: {:?}",
+        world.now()
+    );
     assert_eq!(world.effects(), ["one", "two", "three"]);
     assert_eq!(snapshot(&store, id).await.summary.takeovers, 0);
 }
@@ -30,7 +37,11 @@ async fn a_shutdown_lets_running_attempts_end_and_another_engine_goes_on_at_once
 #[tokio::test(start_paused = true)]
 async fn p5_an_attempt_that_outlasts_the_grace_of_a_shutdown_is_dropped_and_unknown() {
     let (store, world) = (Memory::new(), World::new());
-    let engine = engine(&store, &world).shutdown_grace(SECOND * 10).start().await.unwrap();
+    let engine = engine(&store, &world)
+        .shutdown_grace(SECOND * 10)
+        .start()
+        .await
+        .unwrap();
     world.plan("one", [Act::Hang]);
     let id = engine.start::<Line>(1).await.unwrap().id();
     world.wait_began("one", 1).await;
@@ -42,8 +53,18 @@ async fn p5_an_attempt_that_outlasts_the_grace_of_a_shutdown_is_dropped_and_unkn
     assert_eq!((summary.owner, summary.takeovers), (None, 0));
     world.fail("one", [crate::clean()]);
     let heir = started(&store, &world).await;
-    assert!(outcome(&heir.handle::<Line>(id).await.unwrap()).await.is_rolled_back());
-    assert_eq!((snapshot(&store, id).await.summary.takeovers, world.entries("undo one").len()), (0, 1));
+    assert!(
+        outcome(&heir.handle::<Line>(id).await.unwrap())
+            .await
+            .is_rolled_back()
+    );
+    assert_eq!(
+        (
+            snapshot(&store, id).await.summary.takeovers,
+            world.entries("undo one").len()
+        ),
+        (0, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,8 +72,21 @@ async fn a_stopped_engine_accepts_nothing_new() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
     within(engine.shutdown()).await;
-    assert!(engine.start::<Line>(1).await.unwrap_err().is_shutting_down());
-    assert!(store.list(&Filter::all()).await.unwrap().instances.is_empty());
+    assert!(
+        engine
+            .start::<Line>(1)
+            .await
+            .unwrap_err()
+            .is_shutting_down()
+    );
+    assert!(
+        store
+            .list(&Filter::all())
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
     within(engine.shutdown()).await;
 }
 
@@ -75,16 +109,25 @@ async fn a_shutdown_does_not_wait_for_ever_for_a_store_that_is_down() {
 async fn p1_an_instance_that_is_being_accepted_during_a_shutdown_is_given_up_in_good_order() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
-    store.faults().plan(Call::Write, 1, Fault::Delay(SECOND * 3));
+    store
+        .faults()
+        .plan(Call::Write, 1, Fault::Delay(SECOND * 3));
     let start = tokio::spawn({
         let engine = engine.clone();
         async move { engine.start::<Line>(1).await.map(|handle| handle.id()) }
     });
     tokio::time::sleep(SECOND).await;
     within(engine.shutdown()).await;
-    let id = start.await.unwrap().expect("it was accepted before the engine stopped");
+    let id = start
+        .await
+        .unwrap()
+        .expect("it was accepted before the engine stopped");
     let summary = snapshot(&store, id).await.summary;
-    assert_eq!((summary.owner, summary.takeovers), (None, 0), "nobody has to wait for a lease");
+    assert_eq!(
+        (summary.owner, summary.takeovers),
+        (None, 0),
+        "nobody has to wait for a lease"
+    );
     let heir = started(&store, &world).await;
     completed(&heir.handle::<Line>(id).await.unwrap()).await;
     assert_eq!(snapshot(&store, id).await.summary.takeovers, 0);
@@ -96,9 +139,17 @@ async fn what_is_being_claimed_during_a_shutdown_is_given_up_in_good_order() {
     let id = unowned(&store, &world).await;
     let began = world.began().len();
     let late = Late(store.clone(), SECOND * 3);
-    let engine = Engine::builder(late).register(Line(world.clone())).start().await.unwrap();
+    let engine = Engine::builder(late)
+        .register(Line(world.clone()))
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(SECOND).await;
-    assert_eq!(snapshot(&store, id).await.summary.owner, Some(engine.id()), "the reply is under way");
+    assert_eq!(
+        snapshot(&store, id).await.summary.owner,
+        Some(engine.id()),
+        "the reply is under way"
+    );
     within(engine.shutdown()).await;
     let summary = snapshot(&store, id).await.summary;
     assert_eq!((summary.owner, summary.takeovers), (None, 0));

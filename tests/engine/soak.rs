@@ -16,7 +16,9 @@ struct Chance(Arc<Mutex<u64>>);
 
 impl Chance {
     fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)))
+        Self(Arc::new(Mutex::new(
+            seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+        )))
     }
 
     /// From 0 to `below`.
@@ -55,7 +57,12 @@ impl Chance {
 
 async fn restarted(store: &Memory, world: &World) -> Engine<Memory> {
     loop {
-        if let Ok(engine) = engine(store, world).in_flight_max(6).poison_after(100).start().await {
+        if let Ok(engine) = engine(store, world)
+            .in_flight_max(6)
+            .poison_after(100)
+            .start()
+            .await
+        {
             return engine;
         }
     }
@@ -66,16 +73,25 @@ fn check(world: &World, id: SagaId, state: InstanceState, seed: u64) {
     let what = format!("seed {seed}, {id} is {state}: {effects:?}");
     let last = |step: &str| effects.iter().rposition(|effect| effect == step);
     let steps = ["one", "two", "three", "a", "p", "z", "sure", "other"];
-    let undos: Vec<_> = effects.iter().filter(|effect| effect.starts_with("undo")).collect();
+    let undos: Vec<_> = effects
+        .iter()
+        .filter(|effect| effect.starts_with("undo"))
+        .collect();
     match state {
         InstanceState::Completed => assert!(undos.is_empty(), "{what}"),
         InstanceState::RolledBack => {
             for step in steps {
                 let undone = last(&format!("undo {step}"));
-                assert!(last(step).is_none_or(|effect| undone.is_some_and(|undone| undone > effect)), "{step}: {what}");
+                assert!(
+                    last(step).is_none_or(|effect| undone.is_some_and(|undone| undone > effect)),
+                    "{step}: {what}"
+                );
             }
             let order = ["undo three", "undo two", "undo one"];
-            let firsts: Vec<_> = order.iter().filter_map(|undo| effects.iter().position(|it| it == undo)).collect();
+            let firsts: Vec<_> = order
+                .iter()
+                .filter_map(|undo| effects.iter().position(|it| it == undo))
+                .collect();
             assert!(firsts.is_sorted(), "{what}");
         }
         InstanceState::Stuck => assert!(last("p").is_none() || undos.is_empty(), "{what}"),
@@ -85,13 +101,25 @@ fn check(world: &World, id: SagaId, state: InstanceState, seed: u64) {
 
 async fn soak(seed: u64) {
     let (chance, store, world) = (Chance::new(seed), Memory::new(), World::new());
-    for (step, times) in [("one", 20), ("two", 20), ("three", 20), ("a", 20), ("p", 20), ("z", 20), ("sure", 10), ("other", 10)] {
+    for (step, times) in [
+        ("one", 20),
+        ("two", 20),
+        ("three", 20),
+        ("a", 20),
+        ("p", 20),
+        ("z", 20),
+        ("sure", 10),
+        ("other", 10),
+    ] {
         world.plan(step, (0..times).map(|_| chance.act(step == "p")));
     }
     for undo in ["undo one", "undo two", "undo a", "undo sure"] {
         world.plan(undo, (0..3).map(|_| Act::Fail(unclear())));
     }
-    let mut engines = vec![restarted(&store, &world).await, restarted(&store, &world).await];
+    let mut engines = vec![
+        restarted(&store, &world).await,
+        restarted(&store, &world).await,
+    ];
     store.faults().on_write({
         let chance = chance.clone();
         move |_| chance.fault()
@@ -116,7 +144,10 @@ async fn soak(seed: u64) {
             let id = match chance.draw(3) {
                 0 => engine.start::<Line>(seed).await.map(|handle| handle.id()),
                 1 => engine.start::<Pivotal>(()).await.map(|handle| handle.id()),
-                _ => engine.start::<Insisting>(()).await.map(|handle| handle.id()),
+                _ => engine
+                    .start::<Insisting>(())
+                    .await
+                    .map(|handle| handle.id()),
             };
             ids.extend(id.ok());
         }
@@ -132,7 +163,12 @@ async fn soak(seed: u64) {
         while state(&store, id).await.is_live() {
             tokio::time::sleep(SECOND).await;
             waited += 1;
-            assert!(waited < 3_600, "seed {seed}: stranded {:?} {:?}", snapshot(&store, id).await, world.effects_of(id));
+            assert!(
+                waited < 3_600,
+                "seed {seed}: stranded {:?} {:?}",
+                snapshot(&store, id).await,
+                world.effects_of(id)
+            );
         }
         check(&world, id, state(&store, id).await, seed);
     }
@@ -146,7 +182,11 @@ async fn soak(seed: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn p1_to_p7_hold_under_faults_deaths_and_cancels_at_random() {
-    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|number| number.parse().ok())
+    };
     let first = number("SAGAZ_SOAK_FIRST").unwrap_or(0);
     for seed in first..first + number("SAGAZ_SOAK_SEEDS").unwrap_or(40) {
         soak(seed).await;

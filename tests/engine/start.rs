@@ -1,6 +1,8 @@
 //! Accepting instances, start keys, and handles.
 
-use crate::{Line, Pivotal, completed, engine, failure, permanent, started, state, support::*, within};
+use crate::{
+    Line, Pivotal, completed, engine, failure, permanent, started, state, support::*, within,
+};
 use sagaz::{
     Engine, Lifecycle, Observer, Outcome, SagaId, StepContext, StepError, saga, step,
     store::{
@@ -23,7 +25,9 @@ async fn count(store: &Memory) -> usize {
 async fn p1_start_returns_once_the_instance_is_stored() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
-    store.faults().plan(Call::Write, 1, Fault::Delay(SECOND * 7));
+    store
+        .faults()
+        .plan(Call::Write, 1, Fault::Delay(SECOND * 7));
     let handle = engine.start::<Line>(1).await.unwrap();
     assert_eq!(world.now().as_secs(), 7);
     assert!(store.load(handle.id()).await.unwrap().is_some());
@@ -51,7 +55,12 @@ async fn p1_a_start_that_nobody_waits_for_any_more_is_driven() {
     let engine = started(&store, &world).await;
     {
         let mut start = pin!(engine.start::<Line>(1).into_future());
-        assert!(start.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(
+            start
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
     }
     world.wait_began("three", 1).await;
     assert_eq!(world.effects().len(), 3);
@@ -76,9 +85,16 @@ async fn p10_the_same_key_with_another_input_is_an_error_and_nothing_is_stored()
     let engine = started(&store, &world).await;
     let first = engine.start::<Line>(1).key("k").await.unwrap();
     let error = engine.start::<Line>(2).key("k").await.unwrap_err();
-    assert!(error.is_conflict() && error.to_string().contains(&first.id().to_string()), "{error}");
+    assert!(
+        error.is_conflict() && error.to_string().contains(&first.id().to_string()),
+        "{error}"
+    );
     assert_eq!(count(&store).await, 1);
-    engine.start::<Pivotal>(()).key("k").await.expect("a key is one of its saga");
+    engine
+        .start::<Pivotal>(())
+        .key("k")
+        .await
+        .expect("a key is one of its saga");
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +120,14 @@ async fn a_start_key_has_a_sensible_length() {
     let (store, world) = (Memory::new(), World::new());
     let engine = started(&store, &world).await;
     for key in [String::new(), "k".repeat(513), "a\0b".to_owned()] {
-        assert!(engine.start::<Line>(1).key(key).await.unwrap_err().is_invalid());
+        assert!(
+            engine
+                .start::<Line>(1)
+                .key(key)
+                .await
+                .unwrap_err()
+                .is_invalid()
+        );
     }
     assert_eq!(count(&store).await, 0);
 }
@@ -114,8 +137,14 @@ async fn p12_an_input_over_the_limit_is_an_error_and_nothing_is_stored() {
     let (store, world) = (Memory::new(), World::new());
     let engine = engine(&store, &world).payload_max(3).start().await.unwrap();
     let error = engine.start::<Line>(12_345).await.unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("5 bytes"), "{error}");
-    assert_eq!((count(&store).await, store.faults().count(Call::Write)), (0, 0));
+    assert!(
+        error.is_invalid() && error.to_string().contains("5 bytes"),
+        "{error}"
+    );
+    assert_eq!(
+        (count(&store).await, store.faults().count(Call::Write)),
+        (0, 0)
+    );
     engine.start::<Line>(123).await.unwrap();
 }
 
@@ -146,13 +175,28 @@ impl TakesUnwritable {
 #[tokio::test(start_paused = true)]
 async fn an_input_that_cannot_be_serialized_is_a_clear_error() {
     let store = Memory::new();
-    let engine = Engine::builder(store.clone()).register(TakesUnwritable).start().await.unwrap();
+    let engine = Engine::builder(store.clone())
+        .register(TakesUnwritable)
+        .start()
+        .await
+        .unwrap();
     for key in [None, Some("k")] {
         let start = engine.start::<TakesUnwritable>(Unwritable);
-        let error = if let Some(key) = key { start.key(key).await } else { start.await }.unwrap_err();
+        let error = if let Some(key) = key {
+            start.key(key).await
+        } else {
+            start.await
+        }
+        .unwrap_err();
         let text = format!("{error:?}");
-        assert!(text.contains("TakesUnwritable") || text.contains("takes-unwritable"), "{text}");
-        assert!(text.contains("Unwritable") && text.contains("no words for it"), "{text}");
+        assert!(
+            text.contains("TakesUnwritable") || text.contains("takes-unwritable"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Unwritable") && text.contains("no words for it"),
+            "{text}"
+        );
     }
     assert_eq!(count(&store).await, 0);
 }
@@ -161,7 +205,10 @@ async fn an_input_that_cannot_be_serialized_is_a_clear_error() {
 async fn a_saga_that_is_not_registered_cannot_be_started() {
     let engine = Engine::builder(Memory::new()).start().await.unwrap();
     let error = engine.start::<Line>(1).await.unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("`line`"), "{error}");
+    assert!(
+        error.is_invalid() && error.to_string().contains("`line`"),
+        "{error}"
+    );
 }
 
 struct Namesake;
@@ -178,9 +225,16 @@ impl Namesake {
 #[tokio::test(start_paused = true)]
 async fn two_sagas_of_one_name_are_refused() {
     let world = World::new();
-    let error = engine(&Memory::new(), &world).register(Namesake).start().await.unwrap_err();
+    let error = engine(&Memory::new(), &world)
+        .register(Namesake)
+        .start()
+        .await
+        .unwrap_err();
     let text = error.to_string();
-    assert!(error.is_conflict() && text.contains("Namesake") && text.contains("Line"), "{text}");
+    assert!(
+        error.is_conflict() && text.contains("Namesake") && text.contains("Line"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,14 +257,34 @@ async fn the_outcome_is_told_by_every_handle_and_by_every_engine() {
     let found = one.find::<Line>("k").await.unwrap().expect("it is there");
     let elsewhere = other.find::<Line>("k").await.unwrap().expect("it is there");
     let by_id = other.handle::<Line>(handle.id()).await.unwrap();
-    let (a, b, c, d) =
-        within(async { tokio::join!(failure(&handle), failure(&found), failure(&elsewhere), failure(&by_id)) }).await;
+    let (a, b, c, d) = within(async {
+        tokio::join!(
+            failure(&handle),
+            failure(&found),
+            failure(&elsewhere),
+            failure(&by_id)
+        )
+    })
+    .await;
     assert!(a == b && b == c && c == d);
     assert_eq!(failure(&handle).await, a, "and again");
-    assert!(matches!(handle.completed().await.unwrap(), Err(sagaz::NotCompleted::RolledBack(_))));
+    assert!(matches!(
+        handle.completed().await.unwrap(),
+        Err(sagaz::NotCompleted::RolledBack(_))
+    ));
     assert!(one.find::<Line>("other").await.unwrap().is_none());
-    assert!(one.handle::<Line>(SagaId::new()).await.unwrap_err().is_not_found());
-    assert!(one.handle::<Pivotal>(handle.id()).await.unwrap_err().is_invalid());
+    assert!(
+        one.handle::<Line>(SagaId::new())
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
+    assert!(
+        one.handle::<Pivotal>(handle.id())
+            .await
+            .unwrap_err()
+            .is_invalid()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,20 +293,36 @@ async fn the_outputs_of_a_completed_instance_are_read_from_the_store() {
     let engine = started(&store, &world).await;
     let id = engine.start::<Line>(5).await.unwrap().id();
     until_completed(&store, id).await;
-    let handle = started(&store, &world).await.handle::<Line>(id).await.unwrap();
-    let Outcome::Completed(outputs) = handle.outcome().await.unwrap() else { panic!("not completed") };
+    let handle = started(&store, &world)
+        .await
+        .handle::<Line>(id)
+        .await
+        .unwrap();
+    let Outcome::Completed(outputs) = handle.outcome().await.unwrap() else {
+        panic!("not completed")
+    };
     assert_eq!((outputs.one, outputs.three), (6, 8));
-    assert_eq!(engine.cancel(id).await.unwrap(), CancelReply::NotLive(InstanceState::Completed));
+    assert_eq!(
+        engine.cancel(id).await.unwrap(),
+        CancelReply::NotLive(InstanceState::Completed)
+    );
 }
 
 async fn until_completed(store: &Memory, id: SagaId) {
-    crate::until("completed", async || state(store, id).await == InstanceState::Completed).await;
+    crate::until("completed", async || {
+        state(store, id).await == InstanceState::Completed
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_store_does_not_answer_is_a_transient_error_and_may_be_repeated() {
     let (store, world) = (Memory::new(), World::new());
-    let engine = engine(&store, &world).start_timeout(SECOND * 5).start().await.unwrap();
+    let engine = engine(&store, &world)
+        .start_timeout(SECOND * 5)
+        .start()
+        .await
+        .unwrap();
     store.faults().set_down(true);
     let error = engine.start::<Line>(1).key("k").await.unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -256,7 +346,11 @@ impl Observer for Engines {
 #[tokio::test(start_paused = true)]
 async fn an_engine_has_its_own_id_and_renews_under_it() {
     let (store, engines) = (Memory::new(), Arc::new(Engines::default()));
-    let engine = Engine::builder(store).observer(Arc::clone(&engines) as _).start().await.unwrap();
+    let engine = Engine::builder(store)
+        .observer(Arc::clone(&engines) as _)
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(SECOND * 60).await;
     let seen = engines.0.lock().unwrap().clone();
     assert!(seen.len() > 3 && seen.iter().all(|id| *id == engine.id()));

@@ -58,7 +58,11 @@ versions! {
 }
 
 async fn running<G: RunsOn<Memory>>(store: &Memory, saga: G) -> Engine<Memory> {
-    Engine::builder(store.clone()).register(saga).start().await.unwrap()
+    Engine::builder(store.clone())
+        .register(saga)
+        .start()
+        .await
+        .unwrap()
 }
 
 /// An instance of the first version whose process died while `step` ran.
@@ -81,13 +85,23 @@ async fn p8_an_output_that_no_longer_deserializes_is_stuck_and_goes_on_with_fixe
     let id = died_in(&store, &world, "pack").await;
     let broken = running(&store, retyped::Shop(world.clone())).await;
     let stuck = stuck(&handle::<retyped::Shop>(&broken, id).await).await;
-    assert_eq!((stuck.step.as_deref(), stuck.reason), (Some("pick"), StuckReason::Undecodable));
-    assert!(stuck.message.contains("pick") && stuck.message.contains("String"), "{stuck}");
+    assert_eq!(
+        (stuck.step.as_deref(), stuck.reason),
+        (Some("pick"), StuckReason::Undecodable)
+    );
+    assert!(
+        stuck.message.contains("pick") && stuck.message.contains("String"),
+        "{stuck}"
+    );
     assert_eq!(world.entries("pack").len(), 1);
     broken.shutdown().await;
 
     let fixed = running(&store, first::Shop(world.clone())).await;
-    fixed.operator("ann", "deployed the fix").retry(id, "pick").await.unwrap();
+    fixed
+        .operator("ann", "deployed the fix")
+        .retry(id, "pick")
+        .await
+        .unwrap();
     let outputs = completed(&handle::<first::Shop>(&fixed, id).await).await;
     assert_eq!((outputs.pick, outputs.ship), (1, 3));
     assert_eq!(world.began(), ["pick", "pack", "pack", "ship"]);
@@ -100,8 +114,15 @@ async fn p8_an_undecodable_instance_that_is_tried_again_without_a_fix_is_stuck_a
     let broken = running(&store, retyped::Shop(world.clone())).await;
     let handle = handle::<retyped::Shop>(&broken, id).await;
     stuck(&handle).await;
-    broken.operator("ann", "hope").retry(id, "pick").await.unwrap();
-    until("claimed again", async || snapshot(&store, id).await.interventions.len() == 1).await;
+    broken
+        .operator("ann", "hope")
+        .retry(id, "pick")
+        .await
+        .unwrap();
+    until("claimed again", async || {
+        snapshot(&store, id).await.interventions.len() == 1
+    })
+    .await;
     assert_eq!(stuck(&handle).await.reason, StuckReason::Undecodable);
     assert_eq!(world.entries("pack").len(), 1);
 }
@@ -110,9 +131,16 @@ async fn p8_an_undecodable_instance_that_is_tried_again_without_a_fix_is_stuck_a
 async fn p9_another_graph_of_one_version_is_refused_while_an_instance_is_unfinished() {
     let (store, world) = (Memory::new(), World::new());
     let id = died_in(&store, &world, "pack").await;
-    let start = || Engine::builder(store.clone()).register(regraphed::Shop(world.clone())).start();
+    let start = || {
+        Engine::builder(store.clone())
+            .register(regraphed::Shop(world.clone()))
+            .start()
+    };
     let error = start().await.unwrap_err();
-    assert!(error.is_conflict() && error.to_string().contains("version = 2, accepts = [1]"), "{error}");
+    assert!(
+        error.is_conflict() && error.to_string().contains("version = 2, accepts = [1]"),
+        "{error}"
+    );
     let heir = running(&store, first::Shop(world.clone())).await;
     completed(&handle::<first::Shop>(&heir, id).await).await;
     start().await.expect("nothing is unfinished");
@@ -150,11 +178,18 @@ async fn p9_a_new_version_that_accepts_none_takes_over_none() {
     let id = died_in(&store, &world, "pack").await;
     let stranger = running(&store, aloof::Shop(world.clone())).await;
     tokio::time::sleep(SECOND * 120).await;
-    assert_eq!((state(&store, id).await, world.entries("pack").len()), (InstanceState::Executing, 1));
+    assert_eq!(
+        (state(&store, id).await, world.entries("pack").len()),
+        (InstanceState::Executing, 1)
+    );
     completed(&stranger.start::<aloof::Shop>(()).await.unwrap()).await;
     assert!(store.load(id).await.unwrap().is_some());
     let heir = running(&store, first::Shop(world.clone())).await;
-    assert!(outcome(&handle::<first::Shop>(&heir, id).await).await.is_completed());
+    assert!(
+        outcome(&handle::<first::Shop>(&heir, id).await)
+            .await
+            .is_completed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,11 @@ impl Ledger {
             // A killed process loses no commit, only a power cut could.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(30));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .unwrap();
         let tables = "
             CREATE TABLE IF NOT EXISTS call (serial INTEGER PRIMARY KEY, key TEXT NOT NULL, step TEXT NOT NULL,
                                              number INTEGER NOT NULL, process INTEGER NOT NULL);
@@ -70,22 +74,29 @@ impl Ledger {
 
     /// Effects of a step that are in force: number and cents.
     pub(crate) async fn in_force(&self, step: &str) -> Vec<(u32, i64)> {
-        let rows = sqlx::query("SELECT number, cents FROM effect WHERE step = ? AND undone = 0 ORDER BY number")
-            .bind(step)
+        let rows = sqlx::query(
+            "SELECT number, cents FROM effect WHERE step = ? AND undone = 0 ORDER BY number",
+        )
+        .bind(step)
+        .fetch_all(&self.0)
+        .await
+        .unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// For each key, the number of its last call.
+    pub(crate) async fn last_calls(&self) -> std::collections::BTreeMap<String, i64> {
+        let rows = sqlx::query("SELECT key, max(serial) FROM call GROUP BY key")
             .fetch_all(&self.0)
             .await
             .unwrap();
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
-    /// For each key, the number of its last call.
-    pub(crate) async fn last_calls(&self) -> std::collections::BTreeMap<String, i64> {
-        let rows = sqlx::query("SELECT key, max(serial) FROM call GROUP BY key").fetch_all(&self.0).await.unwrap();
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-    }
-
     pub(crate) async fn calls(&self, step: &str) -> i64 {
-        let count = sqlx::query("SELECT count(*) FROM call WHERE step = ?").bind(step).fetch_one(&self.0);
+        let count = sqlx::query("SELECT count(*) FROM call WHERE step = ?")
+            .bind(step)
+            .fetch_one(&self.0);
         count.await.unwrap().get(0)
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Talk = Lines<BufReader<ChildStdout>>;
 
@@ -37,7 +37,10 @@ async fn hears(talk: &mut Talk, line: &str) {
         }
         false
     });
-    assert!(heard.await.unwrap_or(false), "the worker never says `{line}`");
+    assert!(
+        heard.await.unwrap_or(false),
+        "the worker never says `{line}`"
+    );
 }
 
 fn signal(worker: &Child, signal: rustix::process::Signal) {
@@ -59,7 +62,9 @@ impl Observer for Watch {
         let counter = match event {
             Lifecycle::StoreUnavailable { .. } => &self.unavailable,
             Lifecycle::Compensating { .. } => &self.compensating,
-            Lifecycle::Claimed { taken_over: true, .. } => &self.taken_over,
+            Lifecycle::Claimed {
+                taken_over: true, ..
+            } => &self.taken_over,
             Lifecycle::StepFailed { .. } => &self.failed,
             _ => return,
         };
@@ -78,7 +83,10 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 async fn engine(folder: &Path, watch: &Arc<Watch>) -> Engine<Sqlite> {
     Engine::builder(store(folder).await)
-        .register(Buy { ledger: ledger(folder).await, stop: None })
+        .register(Buy {
+            ledger: ledger(folder).await,
+            stop: None,
+        })
         .lease(LEASE)
         .poll_interval(Duration::from_millis(50))
         .observer(Arc::clone(watch) as Arc<dyn Observer>)
@@ -97,7 +105,10 @@ async fn p7_a_process_that_was_stopped_past_its_lease_changes_nothing_when_it_go
     let watch = Arc::default();
     let successor = engine(folder.path(), &watch).await;
     until("the instance is taken over and ends", async || {
-        let page = successor.list(Filter::all().state(InstanceState::Completed)).await.unwrap();
+        let page = successor
+            .list(Filter::all().state(InstanceState::Completed))
+            .await
+            .unwrap();
         page.instances.len() == 1
     })
     .await;
@@ -110,22 +121,50 @@ async fn p7_a_process_that_was_stopped_past_its_lease_changes_nothing_when_it_go
 
     let after = successor.inspect(id).await.unwrap().unwrap();
     assert_eq!(after.steps, before.steps, "the late write changed a step");
-    assert_eq!(after.summary, before.summary, "the late write changed the instance");
-    let reserve = after.steps.iter().find(|row| row.name == "reserve").unwrap().output.clone().unwrap();
+    assert_eq!(
+        after.summary, before.summary,
+        "the late write changed the instance"
+    );
+    let reserve = after
+        .steps
+        .iter()
+        .find(|row| row.name == "reserve")
+        .unwrap()
+        .output
+        .clone()
+        .unwrap();
     let receipt: crate::worker::Receipt = serde_json::from_slice(&reserve.bytes).unwrap();
-    assert_eq!(receipt.process, std::process::id(), "the output is the successor's");
-    assert_eq!(ledger(folder.path()).await.calls("reserve").await, 2, "P3: the attempt ran beside its former self");
+    assert_eq!(
+        receipt.process,
+        std::process::id(),
+        "the output is the successor's"
+    );
+    assert_eq!(
+        ledger(folder.path()).await.calls("reserve").await,
+        2,
+        "P3: the attempt ran beside its former self"
+    );
     worker.kill().await.unwrap();
     successor.shutdown().await;
 }
 
 /// Whether another process holds the write lock of the file right now.
 async fn is_locked(path: &Path) -> bool {
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::ZERO);
-    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::ZERO);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    match sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+    {
         Ok(_) => {
-            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            sqlx::raw_sql("ROLLBACK")
+                .execute(&mut connection)
+                .await
+                .unwrap();
             false
         }
         Err(error) => {
@@ -137,11 +176,14 @@ async fn is_locked(path: &Path) -> bool {
 
 /// Whether all threads of a process are stopped, by what the kernel says of each.
 fn stands_still(worker: &Child) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", worker.id().expect("it runs"))).unwrap();
+    let threads =
+        std::fs::read_dir(format!("/proc/{}/task", worker.id().expect("it runs"))).unwrap();
     threads.filter_map(Result::ok).all(|thread| {
         let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         // The state follows the name, which is in parentheses.
-        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T'))
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim_start().starts_with('T'))
     })
 }
 
@@ -155,12 +197,18 @@ async fn stopped_inside_a_commit(folder: &Path, count: u32) -> Child {
         sleep(Duration::from_millis(fastrand::u64(1..15))).await;
         signal(&worker, rustix::process::Signal::STOP);
         // A signal takes its time: only when every thread stands still does a lock that is held stay held.
-        until("every thread of the worker stands still", async || stands_still(&worker)).await;
+        until("every thread of the worker stands still", async || {
+            stands_still(&worker)
+        })
+        .await;
         if is_locked(&path).await {
             return worker;
         }
         signal(&worker, rustix::process::Signal::CONT);
-        assert!(worker.try_wait().unwrap().is_none(), "the worker ended before it was caught inside a commit");
+        assert!(
+            worker.try_wait().unwrap().is_none(),
+            "the worker ended before it was caught inside a commit"
+        );
     }
     panic!("the worker was never caught inside a commit");
 }
@@ -176,10 +224,20 @@ async fn a_busy_store_is_no_business_error(kill: bool) {
 
     let seen = watch.unavailable.load(Ordering::SeqCst);
     let states = successor.count().await.unwrap();
-    let (compensating, failed) = (watch.compensating.load(Ordering::SeqCst), watch.failed.load(Ordering::SeqCst));
+    let (compensating, failed) = (
+        watch.compensating.load(Ordering::SeqCst),
+        watch.failed.load(Ordering::SeqCst),
+    );
     // Longer than its lease, by its own signs: each is a try that the lock turned away.
-    until("the store is reported busy", async || watch.unavailable.load(Ordering::SeqCst) >= seen + 8).await;
-    assert_eq!(successor.count().await.unwrap(), states, "something was written through the lock");
+    until("the store is reported busy", async || {
+        watch.unavailable.load(Ordering::SeqCst) >= seen + 8
+    })
+    .await;
+    assert_eq!(
+        successor.count().await.unwrap(),
+        states,
+        "something was written through the lock"
+    );
     // What failed by itself before the stop may have been reported a moment late; nothing fails for the lock.
     let late = u32::try_from(successor.in_flight()).unwrap();
     assert!(watch.compensating.load(Ordering::SeqCst) <= compensating + late);
@@ -192,32 +250,56 @@ async fn a_busy_store_is_no_business_error(kill: bool) {
     }
     until("every instance that was accepted ends", async || {
         let counts = successor.count().await.unwrap();
-        counts.iter().all(|(_, state, _)| state.is_final()) && (kill || worker.try_wait().unwrap().is_some())
+        counts.iter().all(|(_, state, _)| state.is_final())
+            && (kill || worker.try_wait().unwrap().is_some())
     })
     .await;
     let ledger = ledger(folder.path()).await;
     let mut completed = Vec::new();
-    let page = successor.list(Filter::all().state(InstanceState::Completed).limit(1_000)).await.unwrap();
+    let page = successor
+        .list(Filter::all().state(InstanceState::Completed).limit(1_000))
+        .await
+        .unwrap();
     for summary in page.instances {
         let snapshot = successor.inspect(summary.id).await.unwrap().unwrap();
-        completed.push(serde_json::from_slice::<crate::worker::Purchase>(&snapshot.input.bytes).unwrap().number);
+        completed.push(
+            serde_json::from_slice::<crate::worker::Purchase>(&snapshot.input.bytes)
+                .unwrap()
+                .number,
+        );
     }
     completed.sort_unstable();
-    let charged: Vec<u32> = ledger.in_force("charge").await.into_iter().map(|(number, _)| number).collect();
-    assert_eq!(charged, completed, "charged are the completed purchases, once each");
+    let charged: Vec<u32> = ledger
+        .in_force("charge")
+        .await
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
+    assert_eq!(
+        charged, completed,
+        "charged are the completed purchases, once each"
+    );
     if !kill {
-        let ended: u64 = successor.count().await.unwrap().iter().map(|(_, _, count)| count).sum();
+        let ended: u64 = successor
+            .count()
+            .await
+            .unwrap()
+            .iter()
+            .map(|(_, _, count)| count)
+            .sum();
         assert_eq!(ended, u64::from(COUNT), "all were accepted in the end");
     }
     successor.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_stopped_inside_a_commit_makes_the_store_busy_and_nothing_fails_until_it_goes_on() {
+async fn a_process_stopped_inside_a_commit_makes_the_store_busy_and_nothing_fails_until_it_goes_on()
+{
     a_busy_store_is_no_business_error(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_stopped_inside_a_commit_makes_the_store_busy_and_nothing_fails_until_it_is_killed() {
+async fn a_process_stopped_inside_a_commit_makes_the_store_busy_and_nothing_fails_until_it_is_killed()
+ {
     a_busy_store_is_no_business_error(true).await;
 }

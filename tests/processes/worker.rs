@@ -2,7 +2,8 @@
 
 use crate::ledger::Ledger;
 use sagaz::{
-    Engine, InstanceState, IntoStepError, Lifecycle, Observer, StepContext, StepError, compensate, saga, sqlite::Sqlite, step,
+    Engine, InstanceState, IntoStepError, Lifecycle, Observer, StepContext, StepError, compensate,
+    saga, sqlite::Sqlite, step,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -96,14 +97,19 @@ impl Buy {
         let (key, step) = (ctx.idempotency_key(), ctx.step());
         let serial = self.ledger.call(&key, step, purchase.number).await;
         sleep(Duration::from_millis(Self::dice(purchase.number, 1, 40))).await;
-        self.ledger.take_effect(&key, step, purchase.number, cents).await;
-        Receipt { serial, process: std::process::id() }
+        self.ledger
+            .take_effect(&key, step, purchase.number, cents)
+            .await;
+        Receipt {
+            serial,
+            process: std::process::id(),
+        }
     }
 
     async fn undo(&self, ctx: &StepContext<'_>, purchase: &Purchase) {
-        let key = ctx.idempotency_key();
-        let action = key.trim_end_matches("/undo");
-        self.ledger.undo(action, ctx.step(), purchase.number).await;
+        self.ledger
+            .undo(&ctx.action_key(), ctx.step(), purchase.number)
+            .await;
     }
 }
 
@@ -112,13 +118,19 @@ impl Buy {
     #[step]
     async fn reserve(&self, ctx: &StepContext<'_>, purchase: &Purchase) -> CallResult {
         if let Some(stop) = &self.stop {
-            let serial = self.ledger.call(&ctx.idempotency_key(), ctx.step(), purchase.number).await;
+            let serial = self
+                .ledger
+                .call(&ctx.idempotency_key(), ctx.step(), purchase.number)
+                .await;
             stop.armed.store(true, Ordering::SeqCst);
             // The observer takes it back when it stops the process.
             while stop.armed.load(Ordering::SeqCst) {
                 sleep(Duration::from_millis(5)).await;
             }
-            return Ok(Receipt { serial, process: std::process::id() });
+            return Ok(Receipt {
+                serial,
+                process: std::process::id(),
+            });
         }
         Ok(self.call(ctx, purchase, 0).await)
     }
@@ -179,7 +191,10 @@ impl Buy {
 pub(crate) const STEPS: [&str; 5] = ["reserve", "charge", "label", "dispatch", "confirm"];
 
 pub(crate) fn purchases(count: u32) -> impl Iterator<Item = Purchase> {
-    (1..=count).map(|number| Purchase { number, cents: 100 + i64::from(number) * 7 })
+    (1..=count).map(|number| Purchase {
+        number,
+        cents: 100 + i64::from(number) * 7,
+    })
 }
 
 pub(crate) async fn store(folder: &Path) -> Sqlite {
@@ -196,7 +211,12 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// Starts a worker.
 pub(crate) fn spawn(folder: &Path, purchases: u32, stop_self: bool) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["worker::worker", "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            "worker::worker",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("SAGAZ_WORKER", folder)
         .env("SAGAZ_WORKER_PURCHASES", purchases.to_string())
         .env("SAGAZ_WORKER_STOP_SELF", if stop_self { "1" } else { "" })
@@ -210,11 +230,19 @@ pub(crate) fn spawn(folder: &Path, purchases: u32, stop_self: bool) -> Child {
 /// Not a test of its own: the body of a worker process. It starts every purchase, and ends when all have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker() {
-    let Some(folder) = std::env::var_os("SAGAZ_WORKER").map(PathBuf::from) else { return };
-    let count = std::env::var("SAGAZ_WORKER_PURCHASES").unwrap().parse().unwrap();
+    let Some(folder) = std::env::var_os("SAGAZ_WORKER").map(PathBuf::from) else {
+        return;
+    };
+    let count = std::env::var("SAGAZ_WORKER_PURCHASES")
+        .unwrap()
+        .parse()
+        .unwrap();
     let stop_self = std::env::var("SAGAZ_WORKER_STOP_SELF").is_ok_and(|word| !word.is_empty());
     let stop = stop_self.then(Arc::<StopSelf>::default);
-    let saga = Buy { ledger: ledger(&folder).await, stop: stop.clone() };
+    let saga = Buy {
+        ledger: ledger(&folder).await,
+        stop: stop.clone(),
+    };
     let engine = Engine::builder(store(&folder).await)
         .register(saga)
         .lease(LEASE)
@@ -236,7 +264,12 @@ async fn worker() {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    let stuck = engine.count().await.unwrap().into_iter().any(|(_, state, _)| state == InstanceState::Stuck);
+    let stuck = engine
+        .count()
+        .await
+        .unwrap()
+        .into_iter()
+        .any(|(_, state, _)| state == InstanceState::Stuck);
     engine.shutdown().await;
     assert!(!stuck, "an instance is stuck");
     tell("all ended");

@@ -1,6 +1,9 @@
 //! A world in which attempts have effects, and in which a test says what each attempt comes to.
 
-use sagaz::{AttemptError, Failure, Lifecycle, Observer, SagaId, StepContext, StepError, compensate, saga, step};
+use sagaz::{
+    AttemptError, Failure, Lifecycle, Observer, SagaId, StepContext, StepError, compensate, saga,
+    step,
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     future,
@@ -74,7 +77,13 @@ impl World {
 
     /// What the next attempts of `what` do. Without a plan they have their effect at once.
     pub(crate) fn plan(&self, what: &str, acts: impl IntoIterator<Item = Act>) {
-        self.0.plans.lock().unwrap().entry(what.to_owned()).or_default().extend(acts);
+        self.0
+            .plans
+            .lock()
+            .unwrap()
+            .entry(what.to_owned())
+            .or_default()
+            .extend(acts);
     }
 
     /// The next attempts of `what` end with these errors.
@@ -83,8 +92,16 @@ impl World {
     }
 
     /// An attempt; `known` is what a compensation is told of the output.
-    pub(crate) async fn attempt(&self, ctx: &StepContext<'_>, known: Option<u64>) -> Result<(), StepError> {
-        let what = format!("{}{}", if ctx.is_compensation() { "undo " } else { "" }, ctx.step());
+    pub(crate) async fn attempt(
+        &self,
+        ctx: &StepContext<'_>,
+        known: Option<u64>,
+    ) -> Result<(), StepError> {
+        let what = format!(
+            "{}{}",
+            if ctx.is_compensation() { "undo " } else { "" },
+            ctx.step()
+        );
         self.0.entries.lock().unwrap().push(Entry {
             what: what.clone(),
             attempt: ctx.attempt(),
@@ -104,7 +121,13 @@ impl World {
     /// Does what is planned next for `what`, and has no effect.
     pub(crate) async fn decide(&self, what: &str) -> Result<(), StepError> {
         loop {
-            let act = self.0.plans.lock().unwrap().get_mut(what).and_then(VecDeque::pop_front);
+            let act = self
+                .0
+                .plans
+                .lock()
+                .unwrap()
+                .get_mut(what)
+                .and_then(VecDeque::pop_front);
             match act {
                 Some(Act::Sleep(time)) => sleep(time).await,
                 Some(Act::Call(call)) => call(),
@@ -123,29 +146,59 @@ impl World {
 
     /// Every attempt that began, in that order.
     pub(crate) fn began(&self) -> Vec<String> {
-        self.0.entries.lock().unwrap().iter().map(|entry| entry.what.clone()).collect()
+        self.0
+            .entries
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|entry| entry.what.clone())
+            .collect()
     }
 
     /// Every effect, in that order.
     pub(crate) fn effects(&self) -> Vec<String> {
-        self.0.effects.lock().unwrap().iter().map(|(_, what)| what.clone()).collect()
+        self.0
+            .effects
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, what)| what.clone())
+            .collect()
     }
 
     /// Every effect of one instance, in that order.
     pub(crate) fn effects_of(&self, id: SagaId) -> Vec<String> {
-        self.0.effects.lock().unwrap().iter().filter(|(of, _)| *of == id).map(|(_, what)| what.clone()).collect()
+        self.0
+            .effects
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(of, _)| *of == id)
+            .map(|(_, what)| what.clone())
+            .collect()
     }
 
     /// The attempts of `what`.
     pub(crate) fn entries(&self, what: &str) -> Vec<Entry> {
-        self.0.entries.lock().unwrap().iter().filter(|entry| entry.what == what).cloned().collect()
+        self.0
+            .entries
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry.what == what)
+            .cloned()
+            .collect()
     }
 
     /// Waits until so many attempts of `what` have begun.
     pub(crate) async fn wait_began(&self, what: &str, times: usize) {
         let mut changes = self.0.changes.subscribe();
         let wait = changes.wait_for(|_| self.entries(what).len() >= times);
-        assert!(timeout(BOUND, wait).await.is_ok(), "`{what}` did not begin {times} times: {:?}", self.began());
+        assert!(
+            timeout(BOUND, wait).await.is_ok(),
+            "`{what}` did not begin {times} times: {:?}",
+            self.began()
+        );
     }
 }
 
@@ -167,15 +220,37 @@ impl Observer for Recorder {
     fn observe(&self, event: &Lifecycle<'_>) {
         let text = match event {
             Lifecycle::Accepted { .. } => "accepted".to_owned(),
-            Lifecycle::Claimed { taken_over, suspect, .. } => {
-                format!("claimed{}{}", if *taken_over { " over" } else { "" }, if *suspect { " as a suspect" } else { "" })
+            Lifecycle::Claimed {
+                taken_over,
+                suspect,
+                ..
+            } => {
+                format!(
+                    "claimed{}{}",
+                    if *taken_over { " over" } else { "" },
+                    if *suspect { " as a suspect" } else { "" }
+                )
             }
             Lifecycle::StepStarted { step, attempt, .. } => format!("{step} #{attempt} started"),
-            Lifecycle::AttemptCompleted { step, attempt, compensation, .. } => {
-                format!("{}{step} #{attempt} ended", if *compensation { "undo " } else { "" })
+            Lifecycle::AttemptCompleted {
+                step,
+                attempt,
+                compensation,
+                ..
+            } => {
+                format!(
+                    "{}{step} #{attempt} ended",
+                    if *compensation { "undo " } else { "" }
+                )
             }
             Lifecycle::StepCompleted { step, attempt, .. } => format!("{step} #{attempt} stored"),
-            Lifecycle::AttemptFailed { step, attempt, compensation, error, .. } => {
+            Lifecycle::AttemptFailed {
+                step,
+                attempt,
+                compensation,
+                error,
+                ..
+            } => {
                 let undo = if *compensation { "undo " } else { "" };
                 let how = match error {
                     AttemptError::Error(_) => "failed",
@@ -186,12 +261,22 @@ impl Observer for Recorder {
                 };
                 format!("{undo}{step} #{attempt} {how}")
             }
-            Lifecycle::StepRetried { step, attempt, .. } => format!("{step} waits after #{attempt}"),
-            Lifecycle::StepFailed { step, unknown, .. } => format!("{step} {}", if *unknown { "unknown" } else { "failed" }),
+            Lifecycle::StepRetried { step, attempt, .. } => {
+                format!("{step} waits after #{attempt}")
+            }
+            Lifecycle::StepFailed { step, unknown, .. } => {
+                format!("{step} {}", if *unknown { "unknown" } else { "failed" })
+            }
             Lifecycle::Compensating { .. } => "compensating".to_owned(),
-            Lifecycle::CompensationStarted { step, attempt, .. } => format!("undo {step} #{attempt} started"),
-            Lifecycle::Compensated { step, attempt, .. } => format!("undo {step} #{attempt} stored"),
-            Lifecycle::CompensationRetried { step, attempt, .. } => format!("undo {step} waits after #{attempt}"),
+            Lifecycle::CompensationStarted { step, attempt, .. } => {
+                format!("undo {step} #{attempt} started")
+            }
+            Lifecycle::Compensated { step, attempt, .. } => {
+                format!("undo {step} #{attempt} stored")
+            }
+            Lifecycle::CompensationRetried { step, attempt, .. } => {
+                format!("undo {step} waits after #{attempt}")
+            }
             Lifecycle::CompensationFailed { step, .. } => format!("undo {step} gave up"),
             Lifecycle::RecoveryStarted { step, .. } => format!("recovery of {step} started"),
             Lifecycle::Finished { state, .. } => state.to_string(),
@@ -235,7 +320,10 @@ impl Diamond {
 
     #[step(depends_on = ["a"])]
     async fn c(&self, ctx: &StepContext<'_>, a: u64) -> Result<String, StepError> {
-        self.0.attempt(ctx, None).await.map(|()| format!("c of {a}"))
+        self.0
+            .attempt(ctx, None)
+            .await
+            .map(|()| format!("c of {a}"))
     }
 
     #[compensate("c")]

@@ -79,12 +79,19 @@ pub struct EngineBuilder<S: Store> {
 
 impl<S: Store> EngineBuilder<S> {
     pub(super) fn new(store: S) -> Self {
-        Self { store, config: Config::default(), registry: Ok(Registry::new()), observer: None }
+        Self {
+            store,
+            config: Config::default(),
+            registry: Ok(Registry::new()),
+            observer: None,
+        }
     }
 
     /// A saga that this engine runs. Two of one name are an error of [`start`](Self::start).
     pub fn register<G: RunsOn<S>>(mut self, saga: G) -> Self {
-        self.registry = self.registry.and_then(|mut registry| registry.add(saga).map(|()| registry));
+        self.registry = self
+            .registry
+            .and_then(|mut registry| registry.add(saga).map(|()| registry));
         self
     }
 
@@ -162,12 +169,21 @@ impl<S: Store> EngineBuilder<S> {
 
     /// Registers the definitions in the store, takes a lease and begins to work.
     pub async fn start(self) -> Result<Engine<S>, Error> {
-        let Self { store, mut config, registry, observer } = self;
+        let Self {
+            store,
+            mut config,
+            registry,
+            observer,
+        } = self;
         let registry = registry?;
         let start_timeout = config.start_timeout;
         for runnable in registry.runnable() {
             let key = &runnable.key;
-            if let Defined::Conflict { fingerprint, unfinished } = patiently(start_timeout, async || store.define(key).await).await? {
+            if let Defined::Conflict {
+                fingerprint,
+                unfinished,
+            } = patiently(start_timeout, async || store.define(key).await).await?
+            {
                 return Err(Error::conflict(format!(
                     "version {} of saga `{}` has another graph in the store (fingerprint {fingerprint}, here {}), and \
                      {unfinished} of its instances are unfinished: give this graph a new version with \
@@ -181,7 +197,9 @@ impl<S: Store> EngineBuilder<S> {
             }
         }
         config.lease = config.lease.max(store.lease_min());
-        let (writers, queues): (Vec<_>, Vec<_>) = (0..store.writers().max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+        let (writers, queues): (Vec<_>, Vec<_>) = (0..store.writers().max(1))
+            .map(|_| mpsc::unbounded_channel())
+            .unzip();
         let inner = Arc::new(Inner {
             store,
             id: EngineId::random(),

@@ -25,8 +25,16 @@ pub struct Handle<G: Saga, S: Store> {
 }
 
 impl<G: Saga, S: Store> Handle<G, S> {
-    pub(super) fn new(engine: Engine<S>, id: SagaId, direct: Option<oneshot::Receiver<Outcome<G::Outputs>>>) -> Self {
-        Self { engine, id, direct: Mutex::new(direct) }
+    pub(super) fn new(
+        engine: Engine<S>,
+        id: SagaId,
+        direct: Option<oneshot::Receiver<Outcome<G::Outputs>>>,
+    ) -> Self {
+        Self {
+            engine,
+            id,
+            direct: Mutex::new(direct),
+        }
     }
 
     /// The instance.
@@ -39,7 +47,11 @@ impl<G: Saga, S: Store> Handle<G, S> {
     ///
     /// While this process runs it, nothing is polled. While another process does, the store is asked now and then.
     pub async fn outcome(&self) -> Result<Outcome<G::Outputs>, Error> {
-        let direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let direct = self
+            .direct
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(direct) = direct
             && let Ok(outcome) = direct.await
         {
@@ -50,7 +62,11 @@ impl<G: Saga, S: Store> Handle<G, S> {
         loop {
             // Before the look at the store, so that no end falls between the two.
             let ended = inner.watch(self.id);
-            let snapshot = inner.store.load(self.id).await?.ok_or_else(|| Error::not_found(self.id))?;
+            let snapshot = inner
+                .store
+                .load(self.id)
+                .await?
+                .ok_or_else(|| Error::not_found(self.id))?;
             if let Some(outcome) = self.read(&snapshot)? {
                 return Ok(outcome);
             }
@@ -68,10 +84,17 @@ impl<G: Saga, S: Store> Handle<G, S> {
         Ok(match summary.state {
             InstanceState::Completed => {
                 let registration = self.engine.inner.registry.get::<G>()?;
-                Some(Outcome::Completed(instance::decode_outputs(&*registration.saga, snapshot)?))
+                Some(Outcome::Completed(instance::decode_outputs(
+                    &*registration.saga,
+                    snapshot,
+                )?))
             }
-            InstanceState::RolledBack => Some(Outcome::RolledBack(summary.failure.clone().ok_or_else(missing)?)),
-            InstanceState::Stuck => Some(Outcome::Stuck(summary.stuck.clone().ok_or_else(missing)?)),
+            InstanceState::RolledBack => Some(Outcome::RolledBack(
+                summary.failure.clone().ok_or_else(missing)?,
+            )),
+            InstanceState::Stuck => {
+                Some(Outcome::Stuck(summary.stuck.clone().ok_or_else(missing)?))
+            }
             _ => None,
         })
     }
@@ -98,6 +121,9 @@ impl<S: Store> Drop for Watch<'_, S> {
 
 impl<G: Saga, S: Store> fmt::Debug for Handle<G, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("saga", &G::DEFINITION.name).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("saga", &G::DEFINITION.name)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -3,11 +3,18 @@
 //! Invariant: an instance that this engine owns has a task here that drives it, until it has ended or is given up. A bug
 //! that makes the task panic is answered by going on from what is stored, as after a takeover.
 
-use super::{Inner, journal::Journal, registry::Registration, signals::Signals, writer::{Job, Reply}};
+use super::{
+    Inner,
+    journal::Journal,
+    lease::NOT_SURE,
+    registry::Registration,
+    signals::Signals,
+    writer::{Job, Reply},
+};
 use crate::{
+    codec::{Codec, CodecError},
     context::{Shared, StepContext},
     driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
-    codec::{Codec, CodecError},
     error::Error,
     id::{EngineId, SagaId, Token},
     observe::Lifecycle,
@@ -15,7 +22,9 @@ use crate::{
     saga::{RunsOn, Saga},
     state::{Cause, Machine, StepCell, Stored},
     step_error::StepError,
-    store::{Accept, Accepted, InstanceState, Progress, Snapshot, Store, StepState, Write, Written},
+    store::{
+        Accept, Accepted, InstanceState, Progress, Snapshot, StepState, Store, Write, Written,
+    },
 };
 use futures_util::FutureExt;
 use std::{
@@ -41,6 +50,8 @@ struct Loaded<G: Saga> {
     waits: Vec<(u16, Duration)>,
     deadline: Option<Duration>,
     cancel: bool,
+    /// The count of the lease's lapses at which the instance was surely ours.
+    sure_at: u64,
 }
 
 /// An instance in flight. Always boxed, for the same reason.
@@ -57,7 +68,11 @@ struct Flight<G: Saga, S: Store> {
 
 fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
     let definition = saga.definition();
-    Machine::new(definition, true, saga.per_step(|step| StepCell::new(&definition.steps[step])))
+    Machine::new(
+        definition,
+        true,
+        saga.per_step(|step| StepCell::new(&definition.steps[step])),
+    )
 }
 
 /// What a new instance is accepted with.
@@ -69,6 +84,8 @@ pub(crate) struct Application<G: Saga> {
     /// Gets the outcome, if somebody waits for it.
     pub(crate) outcome: oneshot::Sender<Outcome<G::Outputs>>,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// The count of the lease's lapses before it is stored.
+    pub(crate) sure_at: u64,
 }
 
 /// Stores a new instance and, if it is owned, drives it: one task, so that a caller that stops waiting for the reply leaves
@@ -81,7 +98,10 @@ pub(crate) fn accept<G: RunsOn<S>, S: Store>(
     let inner = Arc::clone(engine);
     let id = application.accept.id;
     // In flight before it is stored, so that a shutdown waits for it.
-    let flight = application.accept.owner.map(|owner| (owner, inner.enter(id)));
+    let flight = application
+        .accept
+        .owner
+        .map(|owner| (owner, inner.enter(id)));
     engine.spawn(async move {
         // Boxed, so that a waiting instance keeps no room for it.
         if let Some(flight) = Box::pin(admit(inner, registration, application, flight)).await {
@@ -97,12 +117,21 @@ async fn admit<G: RunsOn<S>, S: Store>(
     application: Box<Application<G>>,
     flight: Option<(EngineId, Arc<Signals>)>,
 ) -> Option<Box<Flight<G, S>>> {
-    let Application { accept, input, accepted, outcome, permit } = *application;
+    let Application {
+        accept,
+        input,
+        accepted,
+        outcome,
+        permit,
+        sure_at,
+    } = *application;
     let (id, deadline) = (accept.id, accept.deadline);
     let reply = store_accept(&engine, accept).await;
     let is_new = matches!(reply, Ok(Accepted::New));
     if is_new {
-        engine.tell(&Lifecycle::Accepted { instance: registration.instance(id) });
+        engine.tell(&Lifecycle::Accepted {
+            instance: registration.instance(id),
+        });
     }
     let _ = accepted.send(reply);
     let (owner, signals) = match flight {
@@ -130,17 +159,34 @@ async fn admit<G: RunsOn<S>, S: Store>(
         waits: Vec::new(),
         deadline,
         cancel: false,
+        sure_at,
     });
-    Some(Box::new(Flight { engine, registration, signals, loaded, outcome: Some(outcome), permit, suspect: false }))
+    Some(Box::new(Flight {
+        engine,
+        registration,
+        signals,
+        loaded,
+        outcome: Some(outcome),
+        permit,
+        suspect: false,
+    }))
 }
 
 async fn store_accept<S: Store>(engine: &Inner<S>, accept: Accept) -> Result<Accepted, Error> {
     let id = accept.id;
     let (reply, receiver) = oneshot::channel();
-    engine.send(id, Job { write: Write::Accept(accept), reply });
+    engine.send(
+        id,
+        Job {
+            write: Write::Accept(accept),
+            reply,
+        },
+    );
     match receiver.await {
         Ok(Reply::Written(Written::Accepted(accepted))) => Ok(accepted),
-        Ok(Reply::Refused(reason)) => Err(Error::invalid(format!("the store refuses the instance: {reason}"))),
+        Ok(Reply::Refused(reason)) => Err(Error::invalid(format!(
+            "the store refuses the instance: {reason}"
+        ))),
         Ok(Reply::Written(_)) | Err(_) => Err(Error::shutting_down()),
     }
 }
@@ -150,6 +196,7 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     engine: Arc<Inner<S>>,
     registration: Arc<Registration<G>>,
     mut snapshot: Snapshot,
+    sure_at: u64,
     permit: Option<OwnedSemaphorePermit>,
 ) {
     let inner = Arc::clone(&engine);
@@ -157,9 +204,17 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     // Also of one that was postponed after the death of its owner, and is nobody's orphan now.
     snapshot.taken_over |= snapshot.summary.takeovers > 0;
     let signals = inner.enter(id);
-    match load(&registration, &snapshot) {
+    match load(&registration, &snapshot, sure_at) {
         Ok(loaded) => {
-            let flight = Flight { engine, registration, signals, loaded, outcome: None, permit, suspect };
+            let flight = Flight {
+                engine,
+                registration,
+                signals,
+                loaded,
+                outcome: None,
+                permit,
+                suspect,
+            };
             inner.spawn(fly(Box::new(flight)));
         }
         Err(stuck) => {
@@ -172,7 +227,11 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
 }
 
 /// Decodes what is stored.
-fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<Box<Loaded<G>>, Stuck> {
+fn load<G: Saga>(
+    registration: &Registration<G>,
+    snapshot: &Snapshot,
+    sure_at: u64,
+) -> Result<Box<Loaded<G>>, Stuck> {
     let saga = &*registration.saga;
     let definition = saga.definition();
     let summary = &snapshot.summary;
@@ -183,11 +242,15 @@ fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<
     let mut stored = Vec::with_capacity(snapshot.steps.len());
     for row in &snapshot.steps {
         let Some(step) = definition.index_of(&row.name) else {
-            let message = format!("step `{}` is stored, and this version of the saga has none of that name", row.name);
+            let message = format!(
+                "step `{}` is stored, and this version of the saga has none of that name",
+                row.name
+            );
             return Err(undecodable(Some(&row.name), message));
         };
         if let Some(output) = &row.output {
-            decode_output(saga, &slots, step, output).map_err(|message| undecodable(Some(&row.name), message))?;
+            decode_output(saga, &slots, step, output)
+                .map_err(|message| undecodable(Some(&row.name), message))?;
         }
         if let Some(wake) = row.wake {
             waits.push((u16::try_from(step).unwrap_or(u16::MAX), wake));
@@ -207,33 +270,72 @@ fn load<G: Saga>(registration: &Registration<G>, snapshot: &Snapshot) -> Result<
     }
     let shared = Shared::with_id(definition, summary.id);
     let cause = summary.failure.as_ref().map(|failure| Cause {
-        step: failure.step.as_deref().and_then(|step| definition.index_of(step)).and_then(|step| u16::try_from(step).ok()),
+        step: failure
+            .step
+            .as_deref()
+            .and_then(|step| definition.index_of(step))
+            .and_then(|step| u16::try_from(step).ok()),
         reason: failure.reason,
     });
     if let Some(failure) = &summary.failure {
         let _ = shared.failure.set(failure.clone());
     }
     let mut machine = machine(saga);
-    machine.restore(summary.state, cause, summary.pivot_passed, stored.into_iter(), snapshot.taken_over);
-    let token = snapshot.token().ok_or_else(|| undecodable(None, "the instance has no owner".into()))?;
+    machine.restore(
+        summary.state,
+        cause,
+        summary.pivot_passed,
+        stored.into_iter(),
+        snapshot.taken_over,
+    );
+    let token = snapshot
+        .token()
+        .ok_or_else(|| undecodable(None, "the instance has no owner".into()))?;
     let (deadline, cancel) = (snapshot.deadline, snapshot.cancel_requested);
-    Ok(Box::new(Loaded { id: summary.id, token, input, slots, shared, machine, troubles, waits, deadline, cancel }))
+    Ok(Box::new(Loaded {
+        id: summary.id,
+        token,
+        input,
+        slots,
+        shared,
+        machine,
+        troubles,
+        waits,
+        deadline,
+        cancel,
+        sure_at,
+    }))
 }
 
 fn undecodable(step: Option<&str>, message: String) -> Stuck {
-    Stuck { step: step.map(str::to_owned), reason: StuckReason::Undecodable, message }
+    Stuck {
+        step: step.map(str::to_owned),
+        reason: StuckReason::Undecodable,
+        message,
+    }
 }
 
 fn decode_input<G: Saga>(snapshot: &Snapshot) -> Result<G::Input, String> {
     let what = format_args!("the input (`{}`)", std::any::type_name::<G::Input>()).to_string();
     check_content_type::<G>(&what, &snapshot.input.content_type)?;
-    caught(|| G::Codec::decode(&snapshot.input.bytes)).map_err(|error| format!("{what} cannot be read: {error}"))
+    caught(|| G::Codec::decode(&snapshot.input.bytes))
+        .map_err(|error| format!("{what} cannot be read: {error}"))
 }
 
-fn decode_output<G: Saga>(saga: &G, slots: &G::Slots, step: usize, output: &crate::Payload) -> Result<(), String> {
-    let what = format!("the output of step `{}` (`{}`)", saga.definition().steps[step].name, saga.output_type(step));
+fn decode_output<G: Saga>(
+    saga: &G,
+    slots: &G::Slots,
+    step: usize,
+    output: &crate::Payload,
+) -> Result<(), String> {
+    let what = format!(
+        "the output of step `{}` (`{}`)",
+        saga.definition().steps[step].name,
+        saga.output_type(step)
+    );
     check_content_type::<G>(&what, &output.content_type)?;
-    caught(|| saga.decode(slots, step, &output.bytes)).map_err(|error| format!("{what} cannot be read: {error}"))
+    caught(|| saga.decode(slots, step, &output.bytes))
+        .map_err(|error| format!("{what} cannot be read: {error}"))
 }
 
 /// A panic in how a value is written or read says that it cannot be.
@@ -246,7 +348,13 @@ pub(crate) fn caught<T>(convert: impl FnOnce() -> Result<T, CodecError>) -> Resu
 
 fn check_content_type<G: Saga>(what: &str, stored: &str) -> Result<(), String> {
     let own = G::Codec::CONTENT_TYPE;
-    if stored == own { Ok(()) } else { Err(format!("{what} is stored as {stored}, and this saga's codec reads {own}")) }
+    if stored == own {
+        Ok(())
+    } else {
+        Err(format!(
+            "{what} is stored as {stored}, and this saga's codec reads {own}"
+        ))
+    }
 }
 
 /// The outputs of a completed instance, from the store.
@@ -258,7 +366,8 @@ pub(crate) fn decode_outputs<G: Saga>(saga: &G, snapshot: &Snapshot) -> Result<G
                 .map_err(|message| Error::undecodable(message.clone(), CodecError::new(message)))?;
         }
     }
-    G::outputs(slots).ok_or_else(|| Error::invalid("the instance completed under another version of its saga"))
+    G::outputs(slots)
+        .ok_or_else(|| Error::invalid("the instance completed under another version of its saga"))
 }
 
 /// Stores that an instance needs an operator, because it cannot even be read.
@@ -268,9 +377,14 @@ async fn stick<G: Saga, S: Store>(
     snapshot: &Snapshot,
     stuck: Stuck,
 ) {
-    let Some(token) = snapshot.token() else { return };
+    let Some(token) = snapshot.token() else {
+        return;
+    };
     let (id, pivot_passed) = (snapshot.summary.id, snapshot.summary.pivot_passed);
-    engine.tell(&Lifecycle::Stuck { instance: registration.instance(id), stuck: &stuck });
+    engine.tell(&Lifecycle::Stuck {
+        instance: registration.instance(id),
+        stuck: &stuck,
+    });
     let progress = Progress {
         id,
         token,
@@ -282,12 +396,21 @@ async fn stick<G: Saga, S: Store>(
         steps: interrupted_rows(registration.saga.definition(), snapshot),
     };
     let (reply, receiver) = oneshot::channel();
-    engine.send(id, Job { write: Write::Progress(progress), reply });
+    engine.send(
+        id,
+        Job {
+            write: Write::Progress(progress),
+            reply,
+        },
+    );
     let _ = receiver.await;
 }
 
 /// Steps that may have run under an owner that died: that has to be stored before the instance is nobody's.
-fn interrupted_rows(definition: &'static crate::Definition, snapshot: &Snapshot) -> Vec<crate::store::StepWrite> {
+fn interrupted_rows(
+    definition: &'static crate::Definition,
+    snapshot: &Snapshot,
+) -> Vec<crate::store::StepWrite> {
     if !snapshot.taken_over || snapshot.summary.failure.is_some() {
         return Vec::new();
     }
@@ -300,16 +423,25 @@ fn interrupted_rows(definition: &'static crate::Definition, snapshot: &Snapshot)
 /// Drives an instance until it has ended or is left, and then frees its place.
 async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
     let (id, mut token) = (flight.loaded.id, flight.loaded.token);
-    let mut leave = AssertUnwindSafe(drive_loaded(&mut flight)).catch_unwind().await;
+    let mut leave = AssertUnwindSafe(drive_loaded(&mut flight))
+        .catch_unwind()
+        .await;
     loop {
         match leave {
             Ok(leave) => return land(*flight, leave),
             Err(panic) => {
                 flight.engine.driver_panicked(id, &panic_message(&*panic));
                 sleep(Duration::from_millis(100)).await;
-                let reloaded = Box::pin(reload(&flight.engine, &flight.registration, id, token)).await;
+                let reloaded =
+                    Box::pin(reload(&flight.engine, &flight.registration, id, token)).await;
                 let Some(again) = reloaded else {
-                    let Flight { engine, signals, suspect, permit, .. } = *flight;
+                    let Flight {
+                        engine,
+                        signals,
+                        suspect,
+                        permit,
+                        ..
+                    } = *flight;
                     return engine.leave(id, &signals, suspect, permit);
                 };
                 token = again.token;
@@ -337,7 +469,7 @@ async fn reload<G: Saga, S: Store>(
         return None;
     }
     snapshot.taken_over = true;
-    match load(registration, &snapshot) {
+    match load(registration, &snapshot, NOT_SURE) {
         Ok(loaded) => Some(loaded),
         Err(stuck) => {
             stick(engine, registration, &snapshot, stuck).await;
@@ -347,14 +479,36 @@ async fn reload<G: Saga, S: Store>(
 }
 
 async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leave {
-    let Flight { engine, registration, signals, loaded, .. } = flight;
-    let Loaded { id, token, input, slots, shared, machine, troubles, waits, deadline, cancel } = &mut **loaded;
+    let Flight {
+        engine,
+        registration,
+        signals,
+        loaded,
+        ..
+    } = flight;
+    let Loaded {
+        id,
+        token,
+        input,
+        slots,
+        shared,
+        machine,
+        troubles,
+        waits,
+        deadline,
+        cancel,
+        sure_at,
+    } = &mut **loaded;
     let saga = &*registration.saga;
     let shared = &*shared;
     let contexts = saga.per_step(|step| StepContext::new(shared, step));
-    let stage = Stage { input, slots, contexts: contexts.as_ref() };
+    let stage = Stage {
+        input,
+        slots,
+        contexts: contexts.as_ref(),
+    };
     // A deadline that has passed cancels before anything begins.
-    let overdue = *deadline == Some(Duration::ZERO) && !machine.pivot_passed();
+    let overdue = *deadline == Some(Duration::ZERO);
     let mut journal = Journal::new(
         Arc::clone(engine),
         Arc::clone(registration),
@@ -364,30 +518,65 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
         deadline.filter(|left| !left.is_zero()),
         std::mem::take(waits),
         *cancel,
+        *sure_at,
     );
     let cancel = cancel.then_some(FailureReason::Cancelled);
     let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));
     let observer = engine.observer.as_deref();
-    drive(saga, stage, shared, observer, machine, cancel, troubles, &mut journal).await
+    drive(
+        saga,
+        stage,
+        shared,
+        observer,
+        machine,
+        cancel,
+        troubles,
+        &mut journal,
+    )
+    .await
 }
 
 /// Frees the place of an instance, and tells its outcome if it came to one here.
 fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
-    let Flight { engine, registration, signals, loaded, outcome, permit, suspect } = flight;
-    let Loaded { id, slots, shared, machine, troubles, .. } = *loaded;
+    let Flight {
+        engine,
+        registration,
+        signals,
+        loaded,
+        outcome,
+        permit,
+        suspect,
+    } = flight;
+    let Loaded {
+        id,
+        slots,
+        shared,
+        machine,
+        troubles,
+        ..
+    } = *loaded;
     let instance = registration.instance(id);
     let ended = match leave {
         Leave::Ended(InstanceState::Completed) => {
-            engine.tell(&Lifecycle::Finished { instance, state: InstanceState::Completed });
+            engine.tell(&Lifecycle::Finished {
+                instance,
+                state: InstanceState::Completed,
+            });
             G::outputs(slots).map(Outcome::Completed)
         }
         Leave::Ended(InstanceState::RolledBack) => {
-            engine.tell(&Lifecycle::Finished { instance, state: InstanceState::RolledBack });
+            engine.tell(&Lifecycle::Finished {
+                instance,
+                state: InstanceState::RolledBack,
+            });
             shared.failure.into_inner().map(Outcome::RolledBack)
         }
         Leave::Ended(_) => {
             let stuck = stuck::<G>(&machine, &troubles, &shared);
-            engine.tell(&Lifecycle::Stuck { instance, stuck: &stuck });
+            engine.tell(&Lifecycle::Stuck {
+                instance,
+                stuck: &stuck,
+            });
             Some(Outcome::Stuck(stuck))
         }
         Leave::Released => {

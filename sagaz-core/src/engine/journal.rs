@@ -51,6 +51,12 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     /// One record a write, to find the one that the store refuses.
     single: bool,
     cancel_seen: bool,
+    /// The count of the lease's lapses at which the store last said that the instance is ours.
+    sure_at: u64,
+    /// The same for the write in flight.
+    sent_at: u64,
+    /// An attempt is held back until the store says so again.
+    unsure: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     deadline_at: Option<Instant>,
     /// Waits that a former owner began, and how long they still last.
@@ -67,7 +73,10 @@ enum Permit {
 }
 
 impl<G: Saga, S: Store> Journal<G, S> {
-    #[expect(clippy::too_many_arguments, reason = "each is one part of one instance")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part of one instance"
+    )]
     pub(crate) fn new(
         engine: Arc<Inner<S>>,
         registration: Arc<Registration<G>>,
@@ -77,6 +86,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
         deadline: Option<Duration>,
         inherited: Vec<(u16, Duration)>,
         cancel_seen: bool,
+        sure_at: u64,
     ) -> Self {
         Self {
             engine,
@@ -91,6 +101,9 @@ impl<G: Saga, S: Store> Journal<G, S> {
             releasing: false,
             single: false,
             cancel_seen,
+            sure_at,
+            sent_at: sure_at,
+            unsure: false,
             deadline: deadline.map(|left| Box::pin(sleep(left))),
             deadline_at: deadline.map(|left| Instant::now() + left),
             inherited,
@@ -100,11 +113,18 @@ impl<G: Saga, S: Store> Journal<G, S> {
     }
 
     fn poll_permit(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(limit) = self.registration.limit(step) else { return Poll::Ready(()) };
-        let place = self.permits.iter().position(|(at, _)| usize::from(*at) == step).unwrap_or_else(|| {
-            self.permits.push((index(step), Permit::Wanted(Box::pin(limit.acquire_owned()))));
-            self.permits.len() - 1
-        });
+        let Some(limit) = self.registration.limit(step) else {
+            return Poll::Ready(());
+        };
+        let place = self
+            .permits
+            .iter()
+            .position(|(at, _)| usize::from(*at) == step)
+            .unwrap_or_else(|| {
+                self.permits
+                    .push((index(step), Permit::Wanted(Box::pin(limit.acquire_owned()))));
+                self.permits.len() - 1
+            });
         if let Permit::Wanted(wanted) = &mut self.permits[place].1 {
             // The semaphore is never closed.
             if let Ok(permit) = ready!(wanted.as_mut().poll(cx)) {
@@ -127,6 +147,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
                 if cancel_requested {
                     self.signals.cancel();
                 }
+                self.sure_at = self.sent_at;
                 Happened::Stored(std::mem::take(&mut self.sent))
             }
             Ok(Reply::Refused(reason)) => self.refused(reason),
@@ -151,7 +172,11 @@ impl<G: Saga, S: Store> Journal<G, S> {
     fn refuse(&mut self, step: usize, reason: String) -> Happened {
         let name = self.registration.saga.definition().steps[step].name;
         let instance = self.registration.instance(self.id);
-        self.engine.tell(&Lifecycle::OutputRefused { instance, step: name, reason: &reason });
+        self.engine.tell(&Lifecycle::OutputRefused {
+            instance,
+            step: name,
+            reason: &reason,
+        });
         self.single = false;
         Happened::Refused(step, reason)
     }
@@ -161,26 +186,40 @@ impl<G: Saga, S: Store> Journal<G, S> {
         if view.machine.state() == InstanceState::Stuck || view.machine.state().is_final() {
             return None;
         }
-        if self.signals.must_stop_now() || self.signals.must_stop() && view.begun == 0 && self.dirty.is_empty() {
+        if self.signals.must_stop_now()
+            || self.signals.must_stop() && view.begun == 0 && self.dirty.is_empty()
+        {
             return Some(Wake::Now);
         }
         if !view.machine.only_waits() {
             return None;
         }
         let now = Instant::now();
-        let wake = self.due.iter().filter(|(step, _)| view.machine.waits(usize::from(*step))).map(|(_, due)| *due).min()?;
+        let wake = self
+            .due
+            .iter()
+            .filter(|(step, _)| view.machine.waits(usize::from(*step)))
+            .map(|(_, due)| *due)
+            .min()?;
         let wait = wake.saturating_duration_since(now);
-        let wait = self.deadline_at.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(now)));
+        let wait = self.deadline_at.map_or(wait, |deadline| {
+            wait.min(deadline.saturating_duration_since(now))
+        });
         (wait > self.engine.config.wake_up_after).then_some(Wake::After(wait))
     }
 
     /// Sends what is to be stored, if something is. `Err` is an output that cannot be stored.
     fn flush(&mut self, view: &View<'_, G>) -> Result<(), Happened> {
         let release = self.release(view);
-        if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() {
+        let must_ask = self.unsure && self.engine.lease.is_fresh();
+        if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
             return Ok(());
         }
-        let take = if self.single { 1.min(self.dirty.len()) } else { self.dirty.len() };
+        let take = if self.single {
+            1.min(self.dirty.len())
+        } else {
+            self.dirty.len()
+        };
         let rest = self.dirty.split_off(take);
         let sent = std::mem::replace(&mut self.dirty, rest);
         let mut steps: BTreeSet<u16> = std::mem::take(&mut self.dirty_waits).into_iter().collect();
@@ -199,7 +238,10 @@ impl<G: Saga, S: Store> Journal<G, S> {
                 Err(reason) => {
                     // Its own mark is answered by the refusal; the others are sent with the next write.
                     let mut sent = sent;
-                    if let Some(place) = sent.iter().position(|record| *record == Record::Step(index(step))) {
+                    if let Some(place) = sent
+                        .iter()
+                        .position(|record| *record == Record::Step(index(step)))
+                    {
                         sent.remove(place);
                     }
                     self.dirty.splice(0..0, sent);
@@ -207,16 +249,29 @@ impl<G: Saga, S: Store> Journal<G, S> {
                 }
             }
         }
+        self.sent_at = self.engine.lease.lapses();
+        self.unsure = false;
         let progress = self.progress(rows, release, view);
         let (reply, receiver) = oneshot::channel();
-        self.engine.send(self.id, Job { write: Write::Progress(progress), reply });
+        self.engine.send(
+            self.id,
+            Job {
+                write: Write::Progress(progress),
+                reply,
+            },
+        );
         self.releasing = release.is_some();
         self.sent = sent;
         self.reply = Some(receiver);
         Ok(())
     }
 
-    fn progress(&self, steps: Vec<StepWrite>, release: Option<Wake>, view: &View<'_, G>) -> Progress {
+    fn progress(
+        &self,
+        steps: Vec<StepWrite>,
+        release: Option<Wake>,
+        view: &View<'_, G>,
+    ) -> Progress {
         let failure = view.shared.failure.get().cloned();
         let state = match view.machine.state() {
             // Not before everything else is stored.
@@ -224,7 +279,8 @@ impl<G: Saga, S: Store> Journal<G, S> {
             _ if failure.is_some() => InstanceState::Compensating,
             _ => InstanceState::Executing,
         };
-        let stuck = (state == InstanceState::Stuck).then(|| stuck::<G>(view.machine, view.troubles, view.shared));
+        let stuck = (state == InstanceState::Stuck)
+            .then(|| stuck::<G>(view.machine, view.troubles, view.shared));
         Progress {
             id: self.id,
             token: self.token,
@@ -244,9 +300,16 @@ impl<G: Saga, S: Store> Journal<G, S> {
         } else {
             view.machine.row(step)
         };
-        let output = view.machine.has_output(step).then(|| self.encode(step, view)).transpose()?;
+        let output = view
+            .machine
+            .has_output(step)
+            .then(|| self.encode(step, view))
+            .transpose()?;
         let now = Instant::now();
-        let due = self.due.iter().find(|(at, _)| usize::from(*at) == step && view.machine.waits(step));
+        let due = self
+            .due
+            .iter()
+            .find(|(at, _)| usize::from(*at) == step && view.machine.waits(step));
         Ok(StepWrite {
             name: definition.name.to_owned(),
             kind: definition.kind,
@@ -255,7 +318,10 @@ impl<G: Saga, S: Store> Journal<G, S> {
             undo_attempts: counts.undo_attempts,
             recoveries: counts.recoveries,
             output,
-            error: view.troubles.of(step).map(|error| clipped(&error.to_string())),
+            error: view
+                .troubles
+                .of(step)
+                .map(|error| clipped(&error.to_string())),
             wake: due.map(|(_, due)| due.saturating_duration_since(now)),
         })
     }
@@ -265,9 +331,15 @@ impl<G: Saga, S: Store> Journal<G, S> {
             .map_err(|error| format!("it cannot be serialized: {error}"))?;
         let max = self.engine.config.payload_max;
         if bytes.len() > max {
-            return Err(format!("it has {} bytes, and the limit is {max}", bytes.len()));
+            return Err(format!(
+                "it has {} bytes, and the limit is {max}",
+                bytes.len()
+            ));
         }
-        Ok(Payload { content_type: G::Codec::CONTENT_TYPE.to_owned(), bytes })
+        Ok(Payload {
+            content_type: G::Codec::CONTENT_TYPE.to_owned(),
+            bytes,
+        })
     }
 }
 
@@ -284,7 +356,15 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
         }
         // A renewal that makes the lease fresh again wakes every instance.
         self.signals.register(cx.waker());
-        if self.engine.lease.is_fresh() { Poll::Ready(()) } else { Poll::Pending }
+        if !self.engine.lease.is_fresh() {
+            return Poll::Pending;
+        }
+        if self.sure_at != self.engine.lease.lapses() {
+            // Others may have taken over: the next write, with or without rows, tells.
+            self.unsure = true;
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     fn attempt_over(&mut self, step: usize) {
@@ -296,7 +376,10 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
     }
 
     fn wait(&mut self, step: usize, delay: Duration) -> Waits {
-        let place = self.inherited.iter().position(|(at, _)| usize::from(*at) == step);
+        let place = self
+            .inherited
+            .iter()
+            .position(|(at, _)| usize::from(*at) == step);
         let inherited = place.is_some();
         let delay = place.map_or(delay, |place| self.inherited.swap_remove(place).1);
         self.due.retain(|(at, _)| usize::from(*at) != step);
@@ -325,7 +408,9 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
             self.deadline = None;
             // An instance that went past it is not kept in memory by it.
             self.deadline_at = None;
-            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::DeadlineExceeded)));
+            return Poll::Ready(Happened::Event(Event::Cancel(
+                FailureReason::DeadlineExceeded,
+            )));
         }
         if self.reply.is_none() {
             if let Err(happened) = self.flush(&view) {

@@ -1,7 +1,7 @@
 //! The engine's lease, and the task that keeps it.
 //!
 //! Invariant: no new attempt begins once the monotonic clock, counted from before the last good renewal was *sent*, has
-//! passed the lease minus a margin. The lease's end alone drops nothing: what has run is still offered to the store, which
+//! passed the lease minus a margin; and after a lapse, none of an instance before the store has confirmed its owner. The lease's end alone drops nothing: what has run is still offered to the store, which
 //! decides by the instance's token.
 
 use super::Inner;
@@ -18,17 +18,27 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+/// No count of lapses: an instance that is not known to be ours, until the store says so.
+pub(crate) const NOT_SURE: u64 = 0;
+
 /// What this process believes of its own lease.
 pub(crate) struct Lease {
     /// Counted from here, in microseconds.
     origin: Instant,
     valid_until: AtomicU64,
+    /// How often it was found to have lapsed.
+    lapses: AtomicU64,
     ttl: Duration,
 }
 
 impl Lease {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self { origin: Instant::now(), valid_until: AtomicU64::new(0), ttl }
+        Self {
+            origin: Instant::now(),
+            valid_until: AtomicU64::new(0),
+            lapses: AtomicU64::new(0),
+            ttl,
+        }
     }
 
     /// Whether a new attempt may begin.
@@ -36,8 +46,18 @@ impl Lease {
         micros(self.origin.elapsed()) < self.valid_until.load(Ordering::Acquire)
     }
 
+    /// How often it has lapsed. Whoever owned an instance before the last lapse has to ask whether it still does: a renewal
+    /// makes the lease good again, but others may have taken over meanwhile.
+    pub(crate) fn lapses(&self) -> u64 {
+        self.lapses.load(Ordering::Acquire)
+    }
+
     /// A renewal that was sent at this time succeeded.
     fn renewed(&self, sent: Instant) {
+        if !self.is_fresh() {
+            // Before the new end is seen.
+            self.lapses.fetch_add(1, Ordering::AcqRel);
+        }
         let until = sent.saturating_duration_since(self.origin) + self.good_for();
         self.valid_until.store(micros(until), Ordering::Release);
     }
@@ -59,8 +79,12 @@ fn micros(duration: Duration) -> u64 {
 /// One renewal.
 pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError> {
     let sent = Instant::now();
-    let unanswered = |_| StoreError::transient("the store did not answer a renewal while it was of use");
-    let renewal = timeout(engine.lease.good_for(), engine.store.renew(engine.id, engine.lease.ttl));
+    let unanswered =
+        |_| StoreError::transient("the store did not answer a renewal while it was of use");
+    let renewal = timeout(
+        engine.lease.good_for(),
+        engine.store.renew(engine.id, engine.lease.ttl),
+    );
     let renewal = renewal.await.map_err(unanswered)??;
     // Looked at now: it may have passed while the renewal was under way.
     let was_fresh = engine.lease.is_fresh();

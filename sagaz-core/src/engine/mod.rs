@@ -26,7 +26,9 @@ use crate::{
     id::{EngineId, SagaId},
     observe::{Lifecycle, Observer},
     saga::{RunsOn, Saga},
-    store::{Accept, Accepted, CancelReply, Filter, InstanceState, Page, Snapshot, Store, StoreError},
+    store::{
+        Accept, Accepted, CancelReply, Filter, InstanceState, Page, Snapshot, Store, StoreError,
+    },
 };
 use builder::Config;
 use instance::Application;
@@ -70,13 +72,17 @@ pub struct Engine<S: Store> {
 
 impl<S: Store> Clone for Engine<S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
 impl<S: Store> fmt::Debug for Engine<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("id", &self.inner.id).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("id", &self.inner.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,7 +146,8 @@ impl<S: Store> Inner<S> {
 
     /// To the writer of this instance.
     fn send(&self, id: SagaId, job: Job) {
-        let writer = usize::try_from(id.as_uuid().as_u128() % self.writers.len() as u128).unwrap_or(0);
+        let writer =
+            usize::try_from(id.as_uuid().as_u128() % self.writers.len() as u128).unwrap_or(0);
         // A writer ends with its engine; then the reply never comes, and its channel says so.
         let _ = self.writers[writer].send(job);
     }
@@ -159,7 +166,10 @@ impl<S: Store> Inner<S> {
 
     fn store_failed(&self, error: &StoreError) {
         *lock(&self.trouble) = Some(error.to_string());
-        self.tell(&Lifecycle::StoreUnavailable { engine: self.id, error });
+        self.tell(&Lifecycle::StoreUnavailable {
+            engine: self.id,
+            error,
+        });
     }
 
     fn store_answered(&self) {
@@ -167,7 +177,9 @@ impl<S: Store> Inner<S> {
     }
 
     fn driver_panicked(&self, id: SagaId, message: &str) {
-        let message = format!("the driver of instance {id} panicked: {message}; going on from what is stored");
+        let message = format!(
+            "the driver of instance {id} panicked: {message}; going on from what is stored"
+        );
         self.store_failed(&StoreError::transient(message));
     }
 
@@ -186,11 +198,20 @@ impl<S: Store> Inner<S> {
     }
 
     /// An instance is no longer in flight.
-    fn leave(&self, id: SagaId, signals: &Arc<Signals>, suspect: bool, permit: Option<OwnedSemaphorePermit>) {
+    fn leave(
+        &self,
+        id: SagaId,
+        signals: &Arc<Signals>,
+        suspect: bool,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
         let is_last = {
             let mut flights = lock(&self.flights);
             // Another flight of it may have begun since.
-            if flights.get(&id).is_some_and(|current| Arc::ptr_eq(current, signals)) {
+            if flights
+                .get(&id)
+                .is_some_and(|current| Arc::ptr_eq(current, signals))
+            {
                 flights.remove(&id);
             }
             flights.is_empty()
@@ -205,7 +226,9 @@ impl<S: Store> Inner<S> {
             self.landed.notify_waiters();
         }
         // With a backlog, some places together are worth a claim.
-        if self.backlog.load(Ordering::Relaxed) && self.room.available_permits() >= self.config.in_flight_max.div_ceil(4) {
+        if self.backlog.load(Ordering::Relaxed)
+            && self.room.available_permits() >= self.config.in_flight_max.div_ceil(4)
+        {
             self.scan.notify_one();
         }
     }
@@ -223,7 +246,10 @@ impl<S: Store> Inner<S> {
     /// Somebody no longer wants to know.
     fn unwatch(&self, id: SagaId) {
         let mut watchers = lock(&self.watchers);
-        if watchers.get(&id).is_some_and(|watcher| Arc::strong_count(watcher) == 1) {
+        if watchers
+            .get(&id)
+            .is_some_and(|watcher| Arc::strong_count(watcher) == 1)
+        {
             watchers.remove(&id);
         }
     }
@@ -297,23 +323,38 @@ impl<S: Store> Engine<S> {
     ///
     /// When it returns `Ok`, the instance is stored, and will be finished or unwound as long as some engine runs.
     pub fn start<G: RunsOn<S>>(&self, input: G::Input) -> Start<'_, G, S> {
-        Start { engine: self, input, key: None }
+        Start {
+            engine: self,
+            input,
+            key: None,
+        }
     }
 
     /// The instance that was started with this key.
     pub async fn find<G: RunsOn<S>>(&self, start_key: &str) -> Result<Option<Handle<G, S>>, Error> {
         let registration = self.inner.registry.get::<G>()?;
-        let id = self.inner.store.find(&registration.key.saga, start_key).await?;
+        let id = self
+            .inner
+            .store
+            .find(&registration.key.saga, start_key)
+            .await?;
         Ok(id.map(|id| Handle::new(self.clone(), id, None)))
     }
 
     /// A handle of an instance whose id is known.
     pub async fn handle<G: RunsOn<S>>(&self, id: SagaId) -> Result<Handle<G, S>, Error> {
         let registration = self.inner.registry.get::<G>()?;
-        let snapshot = self.inner.store.load(id).await?.ok_or_else(|| Error::not_found(id))?;
+        let snapshot = self
+            .inner
+            .store
+            .load(id)
+            .await?
+            .ok_or_else(|| Error::not_found(id))?;
         let (stored, asked) = (&snapshot.summary.definition.saga, &registration.key.saga);
         if stored != asked {
-            return Err(Error::invalid(format!("instance {id} is one of `{stored}`, not of `{asked}`")));
+            return Err(Error::invalid(format!(
+                "instance {id} is one of `{stored}`, not of `{asked}`"
+            )));
         }
         Ok(Handle::new(self.clone(), id, None))
     }
@@ -374,7 +415,10 @@ impl<S: Store> Engine<S> {
         inner.stopping.store(true, Ordering::Release);
         inner.signal_all(Signals::stop);
         inner.scan.notify_one();
-        if timeout(inner.config.shutdown_grace, inner.all_landed()).await.is_err() {
+        if timeout(inner.config.shutdown_grace, inner.all_landed())
+            .await
+            .is_err()
+        {
             inner.signal_all(Signals::stop_now);
             // A store that does not answer is not waited for: the lease will end by itself.
             let _ = timeout(inner.config.shutdown_grace, inner.all_landed()).await;
@@ -426,7 +470,10 @@ impl<G: Saga, S: Store> Start<'_, G, S> {
 
 impl<G: Saga, S: Store> fmt::Debug for Start<'_, G, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Start").field("saga", &G::DEFINITION.name).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Start")
+            .field("saga", &G::DEFINITION.name)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -465,11 +512,18 @@ async fn start<G: RunsOn<S>, S: Store>(
         None => String::new(),
     };
     let payload = encode_input(inner, &registration, &input)?;
-    let accepting = Arc::clone(&inner.accepting).acquire_owned().await.map_err(|_| Error::shutting_down())?;
+    let accepting = Arc::clone(&inner.accepting)
+        .acquire_owned()
+        .await
+        .map_err(|_| Error::shutting_down())?;
     // What waits in the store already comes first.
     let is_busy = inner.backlog.load(Ordering::Relaxed) || !inner.lease.is_fresh();
-    let permit = if is_busy { None } else { Arc::clone(&inner.room).try_acquire_owned().ok() };
-    let id = SagaId::new();
+    let permit = if is_busy {
+        None
+    } else {
+        Arc::clone(&inner.room).try_acquire_owned().ok()
+    };
+    let (id, sure_at) = (SagaId::new(), inner.lease.lapses());
     let accept = Accept {
         id,
         definition: registration.key.clone(),
@@ -483,14 +537,26 @@ async fn start<G: RunsOn<S>, S: Store>(
     let (outcome, direct) = oneshot::channel();
     let direct = permit.is_some().then_some(direct);
     let name = registration.saga.definition().name;
-    instance::accept(inner, registration, Box::new(Application { accept, input, accepted, outcome, permit }));
+    instance::accept(
+        inner,
+        registration,
+        Box::new(Application {
+            accept,
+            input,
+            accepted,
+            outcome,
+            permit,
+            sure_at,
+        }),
+    );
     let reply = timeout(inner.config.start_timeout, reply).await;
     drop(accepting);
     match reply {
         Ok(Ok(Ok(Accepted::New))) => Ok(Handle::new(engine.clone(), id, direct)),
-        Ok(Ok(Ok(Accepted::Existing { id, input_digest: stored }))) if stored == input_digest => {
-            Ok(Handle::new(engine.clone(), id, None))
-        }
+        Ok(Ok(Ok(Accepted::Existing {
+            id,
+            input_digest: stored,
+        }))) if stored == input_digest => Ok(Handle::new(engine.clone(), id, None)),
         Ok(Ok(Ok(Accepted::Existing { id, .. }))) => Err(Error::conflict(format!(
             "saga `{name}` was started with the key `{}` before, and with a different input: it is instance {id}",
             key.unwrap_or_default(),
@@ -498,7 +564,9 @@ async fn start<G: RunsOn<S>, S: Store>(
         Ok(Ok(Err(error))) => Err(error),
         Ok(Err(_)) => Err(Error::shutting_down()),
         Err(_) => {
-            let trouble = lock(&inner.trouble).clone().unwrap_or_else(|| "it did not answer".to_owned());
+            let trouble = lock(&inner.trouble)
+                .clone()
+                .unwrap_or_else(|| "it did not answer".to_owned());
             Err(Error::unanswered(format!(
                 "saga `{name}` was not stored within {:?}, and may still be: {trouble}; \
                  start it again with the same start key",
@@ -523,12 +591,19 @@ fn encode_input<G: Saga, S: Store>(
             bytes.len()
         )));
     }
-    Ok(Payload { content_type: G::Codec::CONTENT_TYPE.to_owned(), bytes })
+    Ok(Payload {
+        content_type: G::Codec::CONTENT_TYPE.to_owned(),
+        bytes,
+    })
 }
 
 fn unserializable<G: Saga>(error: crate::CodecError) -> Error {
     Error::undecodable(
-        format!("the input of saga `{}` (`{}`) cannot be serialized", G::DEFINITION.name, std::any::type_name::<G::Input>()),
+        format!(
+            "the input of saga `{}` (`{}`) cannot be serialized",
+            G::DEFINITION.name,
+            std::any::type_name::<G::Input>()
+        ),
         error,
     )
 }

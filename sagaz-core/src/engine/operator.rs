@@ -5,7 +5,7 @@
 
 use super::Engine;
 use crate::{
-    codec::{CodecError, Json, Payload, Codec},
+    codec::{Codec, CodecError, Json, Payload},
     definition::{Definition, StepKind},
     error::Error,
     id::SagaId,
@@ -41,7 +41,10 @@ impl Resolution {
     /// It happened, and this is its output, as JSON.
     pub fn completed(output: &impl Serialize) -> Result<Self, CodecError> {
         let bytes = Json::encode(output)?;
-        Ok(Self::Completed(Payload { content_type: Json::CONTENT_TYPE.to_owned(), bytes }))
+        Ok(Self::Completed(Payload {
+            content_type: Json::CONTENT_TYPE.to_owned(),
+            bytes,
+        }))
     }
 
     fn word(&self) -> &'static str {
@@ -65,15 +68,24 @@ impl<'e, S: Store> Operator<'e, S> {
     }
 
     /// Says what became of a step whose outcome the saga cannot know, or whose compensation gave up.
-    pub async fn resolve(&self, id: SagaId, step: impl Into<&str>, resolution: Resolution) -> Result<(), Error> {
+    pub async fn resolve(
+        &self,
+        id: SagaId,
+        step: impl Into<&str>,
+        resolution: Resolution,
+    ) -> Result<(), Error> {
         let step = step.into();
         let action = format!("resolve({step}, {})", resolution.word());
         let registry = &self.engine.inner.registry;
         self.act(id, step, &action, |case| {
             if let Resolution::Completed(output) = &resolution {
                 let registered = registry.by_name(case.definition.name);
-                let checked = registered.map_or(Ok(()), |registered| registered.check_output(case.step, &output.bytes));
-                checked.map_err(|error| Error::undecodable(format!("this cannot be the output of step `{step}`"), error))?;
+                let checked = registered.map_or(Ok(()), |registered| {
+                    registered.check_output(case.step, &output.bytes)
+                });
+                checked.map_err(|error| {
+                    Error::undecodable(format!("this cannot be the output of step `{step}`"), error)
+                })?;
             }
             resolved(case, &resolution)
         })
@@ -88,21 +100,42 @@ impl<'e, S: Store> Operator<'e, S> {
         decide: impl Fn(&Case<'_>) -> Result<Decision, Error>,
     ) -> Result<(), Error> {
         let inner = &self.engine.inner;
-        let snapshot = inner.store.load(id).await?.ok_or_else(|| Error::not_found(id))?;
+        let snapshot = inner
+            .store
+            .load(id)
+            .await?
+            .ok_or_else(|| Error::not_found(id))?;
         let summary = &snapshot.summary;
-        let Some(stuck) = summary.stuck.as_ref().filter(|_| summary.state == InstanceState::Stuck) else {
-            return Err(Error::invalid(format!("instance {id} is {}, and operators act only on stuck ones", summary.state)));
+        let Some(stuck) = summary
+            .stuck
+            .as_ref()
+            .filter(|_| summary.state == InstanceState::Stuck)
+        else {
+            return Err(Error::invalid(format!(
+                "instance {id} is {}, and operators act only on stuck ones",
+                summary.state
+            )));
         };
         let saga = &summary.definition.saga;
         let registered = inner.registry.by_name(saga).ok_or_else(|| {
-            Error::invalid(format!("instance {id} is one of saga `{saga}`, which is not registered with this engine"))
+            Error::invalid(format!(
+                "instance {id} is one of saga `{saga}`, which is not registered with this engine"
+            ))
         })?;
         let definition = registered.definition();
         let at = definition.index_of(step).ok_or_else(|| {
             let names: Vec<_> = definition.steps.iter().map(|step| step.name).collect();
-            Error::invalid(format!("saga `{saga}` has no step `{step}`; its steps are {}", names.join(", ")))
+            Error::invalid(format!(
+                "saga `{saga}` has no step `{step}`; its steps are {}",
+                names.join(", ")
+            ))
         })?;
-        let decision = decide(&Case { definition, snapshot: &snapshot, stuck, step: at })?;
+        let decision = decide(&Case {
+            definition,
+            snapshot: &snapshot,
+            stuck,
+            step: at,
+        })?;
         let write = OperatorWrite {
             id,
             epoch: summary.epoch,
@@ -118,7 +151,9 @@ impl<'e, S: Store> Operator<'e, S> {
             },
         };
         if !inner.store.operate(&write).await? {
-            return Err(Error::conflict(format!("instance {id} changed meanwhile: look at it again")));
+            return Err(Error::conflict(format!(
+                "instance {id} changed meanwhile: look at it again"
+            )));
         }
         inner.scan.notify_one();
         Ok(())
@@ -179,16 +214,29 @@ impl Case<'_> {
     /// Whether the instance is stuck because this step, or its input, could not be read.
     fn is_unreadable(&self) -> bool {
         self.stuck.reason == StuckReason::Undecodable
-            && self.stuck.step.as_deref().is_none_or(|step| step == self.name())
+            && self
+                .stuck
+                .step
+                .as_deref()
+                .is_none_or(|step| step == self.name())
     }
 
     fn go_on(&self, mut steps: Vec<StepWrite>) -> Decision {
         if self.is_interrupted() {
             steps.extend(self.others_in_doubt());
         }
-        let state = if self.is_undone() { InstanceState::Compensating } else { InstanceState::Executing };
+        let state = if self.is_undone() {
+            InstanceState::Compensating
+        } else {
+            InstanceState::Executing
+        };
         let pivot_passed = self.snapshot.summary.pivot_passed;
-        Decision { state, pivot_passed, failure: None, steps }
+        Decision {
+            state,
+            pivot_passed,
+            failure: None,
+            steps,
+        }
     }
 
     /// The other steps that go forward next, as steps that may have run.
@@ -200,70 +248,119 @@ impl Case<'_> {
 
     fn refusal(&self, what: &str, instead: &str) -> Error {
         let (step, state) = (self.name(), self.state());
-        Error::invalid(format!("{what} step `{step}`, which is {state}: {instead} (the instance is stuck: {})", self.stuck))
+        Error::invalid(format!(
+            "{what} step `{step}`, which is {state}: {instead} (the instance is stuck: {})",
+            self.stuck
+        ))
     }
 }
 
 fn retried(case: &Case<'_>) -> Result<Decision, Error> {
-    let fresh = |state| StepWrite { attempts: 0, undo_attempts: 0, recoveries: 0, ..case.row(state) };
+    let fresh = |state| StepWrite {
+        attempts: 0,
+        undo_attempts: 0,
+        recoveries: 0,
+        ..case.row(state)
+    };
     let known = case.stored().is_some_and(|row| row.output.is_some());
     match (case.is_undone(), case.state()) {
-        (false, StepState::Unknown) if case.is_ready() => Ok(case.go_on(vec![fresh(StepState::Unknown)])),
+        (false, StepState::Unknown) if case.is_ready() => {
+            Ok(case.go_on(vec![fresh(StepState::Unknown)]))
+        }
         (false, StepState::Pending | StepState::Failed) if case.is_ready() => {
-            let may_have_run = case.is_interrupted() && !case.definition.steps[case.step].transactional;
-            let state = if may_have_run { StepState::Unknown } else { StepState::Pending };
+            let may_have_run =
+                case.is_interrupted() && !case.definition.steps[case.step].transactional;
+            let state = if may_have_run {
+                StepState::Unknown
+            } else {
+                StepState::Pending
+            };
             Ok(case.go_on(vec![fresh(state)]))
         }
         (true, StepState::CompensationFailed | StepState::Compensating) if known => {
             Ok(case.go_on(vec![fresh(StepState::Completed)]))
         }
-        (true, StepState::CompensationFailed | StepState::Compensating | StepState::Unknown | StepState::Running) => {
-            Ok(case.go_on(vec![fresh(StepState::Unknown)]))
-        }
+        (
+            true,
+            StepState::CompensationFailed
+            | StepState::Compensating
+            | StepState::Unknown
+            | StepState::Running,
+        ) => Ok(case.go_on(vec![fresh(StepState::Unknown)])),
         (true, StepState::Completed) => Ok(case.go_on(vec![fresh(StepState::Completed)])),
         // What is stored stays as it is: it is the code that has changed.
         _ if case.is_unreadable() => Ok(case.go_on(Vec::new())),
-        _ => Err(case.refusal("cannot retry", "name the step that the instance is stuck at")),
+        _ => Err(case.refusal(
+            "cannot retry",
+            "name the step that the instance is stuck at",
+        )),
     }
 }
 
 fn resolved(case: &Case<'_>, resolution: &Resolution) -> Result<Decision, Error> {
     let doubtful = matches!(
         case.state(),
-        StepState::Unknown | StepState::Running | StepState::CompensationFailed | StepState::Compensating
+        StepState::Unknown
+            | StepState::Running
+            | StepState::CompensationFailed
+            | StepState::Compensating
     );
     match resolution {
         Resolution::Completed(output) if !case.is_undone() && case.is_ready() => {
-            let row = StepWrite { output: Some(output.clone()), ..case.row(StepState::Completed) };
+            let row = StepWrite {
+                output: Some(output.clone()),
+                ..case.row(StepState::Completed)
+            };
             let mut decision = case.go_on(vec![row]);
             decision.pivot_passed |= case.kind() == StepKind::Pivot;
             Ok(decision)
         }
         Resolution::Completed(output) if case.is_undone() && doubtful => {
-            let row = StepWrite { output: Some(output.clone()), undo_attempts: 0, ..case.row(StepState::Completed) };
+            let row = StepWrite {
+                output: Some(output.clone()),
+                undo_attempts: 0,
+                ..case.row(StepState::Completed)
+            };
             Ok(case.go_on(vec![row]))
         }
-        Resolution::NoEffect if !case.is_undone() && case.is_ready() && case.kind() != StepKind::Retriable => {
+        Resolution::NoEffect
+            if !case.is_undone() && case.is_ready() && case.kind() != StepKind::Retriable =>
+        {
             Ok(unwound(case))
         }
-        Resolution::NoEffect if case.is_undone() && doubtful => Ok(case.go_on(vec![case.row(StepState::Failed)])),
-        Resolution::Compensated if case.is_undone() && doubtful => Ok(case.go_on(vec![case.row(StepState::Resolved)])),
-        Resolution::NoEffect if case.kind() == StepKind::Retriable => {
-            Err(case.refusal("`NoEffect` says nothing of", "from the pivot on nothing is undone, so retry it instead"))
+        Resolution::NoEffect if case.is_undone() && doubtful => {
+            Ok(case.go_on(vec![case.row(StepState::Failed)]))
         }
-        _ => Err(case.refusal("cannot resolve", "name the step that the instance is stuck at")),
+        Resolution::Compensated if case.is_undone() && doubtful => {
+            Ok(case.go_on(vec![case.row(StepState::Resolved)]))
+        }
+        Resolution::NoEffect if case.kind() == StepKind::Retriable => Err(case.refusal(
+            "`NoEffect` says nothing of",
+            "from the pivot on nothing is undone, so retry it instead",
+        )),
+        _ => Err(case.refusal(
+            "cannot resolve",
+            "name the step that the instance is stuck at",
+        )),
     }
 }
 
 /// The step had no effect, so the instance is undone. Whatever else may have run is stored as unknown.
 fn unwound(case: &Case<'_>) -> Decision {
-    let steps = std::iter::once(case.row(StepState::Failed)).chain(case.others_in_doubt()).collect();
+    let steps = std::iter::once(case.row(StepState::Failed))
+        .chain(case.others_in_doubt())
+        .collect();
     let failure = Failure {
         step: Some(case.name().to_owned()),
         reason: FailureReason::Failed,
         message: "an operator said that it had no effect".to_owned(),
     };
-    Decision { state: InstanceState::Compensating, pivot_passed: false, failure: Some(failure), steps }
+    Decision {
+        state: InstanceState::Compensating,
+        pivot_passed: false,
+        failure: Some(failure),
+        steps,
+    }
 }
 
 fn stored<'s>(definition: &Definition, snapshot: &'s Snapshot, step: usize) -> Option<&'s StepRow> {
@@ -272,16 +369,29 @@ fn stored<'s>(definition: &Definition, snapshot: &'s Snapshot, step: usize) -> O
 }
 
 /// Steps that go forward next: not completed, and all their dependencies are.
-pub(super) fn ready_steps(definition: &'static Definition, snapshot: &Snapshot) -> impl Iterator<Item = usize> {
-    let is_completed =
-        |step: usize| stored(definition, snapshot, step).is_some_and(|row| row.state == StepState::Completed);
+pub(super) fn ready_steps(
+    definition: &'static Definition,
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = usize> {
+    let is_completed = |step: usize| {
+        stored(definition, snapshot, step).is_some_and(|row| row.state == StepState::Completed)
+    };
     (0..definition.steps.len()).filter(move |&step| {
-        !is_completed(step) && definition.steps[step].depends_on.iter().all(|&on| is_completed(usize::from(on)))
+        !is_completed(step)
+            && definition.steps[step]
+                .depends_on
+                .iter()
+                .all(|&on| is_completed(usize::from(on)))
     })
 }
 
 /// The row of a step as it is stored, in another state and without a wait.
-pub(super) fn row(definition: &'static Definition, snapshot: &Snapshot, step: usize, state: StepState) -> StepWrite {
+pub(super) fn row(
+    definition: &'static Definition,
+    snapshot: &Snapshot,
+    step: usize,
+    state: StepState,
+) -> StepWrite {
     let stored = stored(definition, snapshot, step);
     StepWrite {
         name: definition.steps[step].name.to_owned(),

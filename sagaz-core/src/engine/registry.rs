@@ -32,9 +32,21 @@ impl<G: Saga> Registration<G> {
             version: definition.version,
             fingerprint: definition.fingerprint(),
         };
-        let limit = |limit: u32| Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS)));
-        let limits = definition.steps.iter().map(|step| step.limit.map(limit)).collect();
-        Self { saga: Arc::new(saga), key, limits }
+        let limit = |limit: u32| {
+            Arc::new(Semaphore::new(
+                usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS),
+            ))
+        };
+        let limits = definition
+            .steps
+            .iter()
+            .map(|step| step.limit.map(limit))
+            .collect();
+        Self {
+            saga: Arc::new(saga),
+            key,
+            limits,
+        }
     }
 
     /// The places for attempts of a step that has a limit.
@@ -43,7 +55,10 @@ impl<G: Saga> Registration<G> {
     }
 
     pub(crate) fn instance(&self, id: SagaId) -> Instance {
-        Instance { saga: self.saga.definition().name, id }
+        Instance {
+            saga: self.saga.definition().name,
+            id,
+        }
     }
 }
 
@@ -58,7 +73,14 @@ pub(crate) trait Registered<S: Store>: Send + Sync {
     fn type_name(&self) -> &'static str;
 
     /// Goes on with an instance that was claimed.
-    fn launch(self: Arc<Self>, engine: Arc<Inner<S>>, snapshot: Snapshot, permit: Option<OwnedSemaphorePermit>);
+    /// `sure_at`: the count of the lease's lapses at which it was surely this engine's.
+    fn launch(
+        self: Arc<Self>,
+        engine: Arc<Inner<S>>,
+        snapshot: Snapshot,
+        sure_at: u64,
+        permit: Option<OwnedSemaphorePermit>,
+    );
 
     /// Whether bytes can be the output of a step.
     fn check_output(&self, step: usize, bytes: &[u8]) -> Result<(), CodecError>;
@@ -75,8 +97,14 @@ impl<G: RunsOn<S>, S: Store> Registered<S> for Registration<G> {
         type_name::<G>()
     }
 
-    fn launch(self: Arc<Self>, engine: Arc<Inner<S>>, snapshot: Snapshot, permit: Option<OwnedSemaphorePermit>) {
-        instance::launch(engine, self, snapshot, permit);
+    fn launch(
+        self: Arc<Self>,
+        engine: Arc<Inner<S>>,
+        snapshot: Snapshot,
+        sure_at: u64,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        instance::launch(engine, self, snapshot, sure_at, permit);
     }
 
     fn check_output(&self, step: usize, bytes: &[u8]) -> Result<(), CodecError> {
@@ -97,7 +125,11 @@ pub(crate) struct Registry<S> {
 
 impl<S: Store> Registry<S> {
     pub(crate) fn new() -> Self {
-        Self { by_name: BTreeMap::new(), by_type: BTreeMap::new(), runnable: Vec::new() }
+        Self {
+            by_name: BTreeMap::new(),
+            by_type: BTreeMap::new(),
+            runnable: Vec::new(),
+        }
     }
 
     pub(crate) fn add<G: RunsOn<S>>(&mut self, saga: G) -> Result<(), Error> {
@@ -136,7 +168,12 @@ impl<S: Store> Registry<S> {
 }
 
 fn runnable(key: &DefinitionKey, definition: &'static Definition) -> Runnable {
-    let names = |indices: &[u16]| indices.iter().map(|&at| definition.steps[usize::from(at)].name.to_owned()).collect();
+    let names = |indices: &[u16]| {
+        indices
+            .iter()
+            .map(|&at| definition.steps[usize::from(at)].name.to_owned())
+            .collect()
+    };
     let step = |step: &crate::StepDefinition| RunnableStep {
         name: step.name.to_owned(),
         depends_on: names(step.depends_on),

@@ -3,7 +3,7 @@
 //! Invariants: no more instances are in flight than the limit, and at most one suspect; what a claim took is driven, also
 //! when its reply was lost. An idle scanner costs one cheap look at each poll.
 
-use super::Inner;
+use super::{Inner, lease::NOT_SURE};
 use crate::{
     id::SagaId,
     observe::{Instance, Lifecycle},
@@ -49,7 +49,8 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
                 engine.store_answered();
                 if !full {
                     rest(&engine, next_due).await;
-                } else if engine.room.available_permits() < engine.config.in_flight_max.div_ceil(4) {
+                } else if engine.room.available_permits() < engine.config.in_flight_max.div_ceil(4)
+                {
                     // Not one claim for each place that becomes free: those of some time together.
                     rest(&engine, None).await;
                 }
@@ -70,42 +71,58 @@ struct Look {
     next_due: Option<Duration>,
 }
 
-async fn look<S: Store>(engine: &Arc<Inner<S>>, room: usize, in_doubt: &mut bool) -> Result<Look, StoreError> {
+async fn look<S: Store>(
+    engine: &Arc<Inner<S>>,
+    room: usize,
+    in_doubt: &mut bool,
+) -> Result<Look, StoreError> {
     if *in_doubt {
         adopt(engine).await?;
     }
     // Also if this future is dropped in the middle.
     *in_doubt = true;
+    // Before the claim: after a lapse in between, the store is asked again.
+    let sure_at = engine.lease.lapses();
     let claimed = engine.store.claim(&claim(engine, room)).await?;
     *in_doubt = false;
-    let look = Look { full: claimed.instances.len() >= room, next_due: claimed.next_due };
+    let look = Look {
+        full: claimed.instances.len() >= room,
+        next_due: claimed.next_due,
+    };
     engine.backlog.store(look.full, Ordering::Relaxed);
     for id in &claimed.poisoned {
         poisoned(engine, *id);
     }
     for snapshot in claimed.instances {
-        launch(engine, snapshot);
+        launch(engine, snapshot, sure_at);
     }
     Ok(look)
 }
 
 /// Takes up instances that are this engine's by the store, and not in flight: those of claims whose replies were lost.
 async fn adopt<S: Store>(engine: &Arc<Inner<S>>) -> Result<(), StoreError> {
-    let live = InstanceState::ALL.into_iter().filter(|state| state.is_live());
+    let live = InstanceState::ALL
+        .into_iter()
+        .filter(|state| state.is_live());
     let mut filter = live.fold(Filter::all().limit(u32::MAX), Filter::state);
     loop {
         let page = engine.store.list(&filter).await?;
-        let strays = page.instances.iter().filter(|it| it.owner == Some(engine.id) && !engine.is_in_flight(it.id));
+        let strays = page
+            .instances
+            .iter()
+            .filter(|it| it.owner == Some(engine.id) && !engine.is_in_flight(it.id));
         for stray in strays {
             // Looked at again: it may have left between the two.
             let snapshot = engine.store.load(stray.id).await?;
-            let Some(mut snapshot) = snapshot.filter(|it| it.token().is_some_and(|token| token.owner == engine.id)) else {
+            let Some(mut snapshot) =
+                snapshot.filter(|it| it.token().is_some_and(|token| token.owner == engine.id))
+            else {
                 continue;
             };
             // Whether its former owner had died went with the reply.
             snapshot.taken_over = true;
             snapshot.suspect = snapshot.summary.takeovers >= engine.config.suspect_after;
-            launch(engine, snapshot);
+            launch(engine, snapshot, NOT_SURE);
         }
         let Some(next) = page.next else { return Ok(()) };
         filter = filter.after(next);
@@ -125,25 +142,37 @@ fn claim<S: Store>(engine: &Inner<S>, room: usize) -> Claim {
     }
 }
 
-fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot) {
-    let Some(registered) = engine.registry.by_name(&snapshot.summary.definition.saga) else { return };
+fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot, sure_at: u64) {
+    let Some(registered) = engine.registry.by_name(&snapshot.summary.definition.saga) else {
+        return;
+    };
     let permit = Arc::clone(&engine.room).try_acquire_owned().ok();
     if snapshot.suspect {
         engine.suspect.store(true, Ordering::Release);
     }
     engine.tell(&claimed_event(registered.name(), &snapshot));
-    registered.launch(Arc::clone(engine), snapshot, permit);
+    registered.launch(Arc::clone(engine), snapshot, sure_at, permit);
 }
 
 fn poisoned<S: Store>(engine: &Inner<S>, id: SagaId) {
-    let stuck = Stuck { step: None, reason: StuckReason::Poison, message: "taken over too often".into() };
-    engine.tell(&Lifecycle::Stuck { instance: Instance { saga: "", id }, stuck: &stuck });
+    let stuck = Stuck {
+        step: None,
+        reason: StuckReason::Poison,
+        message: "taken over too often".into(),
+    };
+    engine.tell(&Lifecycle::Stuck {
+        instance: Instance { saga: "", id },
+        stuck: &stuck,
+    });
     engine.announce(id);
 }
 
 fn claimed_event(saga: &'static str, snapshot: &Snapshot) -> Lifecycle<'static> {
     Lifecycle::Claimed {
-        instance: Instance { saga, id: snapshot.summary.id },
+        instance: Instance {
+            saga,
+            id: snapshot.summary.id,
+        },
         taken_over: snapshot.taken_over,
         suspect: snapshot.suspect,
     }

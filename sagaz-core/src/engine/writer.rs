@@ -69,9 +69,12 @@ fn take_batch(queue: &mut VecDeque<Job>, writes_max: usize) -> Vec<Job> {
 fn size(write: &Write) -> usize {
     match write {
         Write::Accept(accept) => accept.input.bytes.len(),
-        Write::Progress(progress) => {
-            progress.steps.iter().filter_map(|step| step.output.as_ref()).map(|output| output.bytes.len()).sum()
-        }
+        Write::Progress(progress) => progress
+            .steps
+            .iter()
+            .filter_map(|step| step.output.as_ref())
+            .map(|output| output.bytes.len())
+            .sum(),
     }
 }
 
@@ -80,10 +83,15 @@ async fn commit<S: Store>(engine: &Inner<S>, batch: Vec<Job>) {
     let mut stack = vec![batch];
     while let Some(mut batch) = stack.pop() {
         let began = Instant::now();
-        let (writes, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.write, job.reply)).unzip();
+        let (writes, replies): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|job| (job.write, job.reply)).unzip();
         match offer(engine, &writes).await {
             Ok(written) => {
-                engine.tell(&Lifecycle::BatchStored { engine: engine.id, writes: writes.len(), took: began.elapsed() });
+                engine.tell(&Lifecycle::BatchStored {
+                    engine: engine.id,
+                    writes: writes.len(),
+                    took: began.elapsed(),
+                });
                 for (reply, written) in replies.into_iter().zip(written) {
                     // Nobody waits for the reply of an instance that was dropped.
                     let _ = reply.send(Reply::Written(written));
@@ -95,8 +103,11 @@ async fn commit<S: Store>(engine: &Inner<S>, batch: Vec<Job>) {
                 }
             }
             Err(_) => {
-                let mut jobs: Vec<_> =
-                    writes.into_iter().zip(replies).map(|(write, reply)| Job { write, reply }).collect();
+                let mut jobs: Vec<_> = writes
+                    .into_iter()
+                    .zip(replies)
+                    .map(|(write, reply)| Job { write, reply })
+                    .collect();
                 let second = jobs.split_off(jobs.len() / 2);
                 stack.push(second);
                 stack.push(jobs);

@@ -113,7 +113,11 @@ struct Plan {
 
 impl Faults {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { hooks: Mutex::default(), plan: Mutex::default(), fired: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            hooks: Mutex::default(),
+            plan: Mutex::default(),
+            fired: watch::Sender::new(0),
+        }))
     }
 
     /// Plans a fault for the `nth` call of this kind from now on; the next one is 1.
@@ -194,7 +198,10 @@ impl Faults {
         let refused = {
             let mut plan = self.planning();
             plan.write_rows += batch.len() as u64;
-            batch.iter().any(|write| plan.refused.contains(&write.id())).then_some(Fault::Refuse)
+            batch
+                .iter()
+                .any(|write| plan.refused.contains(&write.id()))
+                .then_some(Fault::Refuse)
         };
         self.meet(Call::Write, refused.or(hooked))
     }
@@ -236,7 +243,11 @@ impl Plan {
         let count = self.counts.entry(call).or_default();
         *count += 1;
         let planned = self.planned.remove(&(call, *count));
-        if self.is_down { Some(Fault::FailBefore) } else { planned }
+        if self.is_down {
+            Some(Fault::FailBefore)
+        } else {
+            planned
+        }
     }
 }
 
@@ -244,7 +255,9 @@ impl Fault {
     pub(super) fn error(self) -> StoreError {
         match self {
             Self::Refuse => StoreError::refusal("a row of the batch is refused (injected fault)"),
-            Self::FailAfter => StoreError::transient("the reply of the store was lost (injected fault)"),
+            Self::FailAfter => {
+                StoreError::transient("the reply of the store was lost (injected fault)")
+            }
             _ => StoreError::transient("the store cannot be reached (injected fault)"),
         }
     }
@@ -316,7 +329,10 @@ mod tests {
     use super::*;
     use crate::{
         codec::Payload,
-        store::{Accept, Accepted, DefinitionKey, Progress, SagaStore, StepWrite, Written, memory::Memory},
+        store::{
+            Accept, Accepted, DefinitionKey, Progress, SagaStore, StepWrite, Written,
+            memory::Memory,
+        },
     };
 
     const ENGINE_TTL: Duration = Duration::from_mins(1);
@@ -324,8 +340,15 @@ mod tests {
     fn accept(owner: Option<EngineId>) -> Accept {
         Accept {
             id: SagaId::new(),
-            definition: DefinitionKey { saga: "saga".to_owned(), version: 1, fingerprint: "graph".to_owned() },
-            input: Payload { content_type: "text/plain".to_owned(), bytes: b"input".to_vec() },
+            definition: DefinitionKey {
+                saga: "saga".to_owned(),
+                version: 1,
+                fingerprint: "graph".to_owned(),
+            },
+            input: Payload {
+                content_type: "text/plain".to_owned(),
+                bytes: b"input".to_vec(),
+            },
             input_digest: "digest".to_owned(),
             start_key: None,
             owner,
@@ -359,10 +382,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_delayed_call_is_applied_late_and_not_at_all_if_dropped() {
         let store = Memory::new();
-        store.faults().on_write(|_| Some(Fault::Delay(Duration::from_secs(10))));
+        store
+            .faults()
+            .on_write(|_| Some(Fault::Delay(Duration::from_secs(10))));
         let (dropped, late) = (accept(None), accept(None));
         let batch = [Write::Accept(dropped.clone())];
-        assert!(tokio::time::timeout(Duration::from_secs(9), store.write(&batch)).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(9), store.write(&batch))
+                .await
+                .is_err()
+        );
         store.write(&[Write::Accept(late.clone())]).await.unwrap();
         assert!(!is_stored(&store, &dropped).await);
         assert!(is_stored(&store, &late).await);
@@ -372,7 +401,8 @@ mod tests {
     async fn a_dropped_reply_never_arrives() {
         let store = Memory::new();
         let faults = store.faults();
-        for (times, fault, applied) in [(1, Fault::DropBefore, false), (2, Fault::DropAfter, true)] {
+        for (times, fault, applied) in [(1, Fault::DropBefore, false), (2, Fault::DropAfter, true)]
+        {
             let accept = accept(None);
             faults.plan(Call::Write, 1, fault);
             let batch = [Write::Accept(accept.clone())];
@@ -404,16 +434,27 @@ mod tests {
         let store = Memory::new();
         let engine = EngineId::random();
         store.faults().set_down(true);
-        assert!(store.renew(engine, ENGINE_TTL).await.unwrap_err().is_transient());
+        assert!(
+            store
+                .renew(engine, ENGINE_TTL)
+                .await
+                .unwrap_err()
+                .is_transient()
+        );
         assert!(store.load(SagaId::new()).await.unwrap_err().is_transient());
         assert!(store.count().await.unwrap_err().is_transient());
         store.faults().set_down(false);
         assert!(store.count().await.unwrap().is_empty());
-        store.faults().on_renew(move |who| (*who == engine).then_some(Fault::FailBefore));
+        store
+            .faults()
+            .on_renew(move |who| (*who == engine).then_some(Fault::FailBefore));
         assert!(store.renew(engine, ENGINE_TTL).await.is_err());
         assert!(store.renew(EngineId::random(), ENGINE_TTL).await.is_ok());
         store.faults().clear();
-        assert_eq!(store.renew(engine, ENGINE_TTL).await.unwrap().other_engines, 1);
+        assert_eq!(
+            store.renew(engine, ENGINE_TTL).await.unwrap().other_engines,
+            1
+        );
     }
 
     #[tokio::test]
@@ -426,7 +467,10 @@ mod tests {
         store.write(&batch).await.unwrap();
         store.load(batch[0].id()).await.unwrap();
         assert_eq!((faults.count(Call::Write), faults.write_rows()), (2, 4));
-        assert_eq!((faults.count(Call::Load), faults.count(Call::Claim)), (1, 0));
+        assert_eq!(
+            (faults.count(Call::Load), faults.count(Call::Claim)),
+            (1, 0)
+        );
         assert!(store.history().is_empty(), "off unless asked for");
     }
 
@@ -459,20 +503,48 @@ mod tests {
         store.write(&[Write::Accept(accept.clone())]).await.unwrap();
         store.faults().plan(Call::Write, 1, Fault::FailAfter);
         // The first is applied and the second is its repeat.
-        assert!(store.write(&[Write::Progress(progress.clone())]).await.is_err());
-        store.write(&[Write::Progress(progress.clone())]).await.unwrap();
+        assert!(
+            store
+                .write(&[Write::Progress(progress.clone())])
+                .await
+                .is_err()
+        );
+        store
+            .write(&[Write::Progress(progress.clone())])
+            .await
+            .unwrap();
         progress.token.epoch = 7;
-        assert_eq!(store.write(&[Write::Progress(progress)]).await.unwrap(), [Written::Lost]);
+        assert_eq!(
+            store.write(&[Write::Progress(progress)]).await.unwrap(),
+            [Written::Lost]
+        );
         store.prune(Duration::ZERO, 1).await.unwrap();
 
         let history = store.history();
         let causes: Vec<_> = history.iter().map(|change| change.cause).collect();
-        assert_eq!(causes, [Cause::Accept, Cause::Progress(token), Cause::Prune]);
-        assert!(history.iter().all(|change| change.id == accept.id && change.epoch == 1));
-        assert_eq!((history[0].owner, history[0].state), (Some(owner), InstanceState::Pending));
+        assert_eq!(
+            causes,
+            [Cause::Accept, Cause::Progress(token), Cause::Prune]
+        );
+        assert!(
+            history
+                .iter()
+                .all(|change| change.id == accept.id && change.epoch == 1)
+        );
+        assert_eq!(
+            (history[0].owner, history[0].state),
+            (Some(owner), InstanceState::Pending)
+        );
         let done = &history[1];
-        assert_eq!((done.owner, done.state, done.pivot_passed), (None, InstanceState::Completed, true));
-        let step = StepChange { name: "reserve".to_owned(), state: StepState::Completed, has_output: true };
+        assert_eq!(
+            (done.owner, done.state, done.pivot_passed),
+            (None, InstanceState::Completed, true)
+        );
+        let step = StepChange {
+            name: "reserve".to_owned(),
+            state: StepState::Completed,
+            has_output: true,
+        };
         assert_eq!(done.steps, [step]);
     }
 }

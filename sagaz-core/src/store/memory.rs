@@ -5,9 +5,10 @@
 //! so that a test's virtual time is the store's time. Faults are in [`fault`](super::fault).
 
 use super::{
-    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey, Filter, InstanceState,
-    Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore, Snapshot, StepRow, StepState, StepWrite,
-    StoreError, StoredStep, Summary, Verdict, Wake, Write, Written,
+    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore,
+    Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict, Wake, Write,
+    Written,
     fault::{Call, Cause, Change, Fault, Faults, StepChange},
 };
 use crate::{
@@ -36,7 +37,11 @@ impl Memory {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { data: Arc::default(), faults: Faults::new(), clock: Clock::start() }
+        Self {
+            data: Arc::default(),
+            faults: Faults::new(),
+            clock: Clock::start(),
+        }
     }
 
     /// An empty store that keeps a [history](Self::history), which grows with every change.
@@ -104,12 +109,16 @@ impl Default for Memory {
 impl SagaStore for Memory {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         let fault = self.faults.meet_write(batch);
-        self.carry_out(fault, |data, now| batch.iter().map(|write| data.write(write, now)).collect()).await
+        self.carry_out(fault, |data, now| {
+            batch.iter().map(|write| data.write(write, now)).collect()
+        })
+        .await
     }
 
     async fn renew(&self, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
         let fault = self.faults.meet_renew(engine);
-        self.carry_out(fault, |data, now| data.renew(engine, ttl, now)).await
+        self.carry_out(fault, |data, now| data.renew(engine, ttl, now))
+            .await
     }
 
     async fn retire(&self, engine: EngineId) -> Result<(), StoreError> {
@@ -124,33 +133,43 @@ impl SagaStore for Memory {
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let fault = self.faults.meet_claim(claim);
-        self.carry_out(fault, |data, now| data.claim(claim, now)).await
+        self.carry_out(fault, |data, now| data.claim(claim, now))
+            .await
     }
 
     async fn load(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
         let fault = self.faults.meet(Call::Load, None);
-        self.carry_out(fault, |data, now| data.instances.get(&id).map(|instance| instance.snapshot(now))).await
+        self.carry_out(fault, |data, now| {
+            data.instances
+                .get(&id)
+                .map(|instance| instance.snapshot(now))
+        })
+        .await
     }
 
     async fn find(&self, saga: &str, start_key: &str) -> Result<Option<SagaId>, StoreError> {
         let fault = self.faults.meet(Call::Find, None);
         let key = (saga.to_owned(), start_key.to_owned());
-        self.carry_out(fault, |data, _| data.start_keys.get(&key).copied()).await
+        self.carry_out(fault, |data, _| data.start_keys.get(&key).copied())
+            .await
     }
 
     async fn request_cancel(&self, id: SagaId) -> Result<CancelReply, StoreError> {
         let fault = self.faults.meet(Call::RequestCancel, None);
-        self.carry_out(fault, |data, now| data.request_cancel(id, now)).await
+        self.carry_out(fault, |data, now| data.request_cancel(id, now))
+            .await
     }
 
     async fn operate(&self, write: &OperatorWrite) -> Result<bool, StoreError> {
         let fault = self.faults.meet(Call::Operate, None);
-        self.carry_out(fault, |data, now| data.operate(write, now)).await
+        self.carry_out(fault, |data, now| data.operate(write, now))
+            .await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
         let fault = self.faults.meet(Call::List, None);
-        self.carry_out(fault, |data, now| data.list(filter, now)).await
+        self.carry_out(fault, |data, now| data.list(filter, now))
+            .await
     }
 
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
@@ -160,7 +179,8 @@ impl SagaStore for Memory {
 
     async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
         let fault = self.faults.meet(Call::Prune, None);
-        self.carry_out(fault, |data, now| data.prune(age, limit, now)).await
+        self.carry_out(fault, |data, now| data.prune(age, limit, now))
+            .await
     }
 }
 
@@ -174,12 +194,18 @@ struct Clock {
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the store's clock")]
     fn start() -> Self {
-        Self { started: Instant::now(), started_at: SystemTime::now() }
+        Self {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        }
     }
 
     fn now(&self) -> Now {
         let instant = Instant::now();
-        Now { instant, wall: self.started_at + instant.saturating_duration_since(self.started) }
+        Now {
+            instant,
+            wall: self.started_at + instant.saturating_duration_since(self.started),
+        }
     }
 }
 
@@ -194,7 +220,9 @@ impl Now {
     /// The moment so much later, or one that no process will live to see.
     fn after(self, delay: Duration) -> Instant {
         const FAR: Duration = Duration::from_hours(30 * 365 * 24);
-        self.instant.checked_add(delay).unwrap_or(self.instant + FAR)
+        self.instant
+            .checked_add(delay)
+            .unwrap_or(self.instant + FAR)
     }
 
     fn until(self, moment: Instant) -> Duration {
@@ -231,9 +259,15 @@ impl Data {
         }
         if let Some(start_key) = &accept.start_key {
             let key = (accept.definition.saga.clone(), start_key.clone());
-            let existing = self.start_keys.get(&key).and_then(|id| Some((*id, self.instances.get(id)?)));
+            let existing = self
+                .start_keys
+                .get(&key)
+                .and_then(|id| Some((*id, self.instances.get(id)?)));
             if let Some((id, instance)) = existing {
-                return Accepted::Existing { id, input_digest: instance.input_digest.clone() };
+                return Accepted::Existing {
+                    id,
+                    input_digest: instance.input_digest.clone(),
+                };
             }
             self.start_keys.insert(key, accept.id);
         }
@@ -250,13 +284,17 @@ impl Data {
         let summary = &instance.summary;
         if summary.owner.is_none() && summary.epoch == token.epoch && token.epoch > 0 {
             // Only a write with this token can have given it up at this epoch: the repeat of a write whose reply was lost.
-            return Written::Stored { cancel_requested: instance.cancel_requested };
+            return Written::Stored {
+                cancel_requested: instance.cancel_requested,
+            };
         }
         if summary.owner != Some(token.owner) || summary.epoch != token.epoch {
             return Written::Lost;
         }
         instance.apply(progress, now);
-        let written = Written::Stored { cancel_requested: instance.cancel_requested };
+        let written = Written::Stored {
+            cancel_requested: instance.cancel_requested,
+        };
         self.changed(progress.id, Cause::Progress(token), &progress.steps, now);
         written
     }
@@ -264,11 +302,20 @@ impl Data {
     fn renew(&mut self, engine: EngineId, ttl: Duration, now: Now) -> Renewal {
         self.leases.retain(|_, until| *until > now.instant);
         self.leases.insert(engine, now.after(ttl));
-        let mine =
-            self.live.iter().filter_map(|id| self.instances.get(id)).filter(|it| it.summary.owner == Some(engine));
-        let cancel_requested = mine.filter(|it| it.cancel_requested).map(|it| it.summary.id).collect();
+        let mine = self
+            .live
+            .iter()
+            .filter_map(|id| self.instances.get(id))
+            .filter(|it| it.summary.owner == Some(engine));
+        let cancel_requested = mine
+            .filter(|it| it.cancel_requested)
+            .map(|it| it.summary.id)
+            .collect();
         let others = self.leases.keys().filter(|other| **other != engine).count();
-        Renewal { cancel_requested, other_engines: u32::try_from(others).unwrap_or(u32::MAX) }
+        Renewal {
+            cancel_requested,
+            other_engines: u32::try_from(others).unwrap_or(u32::MAX),
+        }
     }
 
     fn retire(&mut self, engine: EngineId) {
@@ -276,7 +323,9 @@ impl Data {
     }
 
     fn is_leased(&self, engine: EngineId, now: Now) -> bool {
-        self.leases.get(&engine).is_some_and(|until| *until > now.instant)
+        self.leases
+            .get(&engine)
+            .is_some_and(|until| *until > now.instant)
     }
 
     fn define(&self, key: &DefinitionKey) -> Defined {
@@ -289,7 +338,10 @@ impl Data {
         let mut fingerprints = unfinished_others.map(|it| &it.definition.fingerprint);
         if let Some(fingerprint) = fingerprints.next() {
             let unfinished = 1 + fingerprints.filter(|other| *other == fingerprint).count() as u64;
-            return Defined::Conflict { fingerprint: fingerprint.clone(), unfinished };
+            return Defined::Conflict {
+                fingerprint: fingerprint.clone(),
+                unfinished,
+            };
         }
         // The instances name their definitions, so that nothing else need be kept.
         Defined::Stored
@@ -302,7 +354,9 @@ impl Data {
         }
         let (mut room, mut suspect_room) = (claim.limit, claim.suspect);
         for (_, id, orphaned) in self.candidates(now) {
-            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let Some(instance) = self.instances.get_mut(&id) else {
+                continue;
+            };
             if room == 0 && instance.takeovers_after(orphaned) < claim.suspect_after {
                 continue;
             }
@@ -311,12 +365,24 @@ impl Data {
             let cause = match verdict {
                 Verdict::Take(key) if room > 0 => {
                     room -= 1;
-                    claimed.instances.push(instance.take(claim.engine, key, orphaned, suspect, now));
+                    claimed.instances.push(instance.take(
+                        claim.engine,
+                        key,
+                        orphaned,
+                        suspect,
+                        now,
+                    ));
                     Cause::Claim { orphaned, suspect }
                 }
                 Verdict::TakeSuspect(key) if suspect_room => {
                     suspect_room = false;
-                    claimed.instances.push(instance.take(claim.engine, key, orphaned, suspect, now));
+                    claimed.instances.push(instance.take(
+                        claim.engine,
+                        key,
+                        orphaned,
+                        suspect,
+                        now,
+                    ));
                     Cause::Claim { orphaned, suspect }
                 }
                 Verdict::Postpone(delay) => {
@@ -345,7 +411,10 @@ impl Data {
                 let instance = self.instances.get(id)?;
                 match instance.summary.owner {
                     Some(owner) => (!self.is_leased(owner, now)).then_some((None, *id, true)),
-                    None => instance.wake.filter(|wake| *wake <= now.instant).map(|wake| (Some(wake), *id, false)),
+                    None => instance
+                        .wake
+                        .filter(|wake| *wake <= now.instant)
+                        .map(|wake| (Some(wake), *id, false)),
                 }
             })
             .collect();
@@ -355,11 +424,16 @@ impl Data {
 
     fn next_due(&self, claim: &Claim, now: Now) -> Option<Duration> {
         let live = self.live.iter().filter_map(|id| self.instances.get(id));
-        live.filter(|it| claim.runnable.iter().any(|runnable| runnable.key.saga == it.summary.definition.saga))
-            .filter_map(|it| it.wake)
-            .filter(|wake| *wake > now.instant)
-            .min()
-            .map(|wake| now.until(wake))
+        live.filter(|it| {
+            claim
+                .runnable
+                .iter()
+                .any(|runnable| runnable.key.saga == it.summary.definition.saga)
+        })
+        .filter_map(|it| it.wake)
+        .filter(|wake| *wake > now.instant)
+        .min()
+        .map(|wake| now.until(wake))
     }
 
     fn request_cancel(&mut self, id: SagaId, now: Now) -> CancelReply {
@@ -394,32 +468,60 @@ impl Data {
 
     fn list(&self, filter: &Filter, now: Now) -> Page {
         let matches = |summary: &&Summary| {
-            filter.saga.as_ref().is_none_or(|saga| *saga == summary.definition.saga)
+            filter
+                .saga
+                .as_ref()
+                .is_none_or(|saga| *saga == summary.definition.saga)
                 && (filter.states.is_empty() || filter.states.contains(&summary.state))
-                && filter.older_than.is_none_or(|age| now.age(summary.created_at) >= age)
+                && filter
+                    .older_than
+                    .is_none_or(|age| now.age(summary.created_at) >= age)
                 && filter.after.is_none_or(|Cursor(after)| summary.id < after)
         };
         let length = filter.page_len() as usize;
-        let newest_first = self.instances.values().rev().map(|instance| &instance.summary);
-        let mut instances: Vec<_> = newest_first.filter(matches).take(length + 1).cloned().collect();
+        let newest_first = self
+            .instances
+            .values()
+            .rev()
+            .map(|instance| &instance.summary);
+        let mut instances: Vec<_> = newest_first
+            .filter(matches)
+            .take(length + 1)
+            .cloned()
+            .collect();
         let has_more = instances.len() > length;
         instances.truncate(length);
-        let next = instances.last().filter(|_| has_more).map(|last| Cursor(last.id));
+        let next = instances
+            .last()
+            .filter(|_| has_more)
+            .map(|last| Cursor(last.id));
         Page { instances, next }
     }
 
     fn count(&self) -> Vec<(String, InstanceState, u64)> {
         let mut counts = BTreeMap::<_, u64>::new();
         for summary in self.instances.values().map(|instance| &instance.summary) {
-            *counts.entry((summary.definition.saga.as_str(), summary.state)).or_default() += 1;
+            *counts
+                .entry((summary.definition.saga.as_str(), summary.state))
+                .or_default() += 1;
         }
-        counts.into_iter().map(|((saga, state), count)| (saga.to_owned(), state, count)).collect()
+        counts
+            .into_iter()
+            .map(|((saga, state), count)| (saga.to_owned(), state, count))
+            .collect()
     }
 
     fn prune(&mut self, age: Duration, limit: u32, now: Now) -> u64 {
-        let ended = self.instances.values().map(|instance| &instance.summary).filter(|it| it.state.is_final());
-        let old: Vec<SagaId> =
-            ended.filter(|it| now.age(it.updated_at) >= age).map(|it| it.id).take(limit as usize).collect();
+        let ended = self
+            .instances
+            .values()
+            .map(|instance| &instance.summary)
+            .filter(|it| it.state.is_final());
+        let old: Vec<SagaId> = ended
+            .filter(|it| now.age(it.updated_at) >= age)
+            .map(|it| it.id)
+            .take(limit as usize)
+            .collect();
         for id in &old {
             self.changed(*id, Cause::Prune, &[], now);
             self.remove(*id);
@@ -428,15 +530,20 @@ impl Data {
     }
 
     fn remove(&mut self, id: SagaId) {
-        let Some(instance) = self.instances.remove(&id) else { return };
+        let Some(instance) = self.instances.remove(&id) else {
+            return;
+        };
         if let Some(start_key) = instance.summary.start_key {
-            self.start_keys.remove(&(instance.summary.definition.saga, start_key));
+            self.start_keys
+                .remove(&(instance.summary.definition.saga, start_key));
         }
     }
 
     /// Keeps what is derived from an instance's row in step with it, after every change.
     fn changed(&mut self, id: SagaId, cause: Cause, steps: &[StepWrite], now: Now) {
-        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return;
+        };
         let summary = &mut instance.summary;
         summary.updated_at = now.wall;
         if summary.state.is_live() {
@@ -448,7 +555,10 @@ impl Data {
             let steps = steps.iter().map(|step| StepChange {
                 name: step.name.clone(),
                 state: step.state,
-                has_output: instance.steps.get(&step.name).is_some_and(|stored| stored.row.output.is_some()),
+                has_output: instance
+                    .steps
+                    .get(&step.name)
+                    .is_some_and(|stored| stored.row.output.is_some()),
             });
             history.push(Change {
                 at: now.wall,
@@ -511,7 +621,10 @@ impl Instance {
         snapshot.steps = self
             .steps
             .values()
-            .map(|step| StepRow { wake: step.wake.map(|wake| now.until(wake)), ..step.row.clone() })
+            .map(|step| StepRow {
+                wake: step.wake.map(|wake| now.until(wake)),
+                ..step.row.clone()
+            })
             .collect();
         snapshot
     }
@@ -525,7 +638,11 @@ impl Instance {
             summary.failure.clone_from(&progress.failure);
         }
         // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
-        if progress.steps.iter().any(|step| !matches!(step.state, StepState::Pending | StepState::Running)) {
+        if progress
+            .steps
+            .iter()
+            .any(|step| !matches!(step.state, StepState::Pending | StepState::Running))
+        {
             summary.takeovers = 0;
         }
         if !progress.state.is_live() {
@@ -552,14 +669,24 @@ impl Instance {
         self.cancel_requested = false;
         self.give_up(write.state.is_live().then_some(now.instant));
         self.store_steps(&write.steps, now);
-        let at_ms = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let at_ms = now
+            .wall
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
-        self.interventions.push(Intervention { at_ms, ..write.intervention.clone() });
+        self.interventions.push(Intervention {
+            at_ms,
+            ..write.intervention.clone()
+        });
     }
 
     fn store_steps(&mut self, steps: &[StepWrite], now: Now) {
         for step in steps {
-            let stored = self.steps.remove(&step.name).and_then(|stored| stored.row.output);
+            let stored = self
+                .steps
+                .remove(&step.name)
+                .and_then(|stored| stored.row.output);
             let row = StepRow {
                 name: step.name.clone(),
                 state: step.state,
@@ -572,7 +699,14 @@ impl Instance {
                 updated_at: now.wall,
             };
             let wake = step.wake.map(|delay| now.after(delay));
-            self.steps.insert(step.name.clone(), Step { kind: step.kind, wake, row });
+            self.steps.insert(
+                step.name.clone(),
+                Step {
+                    kind: step.kind,
+                    wake,
+                    row,
+                },
+            );
         }
     }
 
@@ -586,21 +720,48 @@ impl Instance {
     }
 
     fn candidate(&self, orphaned: bool) -> Candidate<'_> {
-        let DefinitionKey { saga, version, fingerprint } = &self.summary.definition;
-        Candidate { saga, version: *version, fingerprint, takeovers: self.summary.takeovers, orphaned }
+        let DefinitionKey {
+            saga,
+            version,
+            fingerprint,
+        } = &self.summary.definition;
+        Candidate {
+            saga,
+            version: *version,
+            fingerprint,
+            takeovers: self.summary.takeovers,
+            orphaned,
+        }
     }
 
     /// The stored steps, if the claim may look at them: copying those of every candidate would make claims slow.
     fn steps_for(&self, claim: &Claim) -> Vec<StoredStep> {
         let DefinitionKey { saga, version, .. } = &self.summary.definition;
-        if !claim.runnable.iter().any(|it| it.key.saga == *saga && it.accepts.contains(version)) {
+        if !claim
+            .runnable
+            .iter()
+            .any(|it| it.key.saga == *saga && it.accepts.contains(version))
+        {
             return Vec::new();
         }
         let steps = self.steps.values();
-        steps.map(|step| StoredStep { name: step.row.name.clone(), state: step.row.state, kind: step.kind }).collect()
+        steps
+            .map(|step| StoredStep {
+                name: step.row.name.clone(),
+                state: step.row.state,
+                kind: step.kind,
+            })
+            .collect()
     }
 
-    fn take(&mut self, engine: EngineId, key: DefinitionKey, orphaned: bool, suspect: bool, now: Now) -> Snapshot {
+    fn take(
+        &mut self,
+        engine: EngineId,
+        key: DefinitionKey,
+        orphaned: bool,
+        suspect: bool,
+        now: Now,
+    ) -> Snapshot {
         self.summary.takeovers = self.takeovers_after(orphaned);
         self.summary.epoch += 1;
         self.summary.owner = Some(engine);
@@ -624,9 +785,14 @@ impl Instance {
         self.summary.epoch += 1;
         self.summary.state = InstanceState::Stuck;
         let takeovers = self.summary.takeovers;
-        let message =
-            format!("taken over {takeovers} times without a step being stored: it may be killing its processes");
-        self.summary.stuck = Some(Stuck { step: None, reason: StuckReason::Poison, message });
+        let message = format!(
+            "taken over {takeovers} times without a step being stored: it may be killing its processes"
+        );
+        self.summary.stuck = Some(Stuck {
+            step: None,
+            reason: StuckReason::Poison,
+            message,
+        });
         self.give_up(None);
     }
 }

@@ -3,7 +3,7 @@
 //! A store decides who owns an instance, by its own clock, and keeps rows; it knows no graph. Invariants that every
 //! implementation keeps, and that the [conformance suite](crate::store::conformance) checks:
 //!
-//! - a write carries a [`Token`] and changes nothing unless the token is the instance's, judged and applied in one
+//! - a write carries a [`Token`](crate::Token) and changes nothing unless the token is the instance's, judged and applied in one
 //!   atomic step;
 //! - every call may be repeated: a write that is already there with its token is accepted again;
 //! - leases are judged by the store's clock alone.
@@ -16,9 +16,10 @@ pub mod fault;
 pub mod memory;
 
 pub use rows::{
-    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey, Filter, InstanceState,
-    Intervention, OperatorWrite, Page, Progress, Renewal, Runnable, RunnableStep, Snapshot, StepRow, StepState, StepWrite,
-    StoredStep, Summary, Verdict, Wake, Write, Written,
+    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Runnable,
+    RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict, Wake,
+    Write, Written,
 };
 
 use crate::id::{EngineId, SagaId};
@@ -32,10 +33,17 @@ pub trait SagaStore: Send + Sync + 'static {
     ///
     /// An error says that it is unknown which writes were applied, or that one of them is unacceptable
     /// ([`StoreError::is_refusal`]) and none was applied; the caller repeats the batch, or splits it.
-    fn write(&self, batch: &[Write]) -> impl Future<Output = Result<Vec<Written>, StoreError>> + Send;
+    fn write(
+        &self,
+        batch: &[Write],
+    ) -> impl Future<Output = Result<Vec<Written>, StoreError>> + Send;
 
     /// Makes the engine's lease last `ttl` from now, by the store's clock, and creates it if there is none.
-    fn renew(&self, engine: EngineId, ttl: Duration) -> impl Future<Output = Result<Renewal, StoreError>> + Send;
+    fn renew(
+        &self,
+        engine: EngineId,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Renewal, StoreError>> + Send;
 
     /// Ends the engine's lease; what it still owns is free to be claimed, as after a death.
     fn retire(&self, engine: EngineId) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -43,34 +51,54 @@ pub trait SagaStore: Send + Sync + 'static {
     /// Records a definition before its first instance. A different fingerprint under a (saga, version) that has
     /// unfinished instances is [`Defined::Conflict`], and nothing is recorded; without unfinished instances it replaces
     /// the old one.
-    fn define(&self, key: &DefinitionKey) -> impl Future<Output = Result<Defined, StoreError>> + Send;
+    fn define(
+        &self,
+        key: &DefinitionKey,
+    ) -> impl Future<Output = Result<Defined, StoreError>> + Send;
 
     /// Takes ownership of instances that are due, or whose owner's lease has ended, and that `claim` can run. The
     /// claimer must hold a lease; each claimed instance's epoch grows by one.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
     /// One instance with its steps.
-    fn load(&self, id: SagaId) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+    fn load(&self, id: SagaId)
+    -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
 
     /// The instance that was started with this key.
-    fn find(&self, saga: &str, start_key: &str) -> impl Future<Output = Result<Option<SagaId>, StoreError>> + Send;
+    fn find(
+        &self,
+        saga: &str,
+        start_key: &str,
+    ) -> impl Future<Output = Result<Option<SagaId>, StoreError>> + Send;
 
     /// Asks the owner to cancel. An instance that nobody owns becomes due.
-    fn request_cancel(&self, id: SagaId) -> impl Future<Output = Result<CancelReply, StoreError>> + Send;
+    fn request_cancel(
+        &self,
+        id: SagaId,
+    ) -> impl Future<Output = Result<CancelReply, StoreError>> + Send;
 
     /// Applies an operator's decision to a stuck instance, if it is still stuck at that epoch: `false` if not. Raises
     /// the epoch, leaves the instance unowned and due, and records the intervention.
-    fn operate(&self, write: &OperatorWrite) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn operate(
+        &self,
+        write: &OperatorWrite,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Instances, newest first.
     fn list(&self, filter: &Filter) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
     /// How many instances of each saga are in each state.
-    fn count(&self) -> impl Future<Output = Result<Vec<(String, InstanceState, u64)>, StoreError>> + Send;
+    fn count(
+        &self,
+    ) -> impl Future<Output = Result<Vec<(String, InstanceState, u64)>, StoreError>> + Send;
 
     /// Removes up to `limit` instances that completed or rolled back longer ago than `age`, with their steps, start keys
     /// and definitions that no instance names; returns how many. Stuck instances stay.
-    fn prune(&self, age: Duration, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// How many writers may work side by side; the writes of one instance always go through the same one.
     fn writers(&self) -> usize {
@@ -113,22 +141,37 @@ enum StoreErrorKind {
 impl StoreError {
     /// The store was busy, unreachable or out of space: the same call may succeed later.
     pub fn transient(message: impl Into<String>) -> Self {
-        Self { kind: StoreErrorKind::Transient, message: message.into(), source: None }
+        Self {
+            kind: StoreErrorKind::Transient,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// One of the rows is unacceptable for good (too large, a value that the database cannot hold).
     pub fn refusal(message: impl Into<String>) -> Self {
-        Self { kind: StoreErrorKind::Refusal, message: message.into(), source: None }
+        Self {
+            kind: StoreErrorKind::Refusal,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The store cannot be used: a newer schema, a damaged file, missing privileges.
     pub fn fatal(message: impl Into<String>) -> Self {
-        Self { kind: StoreErrorKind::Fatal, message: message.into(), source: None }
+        Self {
+            kind: StoreErrorKind::Fatal,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// With the database's own error as its cause.
     #[must_use]
-    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }

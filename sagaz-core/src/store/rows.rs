@@ -33,8 +33,14 @@ pub enum InstanceState {
 
 impl InstanceState {
     /// All states, in the order of an instance's life.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Executing, Self::Compensating, Self::Completed, Self::RolledBack, Self::Stuck];
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Executing,
+        Self::Compensating,
+        Self::Completed,
+        Self::RolledBack,
+        Self::Stuck,
+    ];
 
     /// The word in the store, in logs and in metrics.
     #[must_use]
@@ -389,8 +395,10 @@ impl Claim {
     pub fn judge(&self, candidate: &Candidate<'_>, steps: &[StoredStep]) -> Verdict {
         let Some(runnable) = self.runnable.iter().find(|runnable| {
             runnable.key.saga == candidate.saga
-                && (runnable.key.version == candidate.version && runnable.key.fingerprint == candidate.fingerprint
-                    || runnable.accepts.contains(&candidate.version) && runnable.key.version != candidate.version)
+                && (runnable.key.version == candidate.version
+                    && runnable.key.fingerprint == candidate.fingerprint
+                    || runnable.accepts.contains(&candidate.version)
+                        && runnable.key.version != candidate.version)
         }) else {
             return Verdict::Skip;
         };
@@ -407,10 +415,17 @@ impl Claim {
             return Verdict::Poison;
         }
         if candidate.orphaned && as_suspect > 0 {
-            let delay = self.suspect_delay.saturating_mul(1 << (as_suspect - 1).min(20)).min(self.suspect_delay_max);
+            let delay = self
+                .suspect_delay
+                .saturating_mul(1 << (as_suspect - 1).min(20))
+                .min(self.suspect_delay_max);
             return Verdict::Postpone(delay);
         }
-        if self.suspect { Verdict::TakeSuspect(runnable.key.clone()) } else { Verdict::Skip }
+        if self.suspect {
+            Verdict::TakeSuspect(runnable.key.clone())
+        } else {
+            Verdict::Skip
+        }
     }
 }
 
@@ -423,7 +438,9 @@ impl Runnable {
             self.steps
                 .iter()
                 .find(|step| step.name == stored.name)
-                .is_some_and(|step| step.kind == stored.kind && step.depends_on.iter().all(is_stored))
+                .is_some_and(|step| {
+                    step.kind == stored.kind && step.depends_on.iter().all(is_stored)
+                })
         })
     }
 }
@@ -531,7 +548,10 @@ impl Snapshot {
     /// The token of the current owner.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
-        self.summary.owner.map(|owner| Token { owner, epoch: self.summary.epoch })
+        self.summary.owner.map(|owner| Token {
+            owner,
+            epoch: self.summary.epoch,
+        })
     }
 }
 
@@ -659,7 +679,11 @@ impl Filter {
     /// The length of a page.
     #[must_use]
     pub fn page_len(&self) -> u32 {
-        if self.limit == 0 { 100 } else { self.limit.min(1_000) }
+        if self.limit == 0 {
+            100
+        } else {
+            self.limit.min(1_000)
+        }
     }
 }
 

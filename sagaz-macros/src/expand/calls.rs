@@ -93,7 +93,11 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
 
 /// What boxes the future of an attempt. One without a timeout has no code for it.
 fn attempt(has_timeout: bool) -> Ident {
-    let name = if has_timeout { "attempt_within" } else { "attempt" };
+    let name = if has_timeout {
+        "attempt_within"
+    } else {
+        "attempt"
+    };
     Ident::new(name, Span::mixed_site())
 }
 

@@ -188,6 +188,14 @@ fn outputs<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>)
     quote! {
         /// The outputs of all steps.
         pub struct #outputs { #(#fields)* }
+
+        /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
+        #[automatically_derived]
+        impl ::core::fmt::Debug for #outputs {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_struct(::core::stringify!(#outputs)).finish_non_exhaustive()
+            }
+        }
     }
 }
 

@@ -10,7 +10,11 @@ use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 /// Another handle on the data finds the instance as it was accepted.
 pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
     let store = harness.open().await;
-    let accept = Accept { start_key: Some("order-1".to_owned()), deadline: Some(HOUR), ..accept() };
+    let accept = Accept {
+        start_key: Some("order-1".to_owned()),
+        deadline: Some(HOUR),
+        ..accept()
+    };
     store_accept(&store, &accept).await;
 
     let snapshot = load(&harness.second(&store).await, accept.id).await;
@@ -18,10 +22,18 @@ pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
     assert_eq!(summary.id, accept.id);
     assert_eq!(summary.definition, accept.definition);
     assert_eq!(summary.state, InstanceState::Pending);
-    assert_eq!((summary.owner, summary.epoch, summary.takeovers), (None, 0, 0));
+    assert_eq!(
+        (summary.owner, summary.epoch, summary.takeovers),
+        (None, 0, 0)
+    );
     assert_eq!(summary.start_key, accept.start_key);
-    assert_eq!((&summary.failure, &summary.stuck, summary.pivot_passed), (&None, &None, false));
-    assert!(summary.created_at > SystemTime::UNIX_EPOCH && summary.updated_at >= summary.created_at);
+    assert_eq!(
+        (&summary.failure, &summary.stuck, summary.pivot_passed),
+        (&None, &None, false)
+    );
+    assert!(
+        summary.created_at > SystemTime::UNIX_EPOCH && summary.updated_at >= summary.created_at
+    );
     assert_eq!(snapshot.input, accept.input);
     assert!(!snapshot.cancel_requested && !snapshot.taken_over && !snapshot.suspect);
     assert!(snapshot.steps.is_empty() && snapshot.interventions.is_empty());
@@ -35,7 +47,10 @@ pub async fn an_accept_with_an_owner_begins_at_epoch_1(harness: &impl Harness) {
     let (id, token) = owned(&store, engine).await;
     let snapshot = load(&store, id).await;
     assert_eq!(snapshot.token(), Some(token));
-    assert_eq!((snapshot.summary.epoch, snapshot.summary.state), (1, InstanceState::Pending));
+    assert_eq!(
+        (snapshot.summary.epoch, snapshot.summary.state),
+        (1, InstanceState::Pending)
+    );
 }
 
 /// The reply of an accept can be lost.
@@ -48,16 +63,29 @@ pub async fn an_accept_may_be_repeated(harness: &impl Harness) {
         assert_eq!(write_accept(&store, &keyed).await, Accepted::New);
     }
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(keyed.id));
-    assert_eq!(store.count().await.unwrap(), [(SAGA.to_owned(), InstanceState::Pending, 2)]);
+    assert_eq!(
+        store.count().await.unwrap(),
+        [(SAGA.to_owned(), InstanceState::Pending, 2)]
+    );
 }
 
 /// Even if the instance has gone on in between.
 pub async fn a_repeated_accept_takes_nothing_back(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let accept = Accept { owner: Some(engine), ..accept_with_key("order-1") };
+    let accept = Accept {
+        owner: Some(engine),
+        ..accept_with_key("order-1")
+    };
     let id = store_accept(&store, &accept).await;
-    let mut write = progress(id, Token { owner: engine, epoch: 1 }, InstanceState::Completed);
+    let mut write = progress(
+        id,
+        Token {
+            owner: engine,
+            epoch: 1,
+        },
+        InstanceState::Completed,
+    );
     write.steps.push(completed("reserve", "1"));
     store_progress(&store, &write).await;
 
@@ -72,16 +100,28 @@ pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness
     let first = accept_with_key("order-1");
     store_accept(&store, &first).await;
 
-    let second = Accept { input_digest: "digest-2".to_owned(), ..accept_with_key("order-1") };
-    let existing = Accepted::Existing { id: first.id, input_digest: "digest-1".to_owned() };
+    let second = Accept {
+        input_digest: "digest-2".to_owned(),
+        ..accept_with_key("order-1")
+    };
+    let existing = Accepted::Existing {
+        id: first.id,
+        input_digest: "digest-1".to_owned(),
+    };
     assert_eq!(write_accept(&store, &second).await, existing);
     assert!(store.load(second.id).await.unwrap().is_none());
     assert_eq!(load(&store, first.id).await.input, first.input);
 
-    let elsewhere = Accept { definition: definition("returns"), ..accept_with_key("order-1") };
+    let elsewhere = Accept {
+        definition: definition("returns"),
+        ..accept_with_key("order-1")
+    };
     store_accept(&store, &elsewhere).await;
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(first.id));
-    assert_eq!(store.find("returns", "order-1").await.unwrap(), Some(elsewhere.id));
+    assert_eq!(
+        store.find("returns", "order-1").await.unwrap(),
+        Some(elsewhere.id)
+    );
 
     // A key is the saga's, not a version's.
     let mut newer = accept_with_key("order-1");
@@ -93,10 +133,26 @@ pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness
 pub async fn p10_a_start_key_of_the_same_batch_counts(harness: &impl Harness) {
     let store = harness.open().await;
     let first = accept_with_key("order-1");
-    let second = Accept { input_digest: "digest-2".to_owned(), ..accept_with_key("order-1") };
-    let written = write(&store, &[Write::Accept(first.clone()), Write::Accept(second.clone())]).await;
-    let existing = Accepted::Existing { id: first.id, input_digest: "digest-1".to_owned() };
-    assert_eq!(written, [Written::Accepted(Accepted::New), Written::Accepted(existing)]);
+    let second = Accept {
+        input_digest: "digest-2".to_owned(),
+        ..accept_with_key("order-1")
+    };
+    let written = write(
+        &store,
+        &[Write::Accept(first.clone()), Write::Accept(second.clone())],
+    )
+    .await;
+    let existing = Accepted::Existing {
+        id: first.id,
+        input_digest: "digest-1".to_owned(),
+    };
+    assert_eq!(
+        written,
+        [
+            Written::Accepted(Accepted::New),
+            Written::Accepted(existing)
+        ]
+    );
     assert!(store.load(second.id).await.unwrap().is_none());
 }
 
@@ -104,14 +160,38 @@ pub async fn p10_a_start_key_of_the_same_batch_counts(harness: &impl Harness) {
 pub async fn p10_a_start_key_lives_as_long_as_its_instance(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    for state in [InstanceState::Completed, InstanceState::RolledBack, InstanceState::Stuck] {
+    for state in [
+        InstanceState::Completed,
+        InstanceState::RolledBack,
+        InstanceState::Stuck,
+    ] {
         let key = state.as_str();
-        let first = Accept { owner: Some(engine), ..accept_with_key(key) };
+        let first = Accept {
+            owner: Some(engine),
+            ..accept_with_key(key)
+        };
         store_accept(&store, &first).await;
-        store_progress(&store, &progress(first.id, Token { owner: engine, epoch: 1 }, state)).await;
+        store_progress(
+            &store,
+            &progress(
+                first.id,
+                Token {
+                    owner: engine,
+                    epoch: 1,
+                },
+                state,
+            ),
+        )
+        .await;
 
         let again = write_accept(&store, &accept_with_key(key)).await;
-        assert_eq!(again, Accepted::Existing { id: first.id, input_digest: first.input_digest });
+        assert_eq!(
+            again,
+            Accepted::Existing {
+                id: first.id,
+                input_digest: first.input_digest
+            }
+        );
         assert_eq!(store.find(SAGA, key).await.unwrap(), Some(first.id));
     }
 }
@@ -139,7 +219,10 @@ pub async fn p10_concurrent_starts_with_one_key_give_one_instance(harness: &impl
         stored += u32::from(is_new);
     }
     assert_eq!((named.len(), stored), (1, 1), "{named:?}");
-    assert_eq!(first.count().await.unwrap(), [(SAGA.to_owned(), InstanceState::Pending, 1)]);
+    assert_eq!(
+        first.count().await.unwrap(),
+        [(SAGA.to_owned(), InstanceState::Pending, 1)]
+    );
 }
 
 /// Neither by an id nor by a key.
@@ -160,7 +243,10 @@ pub async fn replies_are_in_the_order_of_the_batch(harness: &impl Harness) {
     let first = accept_with_key("order-1");
     store_accept(&store, &first).await;
 
-    let stranger = Token { owner: EngineId::random(), epoch: 1 };
+    let stranger = Token {
+        owner: EngineId::random(),
+        epoch: 1,
+    };
     let mut stored = progress(mine, token, InstanceState::Executing);
     stored.steps.push(step("reserve", StepState::Running));
     let batch = [
@@ -171,14 +257,19 @@ pub async fn replies_are_in_the_order_of_the_batch(harness: &impl Harness) {
         Write::Accept(accept()),
     ];
     let written = write(&store, &batch).await;
-    let existing = Accepted::Existing { id: first.id, input_digest: first.input_digest };
+    let existing = Accepted::Existing {
+        id: first.id,
+        input_digest: first.input_digest,
+    };
     assert_eq!(
         written,
         [
             Written::Accepted(existing),
             Written::Lost,
             Written::Accepted(Accepted::New),
-            Written::Stored { cancel_requested: false },
+            Written::Stored {
+                cancel_requested: false
+            },
             Written::Accepted(Accepted::New),
         ]
     );

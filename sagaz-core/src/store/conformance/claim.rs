@@ -14,12 +14,27 @@ pub async fn a_claim_takes_what_nobody_owns(harness: &impl Harness) {
     let second = harness.second(&store).await;
     let (engine, snapshot) = claim_one(&second, id).await;
     let summary = &snapshot.summary;
-    assert_eq!((summary.owner, summary.epoch, summary.takeovers), (Some(engine), 1, 0));
+    assert_eq!(
+        (summary.owner, summary.epoch, summary.takeovers),
+        (Some(engine), 1, 0)
+    );
     assert_eq!(summary.state, InstanceState::Pending);
     assert!(!snapshot.taken_over && !snapshot.suspect);
     assert_eq!(load(&store, id).await.token(), snapshot.token());
-    store_progress(&store, &progress(id, snapshot.token().unwrap(), InstanceState::Executing)).await;
-    assert!(second.claim(&claim_by(engine)).await.unwrap().instances.is_empty(), "it is taken once");
+    store_progress(
+        &store,
+        &progress(id, snapshot.token().unwrap(), InstanceState::Executing),
+    )
+    .await;
+    assert!(
+        second
+            .claim(&claim_by(engine))
+            .await
+            .unwrap()
+            .instances
+            .is_empty(),
+        "it is taken once"
+    );
 }
 
 /// It never had one, or was retired.
@@ -41,7 +56,14 @@ pub async fn p7_the_instances_of_a_live_engine_are_not_claimed(harness: &impl Ha
     let (first, second) = (engine(&store).await, engine(&store).await);
     let (id, token) = owned(&store, first).await;
     for claimer in [first, second] {
-        assert!(store.claim(&claim_by(claimer)).await.unwrap().instances.is_empty());
+        assert!(
+            store
+                .claim(&claim_by(claimer))
+                .await
+                .unwrap()
+                .instances
+                .is_empty()
+        );
     }
     assert_eq!(load(&store, id).await.token(), Some(token));
 }
@@ -60,7 +82,10 @@ pub async fn p1_the_instances_of_a_dead_engine_are_claimed(harness: &impl Harnes
     assert_eq!(ids(&claimed), [pending, executing, compensating]);
     for snapshot in &claimed.instances {
         assert!(snapshot.taken_over && !snapshot.suspect);
-        assert_eq!((snapshot.summary.owner, snapshot.summary.epoch), (Some(second), 2));
+        assert_eq!(
+            (snapshot.summary.owner, snapshot.summary.epoch),
+            (Some(second), 2)
+        );
         assert_eq!(snapshot.summary.takeovers, 1);
     }
 }
@@ -75,7 +100,13 @@ pub async fn a_claim_takes_no_more_than_its_limit(harness: &impl Harness) {
     let engine = engine(&store).await;
     let mut taken = Vec::new();
     for (limit, expected) in [(0, 0), (3, 3), (3, 3), (3, 1), (3, 0)] {
-        let claimed = store.claim(&Claim { limit, ..claim_by(engine) }).await.unwrap();
+        let claimed = store
+            .claim(&Claim {
+                limit,
+                ..claim_by(engine)
+            })
+            .await
+            .unwrap();
         assert_eq!(claimed.instances.len(), expected);
         taken.extend(ids(&claimed));
     }
@@ -93,10 +124,29 @@ pub async fn what_is_due_longest_is_claimed_first(harness: &impl Harness) {
         expected.push((delay_ms, id));
     }
     expected.sort_unstable();
-    let look = Claim { limit: 0, suspect: false, ..claim_by(engine) };
-    until("all of them are due", async || store.claim(&look).await.unwrap().next_due.is_none().then_some(())).await;
+    let look = Claim {
+        limit: 0,
+        suspect: false,
+        ..claim_by(engine)
+    };
+    until("all of them are due", async || {
+        store
+            .claim(&look)
+            .await
+            .unwrap()
+            .next_due
+            .is_none()
+            .then_some(())
+    })
+    .await;
     for (_, id) in expected {
-        let claimed = store.claim(&Claim { limit: 1, ..claim_by(engine) }).await.unwrap();
+        let claimed = store
+            .claim(&Claim {
+                limit: 1,
+                ..claim_by(engine)
+            })
+            .await
+            .unwrap();
         assert_eq!(ids(&claimed), [id]);
     }
 }
@@ -106,18 +156,34 @@ pub async fn p8_what_an_engine_cannot_run_is_left_untouched(harness: &impl Harne
     let store = harness.open().await;
     let first = engine(&store).await;
     let unowned = store_accept(&store, &accept_of(definition("returns"))).await;
-    let orphan = Accept { owner: Some(first), ..accept_of(definition("returns")) };
+    let orphan = Accept {
+        owner: Some(first),
+        ..accept_of(definition("returns"))
+    };
     let orphan = store_accept(&store, &orphan).await;
     store.retire(first).await.unwrap();
     let second = engine(&store).await;
     for id in [unowned, orphan] {
         let before = picture(&store, id).await;
-        assert!(store.claim(&claim_by(second)).await.unwrap().instances.is_empty());
-        let nothing = Claim { runnable: Vec::new(), ..claim_by(second) };
+        assert!(
+            store
+                .claim(&claim_by(second))
+                .await
+                .unwrap()
+                .instances
+                .is_empty()
+        );
+        let nothing = Claim {
+            runnable: Vec::new(),
+            ..claim_by(second)
+        };
         assert!(store.claim(&nothing).await.unwrap().instances.is_empty());
         assert_eq!(picture(&store, id).await, before);
     }
-    let both = Claim { runnable: vec![runnable(definition("returns"))], ..claim_by(second) };
+    let both = Claim {
+        runnable: vec![runnable(definition("returns"))],
+        ..claim_by(second)
+    };
     assert_eq!(ids(&store.claim(&both).await.unwrap()).len(), 2);
 }
 
@@ -131,7 +197,10 @@ pub async fn p7_two_engines_that_race_share_no_instance(harness: &impl Harness) 
 
     let racers = [first, second].map(|store| {
         tokio::spawn(async move {
-            let claim = Claim { limit: 7, ..claim_by(engine(&*store).await) };
+            let claim = Claim {
+                limit: 7,
+                ..claim_by(engine(&*store).await)
+            };
             let mut taken = Vec::new();
             loop {
                 match store.claim(&claim).await {
@@ -158,7 +227,11 @@ pub async fn a_claim_tells_the_next_wake_up(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     owned(&store, engine).await;
-    assert_eq!(store.claim(&claim_by(engine)).await.unwrap().next_due, None, "owned instances wake by themselves");
+    assert_eq!(
+        store.claim(&claim_by(engine)).await.unwrap().next_due,
+        None,
+        "owned instances wake by themselves"
+    );
     released(&store, engine, Wake::After(HOUR * 3)).await;
     released(&store, engine, Wake::After(HOUR)).await;
     let next_due = store.claim(&claim_by(engine)).await.unwrap().next_due;
@@ -169,13 +242,22 @@ pub async fn a_claim_tells_the_next_wake_up(harness: &impl Harness) {
 pub async fn the_next_wake_up_is_of_what_the_engine_can_run(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let accept = Accept { owner: Some(engine), ..accept_of(definition("returns")) };
+    let accept = Accept {
+        owner: Some(engine),
+        ..accept_of(definition("returns"))
+    };
     let id = store_accept(&store, &accept).await;
     let token = load(&store, id).await.token().unwrap();
-    let release = Progress { release: Some(Wake::After(HOUR)), ..progress(id, token, InstanceState::Executing) };
+    let release = Progress {
+        release: Some(Wake::After(HOUR)),
+        ..progress(id, token, InstanceState::Executing)
+    };
     store_progress(&store, &release).await;
     assert_eq!(store.claim(&claim_by(engine)).await.unwrap().next_due, None);
-    let returns = Claim { runnable: vec![runnable(definition("returns"))], ..claim_by(engine) };
+    let returns = Claim {
+        runnable: vec![runnable(definition("returns"))],
+        ..claim_by(engine)
+    };
     assert!(store.claim(&returns).await.unwrap().next_due.is_some());
 }
 
@@ -183,7 +265,11 @@ pub async fn the_next_wake_up_is_of_what_the_engine_can_run(harness: &impl Harne
 pub async fn a_claimed_instance_comes_with_all_that_is_stored(harness: &impl Harness) {
     let store = harness.open().await;
     let first = engine(&store).await;
-    let accept = Accept { owner: Some(first), deadline: Some(HOUR), ..accept_with_key("order-1") };
+    let accept = Accept {
+        owner: Some(first),
+        deadline: Some(HOUR),
+        ..accept_with_key("order-1")
+    };
     let id = store_accept(&store, &accept).await;
     let token = load(&store, id).await.token().unwrap();
     let waiting = StepWrite {
@@ -212,7 +298,10 @@ pub async fn a_claimed_instance_comes_with_all_that_is_stored(harness: &impl Har
     assert_eq!(snapshot.steps.len(), 2);
     assert_eq!(stored_step(&snapshot, "reserve").output, Some(json("1")));
     let charge = stored_step(&snapshot, "charge");
-    assert_eq!((charge.state, charge.attempts, charge.error.as_deref()), (StepState::Unknown, 3, Some("timed out")));
+    assert_eq!(
+        (charge.state, charge.attempts, charge.error.as_deref()),
+        (StepState::Unknown, 3, Some("timed out"))
+    );
     assert_left(charge.wake, HOUR);
 }
 

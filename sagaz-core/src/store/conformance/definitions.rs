@@ -5,13 +5,17 @@ use crate::{
     definition::StepKind,
     id::{SagaId, Token},
     store::{
-        Accept, Claim, Defined, DefinitionKey, InstanceState, Progress, Runnable, RunnableStep, SagaStore, StepWrite,
-        Wake,
+        Accept, Claim, Defined, DefinitionKey, InstanceState, Progress, Runnable, RunnableStep,
+        SagaStore, StepWrite, Wake,
     },
 };
 
 fn graph(version: u32, fingerprint: &str) -> DefinitionKey {
-    DefinitionKey { saga: SAGA.to_owned(), version, fingerprint: fingerprint.to_owned() }
+    DefinitionKey {
+        saga: SAGA.to_owned(),
+        version,
+        fingerprint: fingerprint.to_owned(),
+    }
 }
 
 /// By each engine that starts.
@@ -20,10 +24,16 @@ pub async fn p9_a_definition_may_be_recorded_again(harness: &impl Harness) {
     let second = harness.second(&store).await;
     for _ in 0..2 {
         assert_eq!(store.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
-        assert_eq!(second.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
+        assert_eq!(
+            second.define(&graph(1, "a")).await.unwrap(),
+            Defined::Stored
+        );
     }
     store_accept(&store, &accept_of(graph(1, "a"))).await;
-    assert_eq!(second.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
+    assert_eq!(
+        second.define(&graph(1, "a")).await.unwrap(),
+        Defined::Stored
+    );
 }
 
 /// Stuck instances are unfinished as well; the old definition stays.
@@ -31,12 +41,34 @@ pub async fn p9_another_graph_under_a_version_in_use_is_a_conflict(harness: &imp
     let store = harness.open().await;
     let engine = engine(&store).await;
     assert_eq!(store.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
-    for state in [InstanceState::Pending, InstanceState::Compensating, InstanceState::Stuck, InstanceState::Completed] {
-        let accept = Accept { owner: Some(engine), ..accept_of(graph(1, "a")) };
+    for state in [
+        InstanceState::Pending,
+        InstanceState::Compensating,
+        InstanceState::Stuck,
+        InstanceState::Completed,
+    ] {
+        let accept = Accept {
+            owner: Some(engine),
+            ..accept_of(graph(1, "a"))
+        };
         let id = store_accept(&store, &accept).await;
-        store_progress(&store, &progress(id, Token { owner: engine, epoch: 1 }, state)).await;
+        store_progress(
+            &store,
+            &progress(
+                id,
+                Token {
+                    owner: engine,
+                    epoch: 1,
+                },
+                state,
+            ),
+        )
+        .await;
     }
-    let conflict = Defined::Conflict { fingerprint: "a".to_owned(), unfinished: 3 };
+    let conflict = Defined::Conflict {
+        fingerprint: "a".to_owned(),
+        unfinished: 3,
+    };
     for _ in 0..2 {
         assert_eq!(store.define(&graph(1, "b")).await.unwrap(), conflict);
     }
@@ -50,12 +82,33 @@ pub async fn p9_another_graph_replaces_one_without_unfinished_instances(harness:
     assert_eq!(store.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
     assert_eq!(store.define(&graph(1, "b")).await.unwrap(), Defined::Stored);
     for state in [InstanceState::Completed, InstanceState::RolledBack] {
-        let id = store_accept(&store, &Accept { owner: Some(engine), ..accept_of(graph(1, "b")) }).await;
-        store_progress(&store, &progress(id, Token { owner: engine, epoch: 1 }, state)).await;
+        let id = store_accept(
+            &store,
+            &Accept {
+                owner: Some(engine),
+                ..accept_of(graph(1, "b"))
+            },
+        )
+        .await;
+        store_progress(
+            &store,
+            &progress(
+                id,
+                Token {
+                    owner: engine,
+                    epoch: 1,
+                },
+                state,
+            ),
+        )
+        .await;
     }
     assert_eq!(store.define(&graph(1, "c")).await.unwrap(), Defined::Stored);
     store_accept(&store, &accept_of(graph(1, "c"))).await;
-    let conflict = Defined::Conflict { fingerprint: "c".to_owned(), unfinished: 1 };
+    let conflict = Defined::Conflict {
+        fingerprint: "c".to_owned(),
+        unfinished: 1,
+    };
     assert_eq!(store.define(&graph(1, "b")).await.unwrap(), conflict);
 }
 
@@ -65,7 +118,10 @@ pub async fn p9_another_version_or_saga_is_no_conflict(harness: &impl Harness) {
     assert_eq!(store.define(&graph(1, "a")).await.unwrap(), Defined::Stored);
     store_accept(&store, &accept_of(graph(1, "a"))).await;
     assert_eq!(store.define(&graph(2, "b")).await.unwrap(), Defined::Stored);
-    let elsewhere = DefinitionKey { saga: "returns".to_owned(), ..graph(1, "b") };
+    let elsewhere = DefinitionKey {
+        saga: "returns".to_owned(),
+        ..graph(1, "b")
+    };
     assert_eq!(store.define(&elsewhere).await.unwrap(), Defined::Stored);
 }
 
@@ -75,11 +131,17 @@ pub async fn p9_only_the_same_fingerprint_is_claimed(harness: &impl Harness) {
     let engine = engine(&store).await;
     let id = store_accept(&store, &accept_of(graph(1, "a"))).await;
     let before = picture(&store, id).await;
-    let other = Claim { runnable: vec![runnable(graph(1, "b"))], ..claim_by(engine) };
+    let other = Claim {
+        runnable: vec![runnable(graph(1, "b"))],
+        ..claim_by(engine)
+    };
     assert!(store.claim(&other).await.unwrap().instances.is_empty());
     assert_eq!(picture(&store, id).await, before);
     // Both graphs can be registered in a process, by two versions of a saga's type.
-    let both = Claim { runnable: vec![runnable(graph(2, "b")), runnable(graph(1, "a"))], ..claim_by(engine) };
+    let both = Claim {
+        runnable: vec![runnable(graph(2, "b")), runnable(graph(1, "a"))],
+        ..claim_by(engine)
+    };
     let claimed = store.claim(&both).await.unwrap();
     assert_eq!(ids(&claimed), [id]);
     assert_eq!(claimed.instances[0].summary.definition, graph(1, "a"));
@@ -93,25 +155,53 @@ fn second_version() -> Runnable {
         runnable_step("charge", &["reserve", "price"], StepKind::Compensatable),
         runnable_step("ship", &["charge"], StepKind::Pivot),
     ];
-    Runnable { key: graph(2, "b"), accepts: vec![1], steps }
+    Runnable {
+        key: graph(2, "b"),
+        accepts: vec![1],
+        steps,
+    }
 }
 
 /// A released instance of version 1 with these steps.
 async fn first_version(store: &impl SagaStore, steps: &[(&str, StepKind)]) -> SagaId {
     let engine = engine(store).await;
-    let accept = Accept { owner: Some(engine), start_key: Some("order-1".to_owned()), ..accept_of(graph(1, "a")) };
+    let accept = Accept {
+        owner: Some(engine),
+        start_key: Some("order-1".to_owned()),
+        ..accept_of(graph(1, "a"))
+    };
     let id = store_accept(store, &accept).await;
-    let steps = steps.iter().map(|(name, kind)| StepWrite { kind: *kind, ..completed(name, "1") }).collect();
-    let token = Token { owner: engine, epoch: 1 };
+    let steps = steps
+        .iter()
+        .map(|(name, kind)| StepWrite {
+            kind: *kind,
+            ..completed(name, "1")
+        })
+        .collect();
+    let token = Token {
+        owner: engine,
+        epoch: 1,
+    };
     let release = Some(Wake::Now);
-    store_progress(store, &Progress { release, steps, ..progress(id, token, InstanceState::Executing) }).await;
+    store_progress(
+        store,
+        &Progress {
+            release,
+            steps,
+            ..progress(id, token, InstanceState::Executing)
+        },
+    )
+    .await;
     id
 }
 
 async fn assert_not_taken(store: &impl SagaStore, id: SagaId, runnable: Runnable) {
     let engine = engine(store).await;
     let before = picture(store, id).await;
-    let claim = Claim { runnable: vec![runnable], ..claim_by(engine) };
+    let claim = Claim {
+        runnable: vec![runnable],
+        ..claim_by(engine)
+    };
     assert!(store.claim(&claim).await.unwrap().instances.is_empty());
     assert_eq!(picture(store, id).await, before);
 }
@@ -120,10 +210,29 @@ async fn assert_not_taken(store: &impl SagaStore, id: SagaId, runnable: Runnable
 pub async fn p9_an_older_version_is_taken_only_where_it_is_accepted(harness: &impl Harness) {
     let store = harness.open().await;
     let id = first_version(&store, &[("reserve", StepKind::Compensatable)]).await;
-    assert_not_taken(&store, id, Runnable { accepts: Vec::new(), ..second_version() }).await;
-    assert_not_taken(&store, id, Runnable { accepts: vec![7], ..second_version() }).await;
+    assert_not_taken(
+        &store,
+        id,
+        Runnable {
+            accepts: Vec::new(),
+            ..second_version()
+        },
+    )
+    .await;
+    assert_not_taken(
+        &store,
+        id,
+        Runnable {
+            accepts: vec![7],
+            ..second_version()
+        },
+    )
+    .await;
     let older = engine(&store).await;
-    let claim = Claim { runnable: vec![runnable(graph(1, "a"))], ..claim_by(older) };
+    let claim = Claim {
+        runnable: vec![runnable(graph(1, "a"))],
+        ..claim_by(older)
+    };
     assert_eq!(ids(&store.claim(&claim).await.unwrap()), [id]);
 }
 
@@ -142,12 +251,18 @@ pub async fn p9_an_older_version_that_fits_is_taken_under_the_new_one(harness: &
         let store = harness.open().await;
         let id = first_version(&store, steps).await;
         let newer = engine(&store).await;
-        let claim = Claim { runnable: vec![second_version()], ..claim_by(newer) };
+        let claim = Claim {
+            runnable: vec![second_version()],
+            ..claim_by(newer)
+        };
         let claimed = store.claim(&claim).await.unwrap();
         assert_eq!(ids(&claimed), [id], "{steps:?}");
         let snapshot = &claimed.instances[0];
         assert_eq!(snapshot.summary.definition, graph(2, "b"));
-        assert_eq!((snapshot.summary.epoch, snapshot.steps.len()), (2, steps.len()));
+        assert_eq!(
+            (snapshot.summary.epoch, snapshot.steps.len()),
+            (2, steps.len())
+        );
         assert_eq!(load(&store, id).await.summary.definition, graph(2, "b"));
         assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(id));
 
@@ -159,13 +274,18 @@ pub async fn p9_an_older_version_that_fits_is_taken_under_the_new_one(harness: &
 /// Its effect would be forgotten.
 pub async fn p9_an_older_version_with_an_unknown_step_is_left_untouched(harness: &impl Harness) {
     let store = harness.open().await;
-    let steps = [("reserve", StepKind::Compensatable), ("gift-wrap", StepKind::Compensatable)];
+    let steps = [
+        ("reserve", StepKind::Compensatable),
+        ("gift-wrap", StepKind::Compensatable),
+    ];
     let id = first_version(&store, &steps).await;
     assert_not_taken(&store, id, second_version()).await;
 }
 
 /// It would be undone, or not, by another rule than it ran under.
-pub async fn p9_an_older_version_with_a_step_of_another_kind_is_left_untouched(harness: &impl Harness) {
+pub async fn p9_an_older_version_with_a_step_of_another_kind_is_left_untouched(
+    harness: &impl Harness,
+) {
     for kind in [StepKind::Pivot, StepKind::Retriable] {
         let store = harness.open().await;
         let id = first_version(&store, &[("reserve", kind)]).await;
@@ -174,9 +294,14 @@ pub async fn p9_an_older_version_with_a_step_of_another_kind_is_left_untouched(h
 }
 
 /// A step has run that now depends on one that has not.
-pub async fn p9_an_older_version_without_a_new_dependency_is_left_untouched(harness: &impl Harness) {
+pub async fn p9_an_older_version_without_a_new_dependency_is_left_untouched(
+    harness: &impl Harness,
+) {
     let store = harness.open().await;
-    let steps = [("reserve", StepKind::Compensatable), ("charge", StepKind::Compensatable)];
+    let steps = [
+        ("reserve", StepKind::Compensatable),
+        ("charge", StepKind::Compensatable),
+    ];
     let id = first_version(&store, &steps).await;
     assert_not_taken(&store, id, second_version()).await;
 }

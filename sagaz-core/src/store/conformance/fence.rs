@@ -14,7 +14,10 @@ fn sweeping(id: SagaId, token: Token) -> Progress {
         failure: Some(failure("by a stranger")),
         stuck: Some(stuck("by a stranger")),
         release: Some(Wake::Now),
-        steps: vec![completed("reserve", r#""forged""#), step("forged", StepState::Completed)],
+        steps: vec![
+            completed("reserve", r#""forged""#),
+            step("forged", StepState::Completed),
+        ],
         ..progress(id, token, InstanceState::Stuck)
     }
 }
@@ -51,15 +54,45 @@ pub async fn p7_a_write_with_an_old_epoch_changes_nothing(harness: &impl Harness
 pub async fn p7_a_write_of_another_owner_at_the_same_epoch_changes_nothing(harness: &impl Harness) {
     let store = harness.open().await;
     let (id, former, token) = taken_over(&store).await;
-    assert_lost(&store, &sweeping(id, Token { owner: former.owner, ..token })).await;
-    assert_lost(&store, &sweeping(id, Token { owner: EngineId::random(), ..token })).await;
+    assert_lost(
+        &store,
+        &sweeping(
+            id,
+            Token {
+                owner: former.owner,
+                ..token
+            },
+        ),
+    )
+    .await;
+    assert_lost(
+        &store,
+        &sweeping(
+            id,
+            Token {
+                owner: EngineId::random(),
+                ..token
+            },
+        ),
+    )
+    .await;
 }
 
 /// Nobody can have been given that token.
 pub async fn p7_a_write_with_an_epoch_to_come_changes_nothing(harness: &impl Harness) {
     let store = harness.open().await;
     let (id, _, token) = taken_over(&store).await;
-    assert_lost(&store, &sweeping(id, Token { epoch: token.epoch + 1, ..token })).await;
+    assert_lost(
+        &store,
+        &sweeping(
+            id,
+            Token {
+                epoch: token.epoch + 1,
+                ..token
+            },
+        ),
+    )
+    .await;
 }
 
 /// It was cut off, and comes back, through the handle of another process.
@@ -99,7 +132,10 @@ pub async fn p7_a_write_to_an_unknown_instance_is_lost(harness: &impl Harness) {
     let store = harness.open().await;
     let owner = engine(&store).await;
     let id = SagaId::new();
-    assert_eq!(write_progress(&store, &sweeping(id, Token { owner, epoch: 1 })).await, Written::Lost);
+    assert_eq!(
+        write_progress(&store, &sweeping(id, Token { owner, epoch: 1 })).await,
+        Written::Lost
+    );
     assert!(store.load(id).await.unwrap().is_none());
 
     // An instance of that id that is accepted later has none of its steps.
@@ -127,22 +163,40 @@ pub async fn a_lost_write_does_not_disturb_its_neighbours(harness: &impl Harness
     for n in 0..6 {
         let (id, token) = owned(&store, engine).await;
         let is_lost = n % 2 == 1;
-        let token = if is_lost { Token { epoch: 7, ..token } } else { token };
+        let token = if is_lost {
+            Token { epoch: 7, ..token }
+        } else {
+            token
+        };
         let mut write = progress(id, token, InstanceState::Executing);
         write.steps.push(completed("reserve", "1"));
         batch.push(Write::Progress(write));
-        if is_lost { lost.push(id) } else { mine.push(id) }
+        if is_lost {
+            lost.push(id);
+        } else {
+            mine.push(id);
+        }
     }
     let written = write(&store, &batch).await;
     for (n, written) in written.iter().enumerate() {
-        assert_eq!(*written == Written::Lost, n % 2 == 1, "write {n}: {written:?}");
+        assert_eq!(
+            *written == Written::Lost,
+            n % 2 == 1,
+            "write {n}: {written:?}"
+        );
     }
     for id in mine {
-        assert_eq!(stored_step(&load(&store, id).await, "reserve").output, Some(json("1")));
+        assert_eq!(
+            stored_step(&load(&store, id).await, "reserve").output,
+            Some(json("1"))
+        );
     }
     for id in lost {
         let snapshot = load(&store, id).await;
-        assert_eq!((snapshot.summary.state, snapshot.steps.len()), (InstanceState::Pending, 0));
+        assert_eq!(
+            (snapshot.summary.state, snapshot.steps.len()),
+            (InstanceState::Pending, 0)
+        );
     }
 }
 
@@ -166,11 +220,20 @@ pub async fn a_write_may_be_repeated(harness: &impl Harness) {
 pub async fn a_write_that_gave_the_instance_up_may_be_repeated(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let released = [Wake::Now, Wake::After(HOUR)].map(|wake| (InstanceState::Executing, Some(wake)));
-    let ended = [InstanceState::Completed, InstanceState::RolledBack, InstanceState::Stuck].map(|state| (state, None));
+    let released =
+        [Wake::Now, Wake::After(HOUR)].map(|wake| (InstanceState::Executing, Some(wake)));
+    let ended = [
+        InstanceState::Completed,
+        InstanceState::RolledBack,
+        InstanceState::Stuck,
+    ]
+    .map(|state| (state, None));
     for (state, release) in released.into_iter().chain(ended) {
         let (id, token) = owned(&store, engine).await;
-        let mut write = Progress { release, ..progress(id, token, state) };
+        let mut write = Progress {
+            release,
+            ..progress(id, token, state)
+        };
         write.steps.push(completed("reserve", "1"));
         store_progress(&store, &write).await;
         let before = picture(&store, id).await;

@@ -8,8 +8,9 @@ use crate::{
     id::{EngineId, SagaId, Token},
     outcome::{Failure, FailureReason, Stuck, StuckReason},
     store::{
-        Accept, Accepted, Claim, Claimed, DefinitionKey, InstanceState, Intervention, OperatorWrite, Progress,
-        Runnable, RunnableStep, SagaStore, Snapshot, StepRow, StepState, StepWrite, Wake, Write, Written,
+        Accept, Accepted, Claim, Claimed, DefinitionKey, InstanceState, Intervention,
+        OperatorWrite, Progress, Runnable, RunnableStep, SagaStore, Snapshot, StepRow, StepState,
+        StepWrite, Wake, Write, Written,
     },
 };
 use std::time::{Duration, Instant};
@@ -20,11 +21,18 @@ pub(super) const HOUR: Duration = Duration::from_hours(1);
 pub(super) const SAGA: &str = "order-processing";
 
 pub(super) fn definition(saga: &str) -> DefinitionKey {
-    DefinitionKey { saga: saga.to_owned(), version: 1, fingerprint: "graph-a".to_owned() }
+    DefinitionKey {
+        saga: saga.to_owned(),
+        version: 1,
+        fingerprint: "graph-a".to_owned(),
+    }
 }
 
 pub(super) fn json(text: &str) -> Payload {
-    Payload { content_type: "application/json".to_owned(), bytes: text.as_bytes().to_vec() }
+    Payload {
+        content_type: "application/json".to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    }
 }
 
 /// A new instance of [`SAGA`] that nobody owns.
@@ -41,11 +49,17 @@ pub(super) fn accept() -> Accept {
 }
 
 pub(super) fn accept_of(definition: DefinitionKey) -> Accept {
-    Accept { definition, ..accept() }
+    Accept {
+        definition,
+        ..accept()
+    }
 }
 
 pub(super) fn accept_with_key(start_key: &str) -> Accept {
-    Accept { start_key: Some(start_key.to_owned()), ..accept() }
+    Accept {
+        start_key: Some(start_key.to_owned()),
+        ..accept()
+    }
 }
 
 pub(super) fn step(name: &str, state: StepState) -> StepWrite {
@@ -63,7 +77,10 @@ pub(super) fn step(name: &str, state: StepState) -> StepWrite {
 }
 
 pub(super) fn completed(name: &str, output: &str) -> StepWrite {
-    StepWrite { output: Some(json(output)), ..step(name, StepState::Completed) }
+    StepWrite {
+        output: Some(json(output)),
+        ..step(name, StepState::Completed)
+    }
 }
 
 pub(super) fn progress(id: SagaId, token: Token, state: InstanceState) -> Progress {
@@ -80,11 +97,19 @@ pub(super) fn progress(id: SagaId, token: Token, state: InstanceState) -> Progre
 }
 
 pub(super) fn stuck(message: &str) -> Stuck {
-    Stuck { step: Some("confirm".to_owned()), reason: StuckReason::StepGaveUp, message: message.to_owned() }
+    Stuck {
+        step: Some("confirm".to_owned()),
+        reason: StuckReason::StepGaveUp,
+        message: message.to_owned(),
+    }
 }
 
 pub(super) fn failure(message: &str) -> Failure {
-    Failure { step: Some("charge".to_owned()), reason: FailureReason::Failed, message: message.to_owned() }
+    Failure {
+        step: Some("charge".to_owned()),
+        reason: FailureReason::Failed,
+        message: message.to_owned(),
+    }
 }
 
 pub(super) fn operator_write(id: SagaId, epoch: u64, state: InstanceState) -> OperatorWrite {
@@ -109,12 +134,20 @@ pub(super) fn intervention() -> Intervention {
 }
 
 pub(super) fn runnable(key: DefinitionKey) -> Runnable {
-    Runnable { key, accepts: Vec::new(), steps: Vec::new() }
+    Runnable {
+        key,
+        accepts: Vec::new(),
+        steps: Vec::new(),
+    }
 }
 
 pub(super) fn runnable_step(name: &str, depends_on: &[&str], kind: StepKind) -> RunnableStep {
     let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
-    RunnableStep { name: name.to_owned(), depends_on, kind }
+    RunnableStep {
+        name: name.to_owned(),
+        depends_on,
+        kind,
+    }
 }
 
 /// A claim of instances of [`SAGA`]. After two takeovers they are suspects, after two more they are poison.
@@ -154,7 +187,9 @@ pub(super) async fn write(store: &impl SagaStore, batch: &[Write]) -> Vec<Writte
 }
 
 pub(super) async fn write_progress(store: &impl SagaStore, progress: &Progress) -> Written {
-    write(store, &[Write::Progress(progress.clone())]).await.remove(0)
+    write(store, &[Write::Progress(progress.clone())])
+        .await
+        .remove(0)
 }
 
 /// Writes progress that must be stored.
@@ -168,7 +203,10 @@ pub(super) fn assert_stored(written: &Written) {
 }
 
 pub(super) async fn write_accept(store: &impl SagaStore, accept: &Accept) -> Accepted {
-    match write(store, &[Write::Accept(accept.clone())]).await.remove(0) {
+    match write(store, &[Write::Accept(accept.clone())])
+        .await
+        .remove(0)
+    {
         Written::Accepted(accepted) => accepted,
         other => panic!("the reply to an accept is {other:?}"),
     }
@@ -182,12 +220,23 @@ pub(super) async fn store_accept(store: &impl SagaStore, accept: &Accept) -> Sag
 
 /// A new instance of [`SAGA`] that `owner` owns, and its token.
 pub(super) async fn owned(store: &impl SagaStore, owner: EngineId) -> (SagaId, Token) {
-    let id = store_accept(store, &Accept { owner: Some(owner), ..accept() }).await;
+    let id = store_accept(
+        store,
+        &Accept {
+            owner: Some(owner),
+            ..accept()
+        },
+    )
+    .await;
     (id, Token { owner, epoch: 1 })
 }
 
 /// A new instance in this state, by an owner; final and stuck ones belong to nobody after that.
-pub(super) async fn in_state(store: &impl SagaStore, owner: EngineId, state: InstanceState) -> (SagaId, Token) {
+pub(super) async fn in_state(
+    store: &impl SagaStore,
+    owner: EngineId,
+    state: InstanceState,
+) -> (SagaId, Token) {
     let (id, token) = owned(store, owner).await;
     if state != InstanceState::Pending {
         store_progress(store, &progress(id, token, state)).await;
@@ -196,33 +245,59 @@ pub(super) async fn in_state(store: &impl SagaStore, owner: EngineId, state: Ins
 }
 
 /// A new instance that was released by its first owner, to wake then.
-pub(super) async fn released(store: &impl SagaStore, owner: EngineId, wake: Wake) -> (SagaId, Token) {
+pub(super) async fn released(
+    store: &impl SagaStore,
+    owner: EngineId,
+    wake: Wake,
+) -> (SagaId, Token) {
     let (id, token) = owned(store, owner).await;
-    let release = Progress { release: Some(wake), ..progress(id, token, InstanceState::Executing) };
+    let release = Progress {
+        release: Some(wake),
+        ..progress(id, token, InstanceState::Executing)
+    };
     store_progress(store, &release).await;
     (id, token)
 }
 
 pub(super) async fn load(store: &impl SagaStore, id: SagaId) -> Snapshot {
-    store.load(id).await.unwrap().expect("the instance is stored")
+    store
+        .load(id)
+        .await
+        .unwrap()
+        .expect("the instance is stored")
 }
 
 #[track_caller]
 pub(super) fn stored_step<'a>(snapshot: &'a Snapshot, name: &str) -> &'a StepRow {
-    snapshot.steps.iter().find(|step| step.name == name).unwrap_or_else(|| panic!("step {name:?} is not stored"))
+    snapshot
+        .steps
+        .iter()
+        .find(|step| step.name == name)
+        .unwrap_or_else(|| panic!("step {name:?} is not stored"))
 }
 
 pub(super) fn ids(claimed: &Claimed) -> Vec<SagaId> {
-    let mut ids: Vec<_> = claimed.instances.iter().map(|snapshot| snapshot.summary.id).collect();
+    let mut ids: Vec<_> = claimed
+        .instances
+        .iter()
+        .map(|snapshot| snapshot.summary.id)
+        .collect();
     ids.sort_unstable();
     ids
 }
 
 /// Claims until this instance is among the claimed ones.
-pub(super) async fn claim_until_taken(store: &impl SagaStore, claim: &Claim, id: SagaId) -> Snapshot {
+pub(super) async fn claim_until_taken(
+    store: &impl SagaStore,
+    claim: &Claim,
+    id: SagaId,
+) -> Snapshot {
     until("the instance is claimed", async || {
         let claimed = store.claim(claim).await.unwrap();
-        claimed.instances.into_iter().find(|snapshot| snapshot.summary.id == id)
+        claimed
+            .instances
+            .into_iter()
+            .find(|snapshot| snapshot.summary.id == id)
     })
     .await
 }
@@ -238,7 +313,10 @@ pub(super) async fn claim_one(store: &impl SagaStore, id: SagaId) -> (EngineId, 
 /// So much is left, or what remains of it after a slow test.
 #[track_caller]
 pub(super) fn assert_left(left: Option<Duration>, whole: Duration) {
-    assert!(left.is_some_and(|left| left <= whole && left + PATIENCE > whole), "{left:?} of {whole:?}");
+    assert!(
+        left.is_some_and(|left| left <= whole && left + PATIENCE > whole),
+        "{left:?} of {whole:?}"
+    );
 }
 
 pub(super) async fn until<T>(condition: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -259,12 +337,20 @@ async fn pause() {
 /// Everything of an instance that a write could have changed, for comparing before and after.
 pub(super) async fn picture(store: &impl SagaStore, id: SagaId) -> Picture {
     let mut snapshot = load(store, id).await;
-    snapshot.steps.sort_by(|one, other| one.name.cmp(&other.name));
+    snapshot
+        .steps
+        .sort_by(|one, other| one.name.cmp(&other.name));
     for step in &mut snapshot.steps {
         // The time that is left is another one at each look.
         step.wake = step.wake.map(|_| Duration::ZERO);
     }
-    Picture(format!("{snapshot:?}", snapshot = Snapshot { deadline: None, ..snapshot }))
+    Picture(format!(
+        "{snapshot:?}",
+        snapshot = Snapshot {
+            deadline: None,
+            ..snapshot
+        }
+    ))
 }
 
 /// What [`picture`] saw.

@@ -14,12 +14,30 @@ pub async fn p1_a_lease_ends_by_the_stores_clock(harness: &impl Harness) {
     let heir = engine(&second).await;
     let snapshot = claim_until_taken(&second, &claim_by(heir), id).await;
     assert!(snapshot.taken_over);
-    assert_eq!((snapshot.summary.owner, snapshot.summary.epoch), (Some(heir), token.epoch + 1));
+    assert_eq!(
+        (snapshot.summary.owner, snapshot.summary.epoch),
+        (Some(heir), token.epoch + 1)
+    );
     // It is dead for claims of its own as well, until it renews.
     store_accept(&store, &accept()).await;
-    assert!(store.claim(&claim_by(mortal)).await.unwrap().instances.is_empty());
+    assert!(
+        store
+            .claim(&claim_by(mortal))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
     store.renew(mortal, HOUR).await.unwrap();
-    assert_eq!(store.claim(&claim_by(mortal)).await.unwrap().instances.len(), 1);
+    assert_eq!(
+        store
+            .claim(&claim_by(mortal))
+            .await
+            .unwrap()
+            .instances
+            .len(),
+        1
+    );
 }
 
 /// Past the moment at which it would have ended.
@@ -36,7 +54,14 @@ pub async fn a_renewed_lease_goes_on(harness: &impl Harness) {
     claim_until_taken(&store, &claim_by(heir), lost).await;
     // The lease of `mortal` began later and has ended.
     assert_eq!(load(&store, kept).await.token(), Some(token));
-    assert!(store.claim(&claim_by(heir)).await.unwrap().instances.is_empty());
+    assert!(
+        store
+            .claim(&claim_by(heir))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
 }
 
 /// It lasts from the renewal on, not from the longest promise.
@@ -61,7 +86,10 @@ pub async fn a_renewal_counts_the_other_live_engines(harness: &impl Harness) {
     second.retire(retired).await.unwrap();
     assert_eq!(store.renew(first, HOUR).await.unwrap().other_engines, 0);
 
-    second.renew(EngineId::random(), harness.lease_short()).await.unwrap();
+    second
+        .renew(EngineId::random(), harness.lease_short())
+        .await
+        .unwrap();
     until("its lease has ended", async || {
         let renewal = store.renew(first, HOUR).await.unwrap();
         (renewal.other_engines == 0).then_some(())
@@ -83,7 +111,14 @@ pub async fn retiring_twice_or_without_a_lease_is_harmless(harness: &impl Harnes
     store.renew(first, HOUR).await.unwrap();
     let (_, token) = owned(&store, first).await;
     assert_eq!(token.owner, first);
-    assert!(store.claim(&claim_by(first)).await.unwrap().instances.is_empty());
+    assert!(
+        store
+            .claim(&claim_by(first))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
 }
 
 /// An engine that waits for its turn must not lose its lease by that.

@@ -31,7 +31,10 @@ async fn all_pages(store: &impl SagaStore, filter: &Filter) -> Vec<Page> {
         let next = page.next;
         pages.push(page);
         let Some(cursor) = next else { return pages };
-        assert_eq!(pages.last().unwrap().instances.len(), filter.page_len() as usize);
+        assert_eq!(
+            pages.last().unwrap().instances.len(),
+            filter.page_len() as usize
+        );
         assert!(pages.len() < 1_000, "paging does not end");
         filter = filter.after(cursor);
     }
@@ -40,7 +43,11 @@ async fn all_pages(store: &impl SagaStore, filter: &Filter) -> Vec<Page> {
 /// Without a next one.
 pub async fn an_empty_store_has_an_empty_page(harness: &impl Harness) {
     let store = harness.open().await;
-    let filters = [Filter::all(), Filter::all().saga(SAGA), Filter::all().after(Cursor(SagaId::new()))];
+    let filters = [
+        Filter::all(),
+        Filter::all().saga(SAGA),
+        Filter::all().after(Cursor(SagaId::new())),
+    ];
     for filter in filters {
         let page = store.list(&filter).await.unwrap();
         assert!(page.instances.is_empty() && page.next.is_none(), "{page:?}");
@@ -51,13 +58,18 @@ pub async fn an_empty_store_has_an_empty_page(harness: &impl Harness) {
 /// By their ids, in whatever order they were stored; each as `load` tells it.
 pub async fn instances_are_listed_newest_first(harness: &impl Harness) {
     let store = harness.open().await;
-    let mut accepts: Vec<_> = (0..6).map(|n| accept_with_key(&format!("order-{n}"))).collect();
+    let mut accepts: Vec<_> = (0..6)
+        .map(|n| accept_with_key(&format!("order-{n}")))
+        .collect();
     accepts.swap(0, 5);
     accepts.swap(1, 3);
     let newest_first = fill(&store, accepts).await;
     let engine = engine(&store).await;
     store.claim(&claim_by(engine)).await.unwrap();
-    let token = Token { owner: engine, epoch: 1 };
+    let token = Token {
+        owner: engine,
+        epoch: 1,
+    };
     let mut write = progress(newest_first[2], token, InstanceState::Stuck);
     write.failure = Some(failure("declined"));
     store_progress(&store, &write).await;
@@ -74,16 +86,35 @@ pub async fn instances_are_listed_newest_first(harness: &impl Harness) {
 pub async fn p12_pages_cover_everything_once(harness: &impl Harness) {
     let store = harness.open().await;
     let newest_first = fill(&store, (0..250).map(|_| accept())).await;
-    for (limit, lengths) in [(100, vec![100, 100, 50]), (0, vec![100, 100, 50]), (249, vec![249, 1]), (300, vec![250])]
-    {
+    for (limit, lengths) in [
+        (100, vec![100, 100, 50]),
+        (0, vec![100, 100, 50]),
+        (249, vec![249, 1]),
+        (300, vec![250]),
+    ] {
         let pages = all_pages(&store, &Filter::all().limit(limit)).await;
-        assert_eq!(pages.iter().map(|page| page.instances.len()).collect::<Vec<_>>(), lengths);
-        assert_eq!(pages.iter().flat_map(page_ids).collect::<Vec<_>>(), newest_first);
+        assert_eq!(
+            pages
+                .iter()
+                .map(|page| page.instances.len())
+                .collect::<Vec<_>>(),
+            lengths
+        );
+        assert_eq!(
+            pages.iter().flat_map(page_ids).collect::<Vec<_>>(),
+            newest_first
+        );
     }
     // A place is a place in time, whether or not an instance is there.
-    let newer_than_all = store.list(&Filter::all().after(Cursor(SagaId::new())).limit(1)).await.unwrap();
+    let newer_than_all = store
+        .list(&Filter::all().after(Cursor(SagaId::new())).limit(1))
+        .await
+        .unwrap();
     assert_eq!(page_ids(&newer_than_all), newest_first[..1]);
-    let from_the_middle = store.list(&Filter::all().after(Cursor(newest_first[99])).limit(3)).await.unwrap();
+    let from_the_middle = store
+        .list(&Filter::all().after(Cursor(newest_first[99])).limit(3))
+        .await
+        .unwrap();
     assert_eq!(page_ids(&from_the_middle), newest_first[100..103]);
 }
 
@@ -92,7 +123,10 @@ pub async fn a_last_page_that_is_full_has_no_next(harness: &impl Harness) {
     let store = harness.open().await;
     let newest_first = fill(&store, (0..6).map(|_| accept())).await;
     let pages = all_pages(&store, &Filter::all().limit(3)).await;
-    assert_eq!(pages.iter().map(page_ids).collect::<Vec<_>>(), [&newest_first[..3], &newest_first[3..]]);
+    assert_eq!(
+        pages.iter().map(page_ids).collect::<Vec<_>>(),
+        [&newest_first[..3], &newest_first[3..]]
+    );
 }
 
 /// By saga, by one state or by several, and by both.
@@ -100,25 +134,44 @@ pub async fn filters_hold_on_every_page(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     let sagas = [SAGA, "returns"];
-    let accepts: Vec<_> =
-        (0..250).map(|n| Accept { owner: Some(engine), ..accept_of(definition(sagas[n % 2])) }).collect();
+    let accepts: Vec<_> = (0..250)
+        .map(|n| Accept {
+            owner: Some(engine),
+            ..accept_of(definition(sagas[n % 2]))
+        })
+        .collect();
     let mut batch = Vec::new();
     for (n, accept) in accepts.iter().enumerate() {
         let state = InstanceState::ALL[n % InstanceState::ALL.len()];
         if state != InstanceState::Pending {
-            batch.push(Write::Progress(progress(accept.id, Token { owner: engine, epoch: 1 }, state)));
+            batch.push(Write::Progress(progress(
+                accept.id,
+                Token {
+                    owner: engine,
+                    epoch: 1,
+                },
+                state,
+            )));
         }
     }
     fill(&store, accepts).await;
     write(&store, &batch).await;
 
-    let everything: Vec<Summary> =
-        all_pages(&store, &Filter::all()).await.into_iter().flat_map(|page| page.instances).collect();
+    let everything: Vec<Summary> = all_pages(&store, &Filter::all())
+        .await
+        .into_iter()
+        .flat_map(|page| page.instances)
+        .collect();
     assert_eq!(everything.len(), 250);
     let two = [InstanceState::Stuck, InstanceState::Executing];
     for saga in [None, Some(SAGA), Some("returns"), Some("unknown")] {
         for states in [&[][..], &InstanceState::ALL[..], &two[..], &two[..1]] {
-            let filter = Filter { saga: saga.map(str::to_owned), states: states.to_vec(), limit: 7, ..Filter::all() };
+            let filter = Filter {
+                saga: saga.map(str::to_owned),
+                states: states.to_vec(),
+                limit: 7,
+                ..Filter::all()
+            };
             let pages = all_pages(&store, &filter).await;
             let found: Vec<_> = pages.into_iter().flat_map(|page| page.instances).collect();
             let expected: Vec<_> = everything
@@ -152,8 +205,17 @@ pub async fn p12_no_page_is_longer_than_its_bound(harness: &impl Harness) {
     let store = harness.open().await;
     let newest_first = fill(&store, (0..1_001).map(|_| accept())).await;
     let pages = all_pages(&store, &Filter::all().limit(u32::MAX)).await;
-    assert_eq!(pages.iter().map(|page| page.instances.len()).collect::<Vec<_>>(), [1_000, 1]);
-    assert_eq!(pages.iter().flat_map(page_ids).collect::<Vec<_>>(), newest_first);
+    assert_eq!(
+        pages
+            .iter()
+            .map(|page| page.instances.len())
+            .collect::<Vec<_>>(),
+        [1_000, 1]
+    );
+    assert_eq!(
+        pages.iter().flat_map(page_ids).collect::<Vec<_>>(),
+        newest_first
+    );
 }
 
 /// Those of which there are none may be absent.

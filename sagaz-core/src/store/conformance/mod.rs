@@ -29,7 +29,11 @@
     not(test), // Clippy lets tests do it.
     expect(clippy::wildcard_imports, reason = "the rules of every theme are written in the words of the fixture")
 )]
-#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a rule that is broken panics")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a rule that is broken panics"
+)]
 
 pub mod accept;
 pub mod cancel;

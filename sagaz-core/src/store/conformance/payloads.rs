@@ -5,8 +5,8 @@ use crate::{
     codec::Payload,
     id::{SagaId, Token},
     store::{
-        Accept, Accepted, Claim, DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite, Progress,
-        SagaStore, StepRow, StepState, StepWrite,
+        Accept, Accepted, Claim, DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite,
+        Progress, SagaStore, StepRow, StepState, StepWrite,
     },
 };
 use std::time::Duration;
@@ -15,10 +15,24 @@ use std::time::Duration;
 async fn assert_comes_back(harness: &impl Harness, payload: &Payload) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let accept = Accept { owner: Some(engine), input: payload.clone(), ..accept() };
+    let accept = Accept {
+        owner: Some(engine),
+        input: payload.clone(),
+        ..accept()
+    };
     let id = store_accept(&store, &accept).await;
-    let mut write = progress(id, Token { owner: engine, epoch: 1 }, InstanceState::Executing);
-    write.steps.push(StepWrite { output: Some(payload.clone()), ..step("reserve", StepState::Completed) });
+    let mut write = progress(
+        id,
+        Token {
+            owner: engine,
+            epoch: 1,
+        },
+        InstanceState::Executing,
+    );
+    write.steps.push(StepWrite {
+        output: Some(payload.clone()),
+        ..step("reserve", StepState::Completed)
+    });
     store_progress(&store, &write).await;
 
     let second = harness.second(&store).await;
@@ -27,9 +41,16 @@ async fn assert_comes_back(harness: &impl Harness, payload: &Payload) {
     let (_, claimed) = claim_one(&second, id).await;
     for snapshot in [loaded, claimed] {
         // Compared without `assert_eq!`: a broken store would print half a megabyte.
-        assert!(snapshot.input == *payload, "the input is another one: {:?}", snapshot.input);
+        assert!(
+            snapshot.input == *payload,
+            "the input is another one: {:?}",
+            snapshot.input
+        );
         let output = &stored_step(&snapshot, "reserve").output;
-        assert!(output.as_ref() == Some(payload), "the output is another one: {output:?}");
+        assert!(
+            output.as_ref() == Some(payload),
+            "the output is another one: {output:?}"
+        );
     }
 }
 
@@ -44,7 +65,14 @@ pub async fn any_bytes_of_any_content_type_come_back(harness: &impl Harness) {
     let all_bytes: Vec<u8> = (0..=u8::MAX).rev().cycle().take(3 * 256).collect();
     for bytes in [all_bytes, Vec::new(), vec![0], b"{not json".to_vec()] {
         let content_type = "application/vnd.acme.order+cbor; charset=\"x\"".to_owned();
-        assert_comes_back(harness, &Payload { content_type, bytes }).await;
+        assert_comes_back(
+            harness,
+            &Payload {
+                content_type,
+                bytes,
+            },
+        )
+        .await;
     }
     assert_comes_back(harness, &json("null")).await;
 }
@@ -82,7 +110,11 @@ pub async fn strange_strings_come_back(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     for text in strange_strings() {
-        let definition = DefinitionKey { saga: text.clone(), version: 1, fingerprint: text.clone() };
+        let definition = DefinitionKey {
+            saga: text.clone(),
+            version: 1,
+            fingerprint: text.clone(),
+        };
         store.define(&definition).await.unwrap();
         let accept = Accept {
             definition: definition.clone(),
@@ -92,33 +124,72 @@ pub async fn strange_strings_come_back(harness: &impl Harness) {
             ..accept()
         };
         let id = store_accept(&store, &accept).await;
-        let again = Accept { id: SagaId::new(), ..accept.clone() };
-        let existing = Accepted::Existing { id, input_digest: text.clone() };
+        let again = Accept {
+            id: SagaId::new(),
+            ..accept.clone()
+        };
+        let existing = Accepted::Existing {
+            id,
+            input_digest: text.clone(),
+        };
         assert_eq!(write_accept(&store, &again).await, existing, "{text:?}");
 
         let (mut failure, mut why) = (failure(&text), stuck(&text));
         (failure.step, why.step) = (Some(text.clone()), Some(text.clone()));
-        let row = StepWrite { error: Some(text.clone()), ..completed(&text, "1") };
+        let row = StepWrite {
+            error: Some(text.clone()),
+            ..completed(&text, "1")
+        };
         let write = Progress {
             failure: Some(failure.clone()),
             stuck: Some(why.clone()),
             steps: vec![row],
-            ..progress(id, Token { owner: engine, epoch: 1 }, InstanceState::Stuck)
+            ..progress(
+                id,
+                Token {
+                    owner: engine,
+                    epoch: 1,
+                },
+                InstanceState::Stuck,
+            )
         };
         store_progress(&store, &write).await;
         let snapshot = load(&store, id).await;
         let summary = &snapshot.summary;
-        assert_eq!((&summary.definition, &summary.start_key), (&definition, &Some(text.clone())));
-        assert_eq!((&summary.failure, &summary.stuck), (&Some(failure), &Some(why)));
+        assert_eq!(
+            (&summary.definition, &summary.start_key),
+            (&definition, &Some(text.clone()))
+        );
+        assert_eq!(
+            (&summary.failure, &summary.stuck),
+            (&Some(failure), &Some(why))
+        );
         assert_eq!(stored_step(&snapshot, &text).error, Some(text.clone()));
 
-        let said = Intervention { action: text.clone(), who: text.clone(), why: text.clone(), at_ms: 0 };
-        let decision = OperatorWrite { intervention: said.clone(), ..operator_write(id, 1, InstanceState::Executing) };
+        let said = Intervention {
+            action: text.clone(),
+            who: text.clone(),
+            why: text.clone(),
+            at_ms: 0,
+        };
+        let decision = OperatorWrite {
+            intervention: said.clone(),
+            ..operator_write(id, 1, InstanceState::Executing)
+        };
         assert!(store.operate(&decision).await.unwrap());
-        let claim = Claim { runnable: vec![runnable(definition)], ..claim_by(engine) };
+        let claim = Claim {
+            runnable: vec![runnable(definition)],
+            ..claim_by(engine)
+        };
         let claimed = store.claim(&claim).await.unwrap();
         assert_eq!(ids(&claimed), [id], "{text:?}");
-        assert_eq!(Intervention { at_ms: 0, ..claimed.instances[0].interventions[0].clone() }, said);
+        assert_eq!(
+            Intervention {
+                at_ms: 0,
+                ..claimed.instances[0].interventions[0].clone()
+            },
+            said
+        );
     }
 }
 
@@ -126,10 +197,18 @@ pub async fn strange_strings_come_back(harness: &impl Harness) {
 pub async fn strange_names_are_found_exactly(harness: &impl Harness) {
     let store = harness.open().await;
     let mut names = strange_strings();
-    names.extend(["Name", "name", "name ", "nam_", "nam%", "n.me", "%", "_", "*"].map(str::to_owned));
+    names.extend(
+        [
+            "Name", "name", "name ", "nam_", "nam%", "n.me", "%", "_", "*",
+        ]
+        .map(str::to_owned),
+    );
     let mut accepted = Vec::new();
     for name in &names {
-        let accept = Accept { definition: definition(name), ..accept_with_key(name) };
+        let accept = Accept {
+            definition: definition(name),
+            ..accept_with_key(name)
+        };
         accepted.push((name, store_accept(&store, &accept).await));
     }
     for (name, id) in accepted {
@@ -140,19 +219,36 @@ pub async fn strange_names_are_found_exactly(harness: &impl Harness) {
     }
     assert_eq!(store.find("NAME", "NAME").await.unwrap(), None);
     let counts = store.count().await.unwrap();
-    assert_eq!(counts.iter().filter(|(_, _, count)| *count == 1).count(), names.len());
+    assert_eq!(
+        counts.iter().filter(|(_, _, count)| *count == 1).count(),
+        names.len()
+    );
 }
 
 /// Of every column that counts.
 pub async fn the_largest_numbers_come_back(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let definition = DefinitionKey { version: u32::MAX, ..definition(SAGA) };
+    let definition = DefinitionKey {
+        version: u32::MAX,
+        ..definition(SAGA)
+    };
     store.define(&definition).await.unwrap();
     let far = HOUR * 24 * 36_500;
-    let accept = Accept { owner: Some(engine), deadline: Some(far), ..accept_of(definition.clone()) };
+    let accept = Accept {
+        owner: Some(engine),
+        deadline: Some(far),
+        ..accept_of(definition.clone())
+    };
     let id = store_accept(&store, &accept).await;
-    let mut write = progress(id, Token { owner: engine, epoch: 1 }, InstanceState::Executing);
+    let mut write = progress(
+        id,
+        Token {
+            owner: engine,
+            epoch: 1,
+        },
+        InstanceState::Executing,
+    );
     write.steps.push(StepWrite {
         attempts: u32::MAX,
         undo_attempts: u32::MAX,
@@ -163,8 +259,17 @@ pub async fn the_largest_numbers_come_back(harness: &impl Harness) {
     store_progress(&store, &write).await;
     let snapshot = load(&store, id).await;
     assert_eq!(snapshot.summary.definition, definition);
-    let StepRow { attempts, undo_attempts, recoveries, wake, .. } = stored_step(&snapshot, "reserve");
-    assert_eq!((*attempts, *undo_attempts, *recoveries), (u32::MAX, u32::MAX, u32::MAX));
+    let StepRow {
+        attempts,
+        undo_attempts,
+        recoveries,
+        wake,
+        ..
+    } = stored_step(&snapshot, "reserve");
+    assert_eq!(
+        (*attempts, *undo_attempts, *recoveries),
+        (u32::MAX, u32::MAX, u32::MAX)
+    );
     for left in [snapshot.deadline, *wake] {
         assert_left(left, far);
     }
@@ -176,16 +281,36 @@ pub async fn a_deadline_counts_down(harness: &impl Harness) {
     let without = store_accept(&store, &accept()).await;
     assert_eq!(load(&store, without).await.deadline, None);
 
-    let long = store_accept(&store, &Accept { deadline: Some(HOUR), ..accept() }).await;
+    let long = store_accept(
+        &store,
+        &Accept {
+            deadline: Some(HOUR),
+            ..accept()
+        },
+    )
+    .await;
     let first = load(&store, long).await.deadline.unwrap();
     assert_left(Some(first), HOUR);
-    until("less is left", async || (load(&store, long).await.deadline.unwrap() < first).then_some(())).await;
+    until("less is left", async || {
+        (load(&store, long).await.deadline.unwrap() < first).then_some(())
+    })
+    .await;
     let engine = engine(&store).await;
     let snapshot = claim_until_taken(&store, &claim_by(engine), long).await;
     assert!(snapshot.deadline.unwrap() < first);
 
-    let short = store_accept(&store, &Accept { deadline: Some(Duration::from_millis(30)), ..accept() }).await;
-    until("nothing is left", async || (load(&store, short).await.deadline? == Duration::ZERO).then_some(())).await;
+    let short = store_accept(
+        &store,
+        &Accept {
+            deadline: Some(Duration::from_millis(30)),
+            ..accept()
+        },
+    )
+    .await;
+    until("nothing is left", async || {
+        (load(&store, short).await.deadline? == Duration::ZERO).then_some(())
+    })
+    .await;
 }
 
 /// From the write on, down to nothing; the row keeps it until it is replaced.
@@ -193,9 +318,16 @@ pub async fn a_wake_up_counts_down(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     let (id, token) = owned(&store, engine).await;
-    let waits = |name: &str, wake| StepWrite { wake: Some(wake), ..step(name, StepState::Unknown) };
+    let waits = |name: &str, wake| StepWrite {
+        wake: Some(wake),
+        ..step(name, StepState::Unknown)
+    };
     let mut write = progress(id, token, InstanceState::Executing);
-    write.steps = vec![waits("long", HOUR), waits("short", Duration::from_millis(30)), completed("none", "1")];
+    write.steps = vec![
+        waits("long", HOUR),
+        waits("short", Duration::from_millis(30)),
+        completed("none", "1"),
+    ];
     store_progress(&store, &write).await;
 
     let snapshot = load(&store, id).await;

@@ -34,8 +34,22 @@ pub async fn p12_an_ended_instance_is_removed_after_its_age(harness: &impl Harne
     for id in [completed, rolled_back] {
         assert!(store.load(id).await.unwrap().is_none());
     }
-    assert!(store.list(&Filter::all()).await.unwrap().instances.is_empty());
-    assert!(store.count().await.unwrap().iter().all(|(_, _, count)| *count == 0));
+    assert!(
+        store
+            .list(&Filter::all())
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+    );
+    assert!(
+        store
+            .count()
+            .await
+            .unwrap()
+            .iter()
+            .all(|(_, _, count)| *count == 0)
+    );
 }
 
 /// Not from its acceptance: an instance can run for longer than it is kept.
@@ -47,7 +61,10 @@ pub async fn the_age_counts_from_the_end(harness: &impl Harness) {
         let (id, token) = owned(&store, engine).await;
         until("it runs for longer than that", async || {
             let old = store.list(&Filter::all().older_than(age)).await.unwrap();
-            old.instances.iter().any(|summary| summary.id == id).then_some(())
+            old.instances
+                .iter()
+                .any(|summary| summary.id == id)
+                .then_some(())
         })
         .await;
         let before_its_end = Instant::now();
@@ -66,7 +83,10 @@ pub async fn p8_only_ended_instances_are_removed(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     let mut kept = vec![store_accept(&store, &accept()).await];
-    for state in InstanceState::ALL.into_iter().filter(|state| !state.is_final()) {
+    for state in InstanceState::ALL
+        .into_iter()
+        .filter(|state| !state.is_final())
+    {
         kept.push(in_state(&store, engine, state).await.0);
     }
     let (_, _) = in_state(&store, engine, InstanceState::Completed).await;
@@ -95,9 +115,23 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
     store.define(&definition(SAGA)).await.unwrap();
-    let first = Accept { owner: Some(engine), ..accept_with_key("order-1") };
+    let first = Accept {
+        owner: Some(engine),
+        ..accept_with_key("order-1")
+    };
     store_accept(&store, &first).await;
-    store_progress(&store, &progress(first.id, Token { owner: engine, epoch: 1 }, InstanceState::Completed)).await;
+    store_progress(
+        &store,
+        &progress(
+            first.id,
+            Token {
+                owner: engine,
+                epoch: 1,
+            },
+            InstanceState::Completed,
+        ),
+    )
+    .await;
     let other = accept_with_key("order-2");
     store_accept(&store, &other).await;
     prune_all(&store, 100, 1).await;
@@ -108,8 +142,14 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
     assert_eq!(write_accept(&store, &again).await, Accepted::New);
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(again.id));
 
-    let changed = DefinitionKey { fingerprint: "graph-b".to_owned(), ..definition(SAGA) };
-    assert!(matches!(store.define(&changed).await.unwrap(), Defined::Conflict { unfinished: 2, .. }));
+    let changed = DefinitionKey {
+        fingerprint: "graph-b".to_owned(),
+        ..definition(SAGA)
+    };
+    assert!(matches!(
+        store.define(&changed).await.unwrap(),
+        Defined::Conflict { unfinished: 2, .. }
+    ));
 }
 
 /// Nothing of it is left to be found by an instance of the same id.
@@ -120,7 +160,12 @@ pub async fn the_steps_go_with_their_instance(harness: &impl Harness) {
     let mut write = progress(id, token, InstanceState::Stuck);
     write.steps.push(completed("reserve", "1"));
     store_progress(&store, &write).await;
-    assert!(store.operate(&operator_write(id, token.epoch, InstanceState::RolledBack)).await.unwrap());
+    assert!(
+        store
+            .operate(&operator_write(id, token.epoch, InstanceState::RolledBack))
+            .await
+            .unwrap()
+    );
     prune_all(&store, 100, 1).await;
 
     let same_id: SagaId = store_accept(&store, &Accept { id, ..accept() }).await;
