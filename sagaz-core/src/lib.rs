@@ -18,8 +18,6 @@ mod retry;
 mod run;
 mod saga;
 mod state;
-#[cfg(test)]
-mod state_properties;
 mod step_error;
 pub mod store;
 

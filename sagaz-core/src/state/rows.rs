@@ -1,0 +1,130 @@
+//! What to store of a step, and why an instance is stuck.
+
+use super::{Machine, Phase, StepCell, StepCounts};
+use crate::{definition::StepKind, outcome::StuckReason, store::StepState};
+
+impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
+    /// What to store of a step.
+    pub(crate) fn row(&self, step: usize) -> (StepState, StepCounts) {
+        let cell = &self.cells.as_ref()[step];
+        let doubt = if cell.effect {
+            StepState::Unknown
+        } else {
+            StepState::Failed
+        };
+        let state = match cell.phase {
+            Phase::Pending if cell.effect => StepState::Unknown,
+            Phase::Pending => StepState::Pending,
+            Phase::Running => StepState::Running,
+            Phase::Waiting | Phase::Recovering | Phase::GivenUp => doubt,
+            // An attempt that was repeated to settle an outcome: what depends on it does not begin any more.
+            Phase::Completed if self.unwinding => StepState::Compensating,
+            Phase::Completed => StepState::Completed,
+            Phase::Failed => StepState::Failed,
+            Phase::Unknown => StepState::Unknown,
+            Phase::Undoing | Phase::UndoWaiting => StepState::Compensating,
+            Phase::Compensated => StepState::Compensated,
+            Phase::CompensationFailed => StepState::CompensationFailed,
+            Phase::Resolved => StepState::Resolved,
+        };
+        let counts = StepCounts {
+            attempts: cell.attempts,
+            undo_attempts: cell.undo_attempts,
+            recoveries: cell.recoveries,
+        };
+        (state, counts)
+    }
+
+    /// Whether the row of a step has to have its output.
+    pub(crate) fn has_output(&self, step: usize) -> bool {
+        self.cells.as_ref()[step].phase == Phase::Completed
+    }
+
+    /// What to store of a step when the instance is given up, and what is in flight is dropped; `held`: what is in flight
+    /// has not begun.
+    pub(crate) fn released_row(&self, step: usize, held: bool) -> (StepState, StepCounts) {
+        let cell = &self.cells.as_ref()[step];
+        let (state, mut counts) = self.row(step);
+        match cell.phase {
+            Phase::Running if held => {
+                counts.attempts -= 1;
+                let fresh = if counts.attempts == 0 {
+                    StepState::Pending
+                } else {
+                    StepState::Failed
+                };
+                (
+                    if cell.effect {
+                        StepState::Unknown
+                    } else {
+                        fresh
+                    },
+                    counts,
+                )
+            }
+            Phase::Running if self.definition.steps[step].transactional => {
+                (StepState::Failed, counts)
+            }
+            Phase::Running => (StepState::Unknown, counts),
+            Phase::Undoing if held => {
+                counts.undo_attempts -= 1;
+                (state, counts)
+            }
+            _ => (state, counts),
+        }
+    }
+
+    /// Whether a step waits for its next attempt.
+    pub(crate) fn waits(&self, step: usize) -> bool {
+        matches!(
+            self.cells.as_ref()[step].phase,
+            Phase::Waiting | Phase::UndoWaiting
+        )
+    }
+
+    /// Steps of which something should be stored when the instance is given up: what waits, and what was begun.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = usize> {
+        self.cells
+            .as_ref()
+            .iter()
+            .enumerate()
+            .filter_map(|(step, cell)| {
+                let unsettled = match cell.phase {
+                    Phase::Pending => cell.effect,
+                    Phase::Running
+                    | Phase::Waiting
+                    | Phase::Recovering
+                    | Phase::GivenUp
+                    | Phase::Undoing
+                    | Phase::UndoWaiting => true,
+                    _ => false,
+                };
+                unsettled.then_some(step)
+            })
+    }
+
+    /// Why the instance is stuck, and the step to look at first.
+    pub(crate) fn stuck(&self) -> (Option<usize>, StuckReason) {
+        for (step, cell) in self.cells.as_ref().iter().enumerate() {
+            let reason = match cell.phase {
+                Phase::GivenUp if self.step(step).kind == StepKind::Pivot => {
+                    StuckReason::PivotInDoubt
+                }
+                Phase::GivenUp => StuckReason::StepGaveUp,
+                Phase::CompensationFailed => StuckReason::CompensationGaveUp,
+                Phase::Unknown if self.unwinding && !cell.undone && self.insists(step) => {
+                    StuckReason::OutcomeUnknown
+                }
+                _ => continue,
+            };
+            return (Some(step), reason);
+        }
+        (None, StuckReason::StepGaveUp)
+    }
+
+    pub(super) fn insists(&self, step: usize) -> bool {
+        self.step(step)
+            .compensation
+            .is_some_and(|undo| undo.insists)
+    }
+}
