@@ -40,7 +40,7 @@ pub(crate) trait Host<G: Saga> {
     fn record(&mut self, record: Record);
 
     /// A wait begins. One that a former owner began lasts as long as is stored, and not as the policy says.
-    fn wait(&mut self, step: usize, delay: Duration) -> Waits;
+    fn wait(&mut self, step: usize, undo: bool, delay: Duration) -> Waits;
 
     /// Something happened outside.
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened>;
@@ -92,6 +92,9 @@ pub(crate) enum Leave {
     /// It is another engine's.
     Lost,
 }
+
+/// The longest wait: a hundred years.
+const DELAY_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// What there is to do for one step.
 enum Work<'a> {
@@ -540,7 +543,9 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
             Some(definition.retry)
         };
         let asked = after.or_else(|| policy.map(|policy| policy.delay(attempt, fastrand::f64())));
-        let Waits { delay, inherited } = self.host.wait(step, asked.unwrap_or_default());
+        // A wait that no clock can express is as good as one that nobody lives to see the end of.
+        let asked = asked.unwrap_or_default().min(DELAY_MAX);
+        let Waits { delay, inherited } = self.host.wait(step, undo, asked);
         let step_name = definition.name;
         // What a former owner began, it has told.
         if !inherited {

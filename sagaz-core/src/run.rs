@@ -33,7 +33,7 @@ impl<G: Saga> Host<G> for InMemory {
 
     fn record(&mut self, _record: Record) {}
 
-    fn wait(&mut self, _step: usize, delay: Duration) -> Waits {
+    fn wait(&mut self, _step: usize, _undo: bool, delay: Duration) -> Waits {
         Waits {
             delay,
             inherited: false,

@@ -5,7 +5,7 @@
 
 use super::{
     Inner,
-    journal::Journal,
+    journal::{Inherited, Journal},
     lease::NOT_SURE,
     registry::Registration,
     signals::Signals,
@@ -47,7 +47,7 @@ struct Loaded<G: Saga> {
     shared: Shared,
     machine: Machine<G::PerStep<StepCell>>,
     troubles: Troubles,
-    waits: Vec<(u16, Duration)>,
+    waits: Vec<Inherited>,
     deadline: Option<Duration>,
     cancel: bool,
     /// The count of the lease's lapses at which the instance was surely ours.
@@ -63,7 +63,6 @@ struct Flight<G: Saga, S: Store> {
     /// Gets the outcome, if somebody waits for it.
     outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
     permit: Option<OwnedSemaphorePermit>,
-    suspect: bool,
 }
 
 fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
@@ -84,6 +83,8 @@ pub(crate) struct Application<G: Saga> {
     /// Gets the outcome, if somebody waits for it.
     pub(crate) outcome: oneshot::Sender<Outcome<G::Outputs>>,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// A place among those that wait to be accepted.
+    pub(crate) accepting: OwnedSemaphorePermit,
     /// The count of the lease's lapses before it is stored.
     pub(crate) sure_at: u64,
 }
@@ -123,10 +124,13 @@ async fn admit<G: RunsOn<S>, S: Store>(
         accepted,
         outcome,
         permit,
+        accepting,
         sure_at,
     } = *application;
     let (id, deadline) = (accept.id, accept.deadline);
     let reply = store_accept(&engine, accept).await;
+    // Held until the store has answered, whoever still waits for it: it bounds the writer's queue.
+    drop(accepting);
     let is_new = matches!(reply, Ok(Accepted::New));
     if is_new {
         engine.tell(&Lifecycle::Accepted {
@@ -137,7 +141,7 @@ async fn admit<G: RunsOn<S>, S: Store>(
     let (owner, signals) = match flight {
         Some(flight) if is_new => flight,
         Some((_, signals)) => {
-            engine.leave(id, &signals, false, permit);
+            engine.leave(id, &signals, permit);
             return None;
         }
         None => {
@@ -168,7 +172,6 @@ async fn admit<G: RunsOn<S>, S: Store>(
         loaded,
         outcome: Some(outcome),
         permit,
-        suspect: false,
     }))
 }
 
@@ -200,10 +203,13 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     permit: Option<OwnedSemaphorePermit>,
 ) {
     let inner = Arc::clone(&engine);
-    let (id, suspect) = (snapshot.summary.id, snapshot.suspect);
+    let id = snapshot.summary.id;
     // Also of one that was postponed after the death of its owner, and is nobody's orphan now.
     snapshot.taken_over |= snapshot.summary.takeovers > 0;
     let signals = inner.enter(id);
+    if snapshot.suspect {
+        signals.suspect();
+    }
     match load(&registration, &snapshot, sure_at) {
         Ok(loaded) => {
             let flight = Flight {
@@ -213,14 +219,13 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
                 loaded,
                 outcome: None,
                 permit,
-                suspect,
             };
             inner.spawn(fly(Box::new(flight)));
         }
         Err(stuck) => {
             inner.spawn(async move {
                 stick(&engine, &registration, &snapshot, stuck).await;
-                engine.leave(id, &signals, suspect, permit);
+                engine.leave(id, &signals, permit);
             });
         }
     }
@@ -253,7 +258,11 @@ fn load<G: Saga>(
                 .map_err(|message| undecodable(Some(&row.name), message))?;
         }
         if let Some(wake) = row.wake {
-            waits.push((u16::try_from(step).unwrap_or(u16::MAX), wake));
+            waits.push(Inherited {
+                step: u16::try_from(step).unwrap_or(u16::MAX),
+                undo: row.state == StepState::Compensating,
+                left: wake,
+            });
         }
         if let Some(error) = &row.error {
             troubles.set(step, StepError::unknown(error.as_str()));
@@ -322,7 +331,7 @@ fn decode_input<G: Saga>(snapshot: &Snapshot) -> Result<G::Input, String> {
         .map_err(|error| format!("{what} cannot be read: {error}"))
 }
 
-fn decode_output<G: Saga>(
+pub(super) fn decode_output<G: Saga>(
     saga: &G,
     slots: &G::Slots,
     step: usize,
@@ -423,6 +432,7 @@ fn interrupted_rows(
 /// Drives an instance until it has ended or is left, and then frees its place.
 async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
     let (id, mut token) = (flight.loaded.id, flight.loaded.token);
+    let mut backoff = Duration::from_millis(100);
     let mut leave = AssertUnwindSafe(drive_loaded(&mut flight))
         .catch_unwind()
         .await;
@@ -431,18 +441,19 @@ async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
             Ok(leave) => return land(*flight, leave),
             Err(panic) => {
                 flight.engine.driver_panicked(id, &panic_message(&*panic));
-                sleep(Duration::from_millis(100)).await;
+                // Longer each time: its steps run again after each.
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(Duration::from_mins(1));
                 let reloaded =
                     Box::pin(reload(&flight.engine, &flight.registration, id, token)).await;
                 let Some(again) = reloaded else {
                     let Flight {
                         engine,
                         signals,
-                        suspect,
                         permit,
                         ..
                     } = *flight;
-                    return engine.leave(id, &signals, suspect, permit);
+                    return engine.leave(id, &signals, permit);
                 };
                 token = again.token;
                 flight.loaded = again;
@@ -545,7 +556,6 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
         loaded,
         outcome,
         permit,
-        suspect,
     } = flight;
     let Loaded {
         id,
@@ -589,7 +599,7 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
         }
     };
     // Left first, so that whoever hears of the outcome finds the place free.
-    engine.leave(id, &signals, suspect, permit);
+    engine.leave(id, &signals, permit);
     if let (Some(outcome), Some(ended)) = (outcome, ended) {
         let _ = outcome.send(ended);
     }

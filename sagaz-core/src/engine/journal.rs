@@ -18,7 +18,7 @@ use crate::{
     outcome::FailureReason,
     saga::Saga,
     state::{Event, Record},
-    store::{InstanceState, Progress, StepWrite, Store, Wake, Write, Written},
+    store::{InstanceState, Progress, StepWrite, Store, StoreError, Wake, Write, Written},
 };
 use std::{
     collections::BTreeSet,
@@ -31,6 +31,9 @@ use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, oneshot},
     time::{Instant, Sleep, sleep},
 };
+
+/// How long a write rests that the store refuses although nothing can be left out of it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The host of one durable instance.
 pub(crate) struct Journal<G: Saga, S: Store> {
@@ -50,7 +53,13 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     releasing: bool,
     /// One record a write, to find the one that the store refuses.
     single: bool,
+    /// The write in flight has an output.
+    sent_output: bool,
+    /// No write before this.
+    pause: Option<Pin<Box<Sleep>>>,
     cancel_seen: bool,
+    /// The same when the write in flight was made.
+    sent_cancel_seen: bool,
     /// The count of the lease's lapses at which the store last said that the instance is ours.
     sure_at: u64,
     /// The same for the write in flight.
@@ -60,10 +69,19 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     deadline: Option<Pin<Box<Sleep>>>,
     deadline_at: Option<Instant>,
     /// Waits that a former owner began, and how long they still last.
-    inherited: Vec<(u16, Duration)>,
+    inherited: Vec<Inherited>,
     /// When waiting steps are due.
     due: Vec<(u16, Instant)>,
     permits: Vec<(u16, Permit)>,
+}
+
+/// A wait that a former owner began.
+#[derive(Clone, Copy)]
+pub(crate) struct Inherited {
+    pub(crate) step: u16,
+    /// Whether for an attempt to undo the step.
+    pub(crate) undo: bool,
+    pub(crate) left: Duration,
 }
 
 /// A place among the attempts of a step that has a limit.
@@ -84,7 +102,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
         id: SagaId,
         token: Token,
         deadline: Option<Duration>,
-        inherited: Vec<(u16, Duration)>,
+        inherited: Vec<Inherited>,
         cancel_seen: bool,
         sure_at: u64,
     ) -> Self {
@@ -100,7 +118,10 @@ impl<G: Saga, S: Store> Journal<G, S> {
             reply: None,
             releasing: false,
             single: false,
+            sent_output: false,
+            pause: None,
             cancel_seen,
+            sent_cancel_seen: cancel_seen,
             sure_at,
             sent_at: sure_at,
             unsure: false,
@@ -139,7 +160,8 @@ impl<G: Saga, S: Store> Journal<G, S> {
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
                 if releasing {
-                    if cancel_requested && !self.cancel_seen {
+                    // One that was seen while the release was on its way was dropped with everything else.
+                    if cancel_requested && !self.sent_cancel_seen {
                         self.engine.request_cancel_again(self.id);
                     }
                     return Happened::Leave(Leave::Released);
@@ -148,6 +170,14 @@ impl<G: Saga, S: Store> Journal<G, S> {
                     self.signals.cancel();
                 }
                 self.sure_at = self.sent_at;
+                if self
+                    .sent
+                    .iter()
+                    .any(|record| matches!(record, Record::Step(_)))
+                {
+                    // It makes progress: whatever killed its processes is behind it.
+                    self.engine.free_suspect(&self.signals);
+                }
                 Happened::Stored(std::mem::take(&mut self.sent))
             }
             Ok(Reply::Refused(reason)) => self.refused(reason),
@@ -161,8 +191,14 @@ impl<G: Saga, S: Store> Journal<G, S> {
         let sent = std::mem::take(&mut self.sent);
         if sent.len() == 1
             && let Record::Step(step) = sent[0]
+            && self.sent_output
         {
             return self.refuse(usize::from(step), reason);
+        }
+        // With nothing in it that could be left out, all there is to do is to offer it again.
+        if !self.sent_output {
+            self.engine.store_failed(&StoreError::refusal(reason));
+            self.pause = Some(Box::pin(sleep(REFUSED_PAUSE)));
         }
         self.single = true;
         self.dirty.splice(0..0, sent);
@@ -183,7 +219,8 @@ impl<G: Saga, S: Store> Journal<G, S> {
 
     /// Whether the instance is to be given up now, and until when.
     fn release(&self, view: &View<'_, G>) -> Option<Wake> {
-        if view.machine.state() == InstanceState::Stuck || view.machine.state().is_final() {
+        let state = view.machine.state();
+        if state == InstanceState::Stuck || state.is_final() || self.single {
             return None;
         }
         if self.signals.must_stop_now()
@@ -215,13 +252,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
         if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
             return Ok(());
         }
-        let take = if self.single {
-            1.min(self.dirty.len())
-        } else {
-            self.dirty.len()
-        };
-        let rest = self.dirty.split_off(take);
-        let sent = std::mem::replace(&mut self.dirty, rest);
+        let sent = self.take_dirty(view);
         let mut steps: BTreeSet<u16> = std::mem::take(&mut self.dirty_waits).into_iter().collect();
         steps.extend(sent.iter().filter_map(|record| match record {
             Record::Step(step) => Some(*step),
@@ -250,7 +281,9 @@ impl<G: Saga, S: Store> Journal<G, S> {
             }
         }
         self.sent_at = self.engine.lease.lapses();
+        self.sent_cancel_seen = self.cancel_seen;
         self.unsure = false;
+        let progress_has_output = rows.iter().any(|row| row.output.is_some());
         let progress = self.progress(rows, release, view);
         let (reply, receiver) = oneshot::channel();
         self.engine.send(
@@ -261,9 +294,31 @@ impl<G: Saga, S: Store> Journal<G, S> {
             },
         );
         self.releasing = release.is_some();
+        self.sent_output = progress_has_output;
         self.sent = sent;
         self.reply = Some(receiver);
         Ok(())
+    }
+
+    /// What goes into the next write: all of it, or, to find what the store refuses, first everything without an output and
+    /// then one output at a time. So a failure is always stored with all the steps that were in flight.
+    fn take_dirty(&mut self, view: &View<'_, G>) -> Vec<Record> {
+        let all = std::mem::take(&mut self.dirty);
+        if !self.single {
+            return all;
+        }
+        let has_output = |record: &Record| match record {
+            Record::Step(step) => view.machine.has_output(usize::from(*step)),
+            Record::Instance => false,
+        };
+        let (mut outputs, plain): (Vec<_>, Vec<_>) = all.into_iter().partition(has_output);
+        if plain.is_empty() {
+            let rest = outputs.split_off(outputs.len().min(1));
+            self.dirty = rest;
+            return outputs;
+        }
+        self.dirty = outputs;
+        plain
     }
 
     fn progress(
@@ -375,13 +430,13 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
         self.dirty.push(record);
     }
 
-    fn wait(&mut self, step: usize, delay: Duration) -> Waits {
-        let place = self
-            .inherited
-            .iter()
-            .position(|(at, _)| usize::from(*at) == step);
+    fn wait(&mut self, step: usize, undo: bool, delay: Duration) -> Waits {
+        let is_it = |wait: &Inherited| usize::from(wait.step) == step && wait.undo == undo;
+        let place = self.inherited.iter().position(is_it);
         let inherited = place.is_some();
-        let delay = place.map_or(delay, |place| self.inherited.swap_remove(place).1);
+        let delay = place.map_or(delay, |place| self.inherited.swap_remove(place).left);
+        // Another engine may have less to do than this one that only waits.
+        self.engine.free_suspect(&self.signals);
         self.due.retain(|(at, _)| usize::from(*at) != step);
         self.due.push((index(step), Instant::now() + delay));
         if delay > self.engine.config.wake_up_after && !inherited {
@@ -412,7 +467,12 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
                 FailureReason::DeadlineExceeded,
             )));
         }
-        if self.reply.is_none() {
+        if let Some(pause) = &mut self.pause
+            && pause.as_mut().poll(cx).is_ready()
+        {
+            self.pause = None;
+        }
+        if self.reply.is_none() && self.pause.is_none() {
             if let Err(happened) = self.flush(&view) {
                 return Poll::Ready(happened);
             }

@@ -48,7 +48,7 @@ use std::{
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, mpsc, oneshot},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use writer::Job;
 
@@ -197,14 +197,16 @@ impl<S: Store> Inner<S> {
         signals
     }
 
+    /// The place for a suspect is free: this one has stored a step, only waits, or has left.
+    fn free_suspect(&self, signals: &Signals) {
+        if signals.was_suspect() {
+            self.suspect.store(false, Ordering::Release);
+            self.scan.notify_one();
+        }
+    }
+
     /// An instance is no longer in flight.
-    fn leave(
-        &self,
-        id: SagaId,
-        signals: &Arc<Signals>,
-        suspect: bool,
-        permit: Option<OwnedSemaphorePermit>,
-    ) {
+    fn leave(&self, id: SagaId, signals: &Arc<Signals>, permit: Option<OwnedSemaphorePermit>) {
         let is_last = {
             let mut flights = lock(&self.flights);
             // Another flight of it may have begun since.
@@ -217,10 +219,7 @@ impl<S: Store> Inner<S> {
             flights.is_empty()
         };
         drop(permit);
-        if suspect {
-            self.suspect.store(false, Ordering::Release);
-            self.scan.notify_one();
-        }
+        self.free_suspect(signals);
         self.announce(id);
         if is_last {
             self.landed.notify_waiters();
@@ -512,10 +511,15 @@ async fn start<G: RunsOn<S>, S: Store>(
         None => String::new(),
     };
     let payload = encode_input(inner, &registration, &input)?;
-    let accepting = Arc::clone(&inner.accepting)
-        .acquire_owned()
-        .await
-        .map_err(|_| Error::shutting_down())?;
+    let until = Instant::now() + inner.config.start_timeout;
+    let accepting = timeout_at(until, Arc::clone(&inner.accepting).acquire_owned()).await;
+    let Ok(accepting) = accepting else {
+        return Err(Error::unanswered(format!(
+            "saga `{}` was not stored: {} others have been waiting for the store for {:?}",
+            registration.key.saga, inner.config.accepting_max, inner.config.start_timeout
+        )));
+    };
+    let accepting = accepting.map_err(|_| Error::shutting_down())?;
     // What waits in the store already comes first.
     let is_busy = inner.backlog.load(Ordering::Relaxed) || !inner.lease.is_fresh();
     let permit = if is_busy {
@@ -546,11 +550,11 @@ async fn start<G: RunsOn<S>, S: Store>(
             accepted,
             outcome,
             permit,
+            accepting,
             sure_at,
         }),
     );
-    let reply = timeout(inner.config.start_timeout, reply).await;
-    drop(accepting);
+    let reply = timeout_at(until, reply).await;
     match reply {
         Ok(Ok(Ok(Accepted::New))) => Ok(Handle::new(engine.clone(), id, direct)),
         Ok(Ok(Ok(Accepted::Existing {

@@ -79,9 +79,15 @@ impl<'e, S: Store> Operator<'e, S> {
         let registry = &self.engine.inner.registry;
         self.act(id, step, &action, |case| {
             if let Resolution::Completed(output) = &resolution {
+                let (bytes, max) = (output.bytes.len(), self.engine.inner.config.payload_max);
+                if bytes > max {
+                    return Err(Error::invalid(format!(
+                        "this output has {bytes} bytes, and the limit is {max}"
+                    )));
+                }
                 let registered = registry.by_name(case.definition.name);
                 let checked = registered.map_or(Ok(()), |registered| {
-                    registered.check_output(case.step, &output.bytes)
+                    registered.check_output(case.step, output)
                 });
                 checked.map_err(|error| {
                     Error::undecodable(format!("this cannot be the output of step `{step}`"), error)
@@ -314,6 +320,16 @@ fn resolved(case: &Case<'_>, resolution: &Resolution) -> Result<Decision, Error>
             let mut decision = case.go_on(vec![row]);
             decision.pivot_passed |= case.kind() == StepKind::Pivot;
             Ok(decision)
+        }
+        // What is stored cannot be read, and this can.
+        Resolution::Completed(output)
+            if case.is_unreadable() && case.stored().is_some_and(|row| row.output.is_some()) =>
+        {
+            let row = StepWrite {
+                output: Some(output.clone()),
+                ..case.row(case.state())
+            };
+            Ok(case.go_on(vec![row]))
         }
         Resolution::Completed(output) if case.is_undone() && doubtful => {
             let row = StepWrite {

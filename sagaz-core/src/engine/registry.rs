@@ -2,7 +2,7 @@
 
 use super::{Inner, instance};
 use crate::{
-    codec::CodecError,
+    codec::{CodecError, Payload},
     definition::Definition,
     error::Error,
     id::SagaId,
@@ -82,8 +82,8 @@ pub(crate) trait Registered<S: Store>: Send + Sync {
         permit: Option<OwnedSemaphorePermit>,
     );
 
-    /// Whether bytes can be the output of a step.
-    fn check_output(&self, step: usize, bytes: &[u8]) -> Result<(), CodecError>;
+    /// Whether a payload can be the output of a step.
+    fn check_output(&self, step: usize, output: &Payload) -> Result<(), CodecError>;
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -107,8 +107,9 @@ impl<G: RunsOn<S>, S: Store> Registered<S> for Registration<G> {
         instance::launch(engine, self, snapshot, sure_at, permit);
     }
 
-    fn check_output(&self, step: usize, bytes: &[u8]) -> Result<(), CodecError> {
-        self.saga.decode(&self.saga.slots(), step, bytes)
+    fn check_output(&self, step: usize, output: &Payload) -> Result<(), CodecError> {
+        instance::decode_output(&*self.saga, &self.saga.slots(), step, output)
+            .map_err(CodecError::new)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -40,6 +40,12 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
             continue;
         }
         engine.claiming.store(true, Ordering::Release);
+        if engine.is_stopping() {
+            // A shutdown may have looked before it could see that a claim is under way.
+            engine.claiming.store(false, Ordering::Release);
+            engine.landed.notify_waiters();
+            break;
+        }
         let look = look(&engine, room, &mut in_doubt).await;
         engine.claiming.store(false, Ordering::Release);
         engine.landed.notify_waiters();

@@ -9,8 +9,9 @@ use std::{
 const CANCEL: u8 = 1;
 const STOP: u8 = 2;
 const STOP_NOW: u8 = 4;
+const SUSPECT: u8 = 8;
 
-/// Flags that are only ever raised, and the waker of the one task that looks at them.
+/// Flags, and the waker of the one task that looks at them.
 #[derive(Default)]
 pub(crate) struct Signals {
     flags: AtomicU8,
@@ -40,6 +41,16 @@ impl Signals {
     /// Give the instance up at once.
     pub(crate) fn stop_now(&self) {
         self.raise(STOP | STOP_NOW);
+    }
+
+    /// It has the engine's only place for a suspect.
+    pub(crate) fn suspect(&self) {
+        self.flags.fetch_or(SUSPECT, Ordering::AcqRel);
+    }
+
+    /// Whether it had that place, and has it no longer.
+    pub(crate) fn was_suspect(&self) -> bool {
+        self.flags.fetch_and(!SUSPECT, Ordering::AcqRel) & SUSPECT != 0
     }
 
     pub(crate) fn wake(&self) {

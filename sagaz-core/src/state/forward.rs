@@ -1,7 +1,8 @@
 //! Going forward: attempts, and what follows from how they end, up to the failure that turns the instance back.
 
 use super::{
-    Cause, Effect, Ended, Machine, Phase, RECOVERIES_MAX, Record, Recovered, Sink, StepCell, index,
+    Cause, Effect, Ended, Machine, NIL, Phase, RECOVERIES_MAX, Record, Recovered, Sink, StepCell,
+    index,
 };
 use crate::{
     definition::{OnFailure, StepKind},
@@ -14,7 +15,7 @@ use std::time::Duration;
 impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     pub(super) fn begin(&mut self, cancel: Option<FailureReason>, sink: &mut impl Sink) {
         if self.failure.is_some() {
-            return;
+            return self.record_doubts(sink);
         }
         if self.state == InstanceState::Pending {
             self.state = InstanceState::Executing;
@@ -52,6 +53,16 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         if self.incomplete == 0 {
             self.state = InstanceState::Completed;
             self.record(Record::Instance, sink);
+        }
+    }
+
+    /// Stores which steps are in doubt since the former owner died, before anything is undone: the next owner could not
+    /// tell any more.
+    fn record_doubts(&mut self, sink: &mut impl Sink) {
+        while self.turn != NIL {
+            let step = usize::from(self.turn);
+            self.turn = self.cells.as_ref()[step].next;
+            self.record(Record::Step(index(step)), sink);
         }
     }
 
@@ -286,6 +297,16 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         });
         if pivot_decides {
             self.cancel = Some(reason);
+            if let Some(pivot) = self.definition.pivot.map(usize::from) {
+                let cell = &self.cells.as_ref()[pivot];
+                // One that is held back has not begun, and need not.
+                if cell.phase == Phase::Running && !cell.effect {
+                    sink.effect(Effect::Drop {
+                        step: pivot,
+                        only_held: true,
+                    });
+                }
+            }
         } else {
             self.fail(Cause { step: None, reason }, sink);
         }

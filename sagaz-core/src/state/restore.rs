@@ -83,6 +83,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 cell.effect = true;
                 if backward {
                     cell.phase = Phase::Unknown;
+                    // No turn has come yet: the list holds what has to be stored first.
+                    self.enqueue(step);
                 }
             }
         }

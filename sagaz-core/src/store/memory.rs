@@ -300,6 +300,7 @@ impl Data {
     }
 
     fn renew(&mut self, engine: EngineId, ttl: Duration, now: Now) -> Renewal {
+        let lapsed = !self.is_leased(engine, now);
         self.leases.retain(|_, until| *until > now.instant);
         self.leases.insert(engine, now.after(ttl));
         let mine = self
@@ -315,6 +316,7 @@ impl Data {
         Renewal {
             cancel_requested,
             other_engines: u32::try_from(others).unwrap_or(u32::MAX),
+            lapsed,
         }
     }
 

@@ -277,6 +277,9 @@ pub struct Renewal {
     pub cancel_requested: Vec<SagaId>,
     /// Other engines with a live lease.
     pub other_engines: u32,
+    /// Whether the lease had ended, by the store's clock, or was not there, before this renewal: others may have taken
+    /// over.
+    pub lapsed: bool,
 }
 
 /// Names a definition.

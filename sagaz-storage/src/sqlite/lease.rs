@@ -12,20 +12,23 @@ use sagaz_core::{
 use sqlx::{Row, SqliteConnection};
 use std::time::Duration;
 
-/// Parameters: the engine, its lease, the engine, the engine. The dead that own nothing are forgotten; the others are
+/// Parameters: the engine, the engine, its lease, the engine, the engine. The dead that own nothing are forgotten; the others are
 /// needed by nobody either, but are told apart from those that never were when people look at the table.
 const RENEW: &str = concat!(
     "BEGIN IMMEDIATE;
+    SELECT NOT EXISTS (SELECT 1 FROM saga_engine WHERE id = ? AND lease_until > ",
+    now!(),
+    ") AS lapsed, NULL AS others, NULL AS id;
     INSERT INTO saga_engine (id, lease_until) VALUES (?, ",
     now!(),
     " + ?) ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until;
     DELETE FROM saga_engine WHERE lease_until <= ",
     now!(),
     " AND NOT EXISTS (SELECT 1 FROM saga_instance AS i WHERE i.owner = saga_engine.id);
-    SELECT count(*) AS others, NULL AS id FROM saga_engine WHERE id <> ? AND lease_until > ",
+    SELECT NULL AS lapsed, count(*) AS others, NULL AS id FROM saga_engine WHERE id <> ? AND lease_until > ",
     now!(),
     ";
-    SELECT NULL AS others, id FROM saga_instance WHERE owner = ? AND cancel_requested AND ",
+    SELECT NULL AS lapsed, NULL AS others, id FROM saga_instance WHERE owner = ? AND cancel_requested AND ",
     live!(),
     " ORDER BY id;
     COMMIT"
@@ -55,14 +58,18 @@ async fn renewal(
         .min(1 << 50);
     let query = sqlx::query(RENEW)
         .bind(&engine)
+        .bind(&engine)
         .bind(ttl_ms)
         .bind(&engine)
         .bind(&engine);
     let mut renewal = Renewal::default();
     for row in query.fetch_all(connection).await? {
-        match row.try_get::<Option<u32>, _>("others")? {
-            Some(others) => renewal.other_engines = others,
-            None => renewal.cancel_requested.push(id(&row, "id")?),
+        if let Some(lapsed) = row.try_get("lapsed")? {
+            renewal.lapsed = lapsed;
+        } else if let Some(others) = row.try_get("others")? {
+            renewal.other_engines = others;
+        } else {
+            renewal.cancel_requested.push(id(&row, "id")?);
         }
     }
     Ok(renewal)

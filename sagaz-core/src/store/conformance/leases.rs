@@ -97,6 +97,38 @@ pub async fn a_renewal_counts_the_other_live_engines(harness: &impl Harness) {
     .await;
 }
 
+/// An engine that slept through its lease must not go on as if nobody had taken over.
+pub async fn p7_a_renewal_tells_that_the_lease_had_lapsed(harness: &impl Harness) {
+    let store = harness.open().await;
+    let engine = EngineId::random();
+    assert!(store.renew(engine, HOUR).await.unwrap().lapsed);
+    assert!(!store.renew(engine, HOUR).await.unwrap().lapsed);
+    // It is its own lease that counts.
+    let second = harness.second(&store).await;
+    let observer = EngineId::random();
+    assert!(second.renew(observer, HOUR).await.unwrap().lapsed);
+    assert!(!second.renew(engine, HOUR).await.unwrap().lapsed);
+
+    // Once as one that a store may forget, and once as one that owns something.
+    for owns in [false, true] {
+        if owns {
+            owned(&store, engine).await;
+        }
+        store.renew(engine, harness.lease_short()).await.unwrap();
+        until("its lease has ended", async || {
+            let renewal = second.renew(observer, HOUR).await.unwrap();
+            (renewal.other_engines == 0).then_some(())
+        })
+        .await;
+        assert!(store.renew(engine, HOUR).await.unwrap().lapsed);
+        assert!(!store.renew(engine, HOUR).await.unwrap().lapsed);
+    }
+
+    store.retire(engine).await.unwrap();
+    assert!(store.renew(engine, HOUR).await.unwrap().lapsed);
+    assert!(!store.renew(engine, HOUR).await.unwrap().lapsed);
+}
+
 /// A shutdown that is interrupted is done again.
 pub async fn retiring_twice_or_without_a_lease_is_harmless(harness: &impl Harness) {
     let store = harness.open().await;

@@ -126,6 +126,7 @@ macro_rules! store_conformance {
             leases: a_renewed_lease_goes_on,
             leases: a_renewal_can_shorten_a_lease,
             leases: a_renewal_counts_the_other_live_engines,
+            leases: p7_a_renewal_tells_that_the_lease_had_lapsed,
             leases: retiring_twice_or_without_a_lease_is_harmless,
             leases: the_bounds_of_a_store_fit_each_other,
             suspects: p8_after_two_takeovers_without_a_stored_step_it_is_a_suspect,
