@@ -255,3 +255,75 @@ async fn p8_an_operators_output_that_the_saga_cannot_read_is_refused() {
     })
     .await;
 }
+
+mod first_version {
+    use super::*;
+    pub(super) struct Shop(pub(super) World);
+    #[saga(name = "shop")]
+    impl Shop {
+        #[step]
+        async fn a(&self, ctx: &StepContext) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+        #[compensate("a")]
+        async fn undo_a(&self, ctx: &StepContext) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+        #[step(depends_on = ["a"])]
+        async fn c(&self, ctx: &StepContext) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+        #[compensate("c")]
+        async fn undo_c(&self, ctx: &StepContext) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+    }
+}
+
+mod second_version {
+    use super::*;
+    pub(super) struct Shop(pub(super) World);
+    #[saga(name = "shop", version = 2, accepts = [1])]
+    impl Shop {
+        #[step]
+        async fn a(&self, ctx: &StepContext) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+        #[compensate("a")]
+        async fn undo_a(&self, ctx: &StepContext) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+        #[step(depends_on = ["a"])]
+        async fn b(&self, ctx: &StepContext) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+        #[compensate("b")]
+        async fn undo_b(&self, ctx: &StepContext) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+        #[step(depends_on = ["b"])]
+        async fn c(&self, ctx: &StepContext) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+        #[compensate("c")]
+        async fn undo_c(&self, ctx: &StepContext) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_what_an_older_version_may_have_begun_is_undone_by_the_next() {
+    let (store, world) = (Memory::new(), World::new());
+    let old = Engine::builder(store.clone()).register(first_version::Shop(world.clone()));
+    let old = old.start().await.unwrap();
+    world.plan("c", [Act::Hang]);
+    let id = old.start::<first_version::Shop>(()).await.unwrap().id();
+    world.wait_began("c", 1).await;
+    old.abort();
+    world.fail("b", [permanent()]);
+    let new = Engine::builder(store.clone()).register(second_version::Shop(world.clone()));
+    let new = new.start().await.unwrap();
+    failure(&new.handle::<second_version::Shop>(id).await.unwrap()).await;
+    assert_eq!(world.began(), ["a", "c", "b", "undo c", "undo a"]);
+}

@@ -296,6 +296,7 @@ fn load<G: Saga>(
         summary.pivot_passed,
         stored.into_iter(),
         snapshot.taken_over,
+        snapshot.adopted,
     );
     let token = snapshot
         .token()

@@ -52,9 +52,10 @@ impl Lease {
         self.lapses.load(Ordering::Acquire)
     }
 
-    /// A renewal that was sent at this time succeeded.
-    fn renewed(&self, sent: Instant) {
-        if !self.is_fresh() {
+    /// A renewal that was sent at this time succeeded; by the store's clock the lease had lapsed before it. That clock goes
+    /// on where this machine's stands still, while it sleeps.
+    fn renewed(&self, sent: Instant, lapsed: bool) {
+        if lapsed || !self.is_fresh() {
             // Before the new end is seen.
             self.lapses.fetch_add(1, Ordering::AcqRel);
         }
@@ -88,12 +89,12 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
     let renewal = renewal.await.map_err(unanswered)??;
     // Looked at now: it may have passed while the renewal was under way.
     let was_fresh = engine.lease.is_fresh();
-    engine.lease.renewed(sent);
+    engine.lease.renewed(sent, renewal.lapsed);
     engine.set_rivals(renewal.other_engines);
     for id in renewal.cancel_requested {
         engine.signal_cancel(id);
     }
-    if !was_fresh {
+    if renewal.lapsed || !was_fresh {
         // Attempts that were held back may begin.
         engine.wake_all();
     }

@@ -20,6 +20,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         if self.state == InstanceState::Pending {
             self.state = InstanceState::Executing;
         }
+        self.record_doubts(sink);
         // Before a cancel, which ends the waits that a former owner began.
         self.waiting = index(
             self.cells
@@ -174,6 +175,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     /// The step is not attempted again.
     pub(super) fn gave_up(&mut self, step: usize, sink: &mut impl Sink) {
         let definition = self.step(step);
+        let pivot_in_doubt = self.failure.is_none() && self.pivot_in_doubt();
         let cell = &mut self.cells.as_mut()[step];
         let effect = cell.effect;
         match definition.kind {
@@ -186,6 +188,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 return sink.effect(Effect::Recover { step });
             }
             StepKind::Retriable => cell.phase = Phase::GivenUp,
+            StepKind::Compensatable if pivot_in_doubt => {
+                // An older version may have passed the pivot without this step: only an operator can tell.
+                cell.phase = Phase::GivenUp;
+            }
             StepKind::Compensatable | StepKind::Pivot => {
                 // A step that was never begun is not over; it just does not run.
                 let untouched = !effect && cell.attempts == 0;
@@ -225,6 +231,13 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             step,
             unknown: effect,
         });
+    }
+
+    fn pivot_in_doubt(&self) -> bool {
+        let cells = self.cells.as_ref();
+        self.definition
+            .pivot
+            .is_some_and(|pivot| cells[usize::from(pivot)].effect)
     }
 
     /// From here on the instance is undone. Everything that was begun is stored with the failure.

@@ -461,8 +461,14 @@ impl Simulation {
             output: row.output,
             waits: row.waits,
         });
-        self.machine
-            .restore(self.state, self.failure, self.pivot_passed, stored, true);
+        self.machine.restore(
+            self.state,
+            self.failure,
+            self.pivot_passed,
+            stored,
+            true,
+            false,
+        );
         let cancel = self.cancelled.then_some(FailureReason::Cancelled);
         self.apply(Event::Begin { cancel });
     }

@@ -8,7 +8,7 @@ use crate::{
 
 impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     /// Puts a new machine into the state that is stored. `interrupted`: the former owner died, so every step that was
-    /// ready may have run.
+    /// ready may have run. `adopted`: by an older version, on whose graph nobody knows any more what was ready.
     pub(crate) fn restore(
         &mut self,
         state: InstanceState,
@@ -16,6 +16,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         pivot_passed: bool,
         steps: impl Iterator<Item = Stored>,
         interrupted: bool,
+        adopted: bool,
     ) {
         self.state = state;
         self.failure = failure;
@@ -74,14 +75,18 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             for step in 0..self.len() {
                 let transactional = self.definition.steps[step].transactional;
                 let cell = &mut self.cells.as_mut()[step];
+                let was_ready = cell.blockers == 0 || adopted;
                 if !matches!(cell.phase, Phase::Pending | Phase::Waiting)
-                    || cell.blockers > 0
+                    || !was_ready
                     || transactional
                 {
                     continue;
                 }
                 cell.effect = true;
-                if backward {
+                if adopted && !backward {
+                    // This version's graph will not tell it again.
+                    self.enqueue(step);
+                } else if backward {
                     cell.phase = Phase::Unknown;
                     // No turn has come yet: the list holds what has to be stored first.
                     self.enqueue(step);

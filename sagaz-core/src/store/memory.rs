@@ -767,10 +767,12 @@ impl Instance {
         self.summary.takeovers = self.takeovers_after(orphaned);
         self.summary.epoch += 1;
         self.summary.owner = Some(engine);
+        let adopted = self.summary.definition.version != key.version;
         self.summary.definition = key;
         self.summary.updated_at = now.wall;
         self.wake = None;
         let mut snapshot = self.snapshot(now);
+        snapshot.adopted = adopted;
         snapshot.taken_over = orphaned;
         snapshot.suspect = suspect;
         snapshot

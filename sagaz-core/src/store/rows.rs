@@ -473,6 +473,8 @@ pub struct Snapshot {
     pub cancel_requested: bool,
     /// In a claim: whether it was taken from a dead owner, whose attempts may have had their effect.
     pub taken_over: bool,
+    /// In a claim: whether it was started with an older version than the one that it was taken under.
+    pub adopted: bool,
     /// In a claim: whether it runs as a suspect.
     pub suspect: bool,
     /// Its steps, as far as something is stored, in no particular order.
@@ -542,6 +544,7 @@ impl Snapshot {
             deadline: None,
             cancel_requested: false,
             taken_over: false,
+            adopted: false,
             suspect: false,
             steps: Vec::new(),
             interventions: Vec::new(),

@@ -224,6 +224,10 @@ pub(super) fn store_error(path: &Path, error: sqlx::Error) -> StoreError {
             StoreError::fatal(format!("the database file {file} is damaged"))
         }
         Some(code::READONLY) => StoreError::fatal(format!("the database file {file} is read-only")),
+        None if is_decoding(&error) => StoreError::fatal(format!(
+            "the database file {file} holds a value that cannot be read: {}",
+            decoding(&error)
+        )),
         _ if is_lasting(&error) => {
             StoreError::fatal(format!("the database file {file} cannot be used"))
         }
@@ -235,4 +239,19 @@ pub(super) fn store_error(path: &Path, error: sqlx::Error) -> StoreError {
 /// A stored value that this code cannot have written.
 pub(super) fn unreadable(what: &str, value: impl std::fmt::Debug) -> sqlx::Error {
     sqlx::Error::Decode(format!("the stored {what} {value:?} is not of this store").into())
+}
+
+fn is_decoding(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
+    )
+}
+
+/// What could not be read, in words.
+pub(super) fn decoding(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Decode(source) => source.to_string(),
+        other => other.to_string(),
+    }
 }

@@ -42,7 +42,16 @@ macro_rules! step_columns {
 
 pub(super) use {snapshot_columns, step_columns, summary_columns};
 
+/// For a list: a failure or a reason to be stuck that cannot be read is left out, so that it hides no other row.
 pub(super) fn summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
+    let mut summary = standing(row)?;
+    summary.failure = json(row, "failure").unwrap_or_default();
+    summary.stuck = json(row, "stuck").unwrap_or_default();
+    Ok(summary)
+}
+
+/// Without failure and stuck.
+fn standing(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
     let definition = DefinitionKey {
         saga: row.try_get("saga")?,
         version: row.try_get("version")?,
@@ -55,8 +64,6 @@ pub(super) fn summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
     summary.epoch = as_u64(row.try_get("epoch")?);
     summary.takeovers = row.try_get("takeovers")?;
     summary.start_key = row.try_get("start_key")?;
-    summary.failure = json(row, "failure")?;
-    summary.stuck = json(row, "stuck")?;
     summary.updated_at = time(row, "updated_at")?;
     Ok(summary)
 }
@@ -67,7 +74,10 @@ pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
         content_type: row.try_get("content_type")?,
         bytes: row.try_get("input")?,
     };
-    let mut snapshot = Snapshot::new(summary(row)?, input);
+    let mut summary = standing(row)?;
+    summary.failure = json(row, "failure")?;
+    summary.stuck = json(row, "stuck")?;
+    let mut snapshot = Snapshot::new(summary, input);
     snapshot.deadline = time_left(row, "deadline_ms")?;
     snapshot.cancel_requested = row.try_get("cancel_requested")?;
     snapshot.interventions = json(row, "interventions")?.unwrap_or_default();

@@ -233,7 +233,9 @@ pub async fn p9_an_older_version_is_taken_only_where_it_is_accepted(harness: &im
         runnable: vec![runnable(graph(1, "a"))],
         ..claim_by(older)
     };
-    assert_eq!(ids(&store.claim(&claim).await.unwrap()), [id]);
+    let claimed = store.claim(&claim).await.unwrap();
+    assert_eq!(ids(&claimed), [id]);
+    assert!(!claimed.instances[0].adopted);
 }
 
 /// With its steps and its start key; engines of the old version no longer take it.
@@ -258,6 +260,10 @@ pub async fn p9_an_older_version_that_fits_is_taken_under_the_new_one(harness: &
         let claimed = store.claim(&claim).await.unwrap();
         assert_eq!(ids(&claimed), [id], "{steps:?}");
         let snapshot = &claimed.instances[0];
+        assert!(
+            snapshot.adopted,
+            "the claimer has to know that the graph changed"
+        );
         assert_eq!(snapshot.summary.definition, graph(2, "b"));
         assert_eq!(
             (snapshot.summary.epoch, snapshot.steps.len()),

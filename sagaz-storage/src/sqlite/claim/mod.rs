@@ -3,10 +3,19 @@
 //! Invariant: ownership changes only in one transaction that sees the claimer's live lease and judges every candidate
 //! anew. The look before it decides nothing; it keeps an idle engine from taking the write lock at every poll, and finds
 //! what the claim can run behind what it cannot.
+//!
+//! Invariant: what is taken was read before the transaction ends, and what cannot be read is stuck when it ends. So no
+//! instance is owned by an engine that does not know of it, and none keeps the others from being taken.
 
 mod statements;
 
-use super::{connection::Database, error::unreadable, records::json, row, sql::millis};
+use super::{
+    connection::Database,
+    error::{decoding, unreadable},
+    records::json,
+    row,
+    sql::millis,
+};
 use sagaz_core::{
     EngineId, SagaId, StepKind, StuckReason,
     store::{
@@ -17,7 +26,7 @@ use sagaz_core::{
 use serde::Serialize;
 use serde_json::json as json_value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use statements::{CARRY_OUT, DECIDE, LOOK};
+use statements::{CARRY_OUT, DECIDE, LOOK, SET_ASIDE};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How often a look goes on behind candidates that the claim cannot take.
@@ -42,15 +51,29 @@ struct Found {
     version: u32,
     is_older: bool,
     #[serde(skip)]
+    standing: Result<Standing, Unreadable>,
+}
+
+/// How a candidate stands.
+#[derive(Debug)]
+struct Standing {
     saga: String,
-    #[serde(skip)]
     fingerprint: String,
-    #[serde(skip)]
     takeovers: u32,
-    #[serde(skip)]
     is_orphaned: bool,
-    #[serde(skip)]
     steps: Vec<StoredStep>,
+}
+
+/// Why an instance cannot be read: a [`Stuck`](sagaz_core::Stuck) as the text that is stored.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Unreadable(String);
+
+/// An instance that becomes stuck because it cannot be read.
+#[derive(Debug, Serialize)]
+struct Aside {
+    id: SagaId,
+    stuck: Unreadable,
 }
 
 /// What becomes of an instance.
@@ -68,6 +91,8 @@ struct Decision {
     #[serde(skip)]
     is_orphaned: bool,
     #[serde(skip)]
+    /// Started with an older version than the one that it is taken under.
+    is_adopted: bool,
     is_suspect: bool,
 }
 
@@ -133,12 +158,13 @@ async fn look(
         let mut is_passed_over = false;
         for candidate in found(&rows).map_err(|error| database.error(error))? {
             seen.push(candidate.id);
-            if room.judge(claim, &candidate).is_some() {
-                chosen.push(candidate);
-            } else {
-                // A suspect that rests has no other candidate behind it.
-                is_passed_over |=
-                    candidate.is_orphaned || candidate.takeovers < claim.suspect_after;
+            match &candidate.standing {
+                Ok(standing) if room.judge(claim, candidate.version, standing).is_none() => {
+                    // A suspect that rests has no other candidate behind it.
+                    is_passed_over |=
+                        standing.is_orphaned || standing.takeovers < claim.suspect_after;
+                }
+                Ok(_) | Err(_) => chosen.push(candidate),
             }
         }
         if room.limit == 0 || !is_passed_over {
@@ -176,66 +202,127 @@ async fn take(
     versions: Arc<str>,
     mut claimed: Claimed,
 ) -> Result<Claimed, sqlx::Error> {
-    let engine = claim.engine.to_string();
     let rows = sqlx::query(DECIDE)
         .bind(chosen)
-        .bind(&engine)
+        .bind(claim.engine.to_string())
         .fetch_all(&mut *connection)
         .await?;
     let mut room = Room::new(claim);
-    let candidates = found(&rows)?;
-    let decisions: Vec<_> = candidates
-        .iter()
-        .filter_map(|candidate| {
-            room.judge(claim, candidate)
-                .map(|verdict| Decision::new(claim, candidate, verdict))
-        })
-        .collect();
-    if decisions.is_empty() {
+    let (mut decisions, mut asides) = (Vec::new(), Vec::new());
+    for Found {
+        id,
+        version,
+        standing,
+        ..
+    } in found(&rows)?
+    {
+        match standing {
+            Ok(standing) => {
+                let verdict = room.judge(claim, version, &standing);
+                decisions.extend(
+                    verdict.map(|verdict| Decision::new(claim, id, version, standing, verdict)),
+                );
+            }
+            Err(stuck) => asides.push(Aside { id, stuck }),
+        }
+    }
+    if decisions.is_empty() && asides.is_empty() {
         sqlx::query("ROLLBACK").execute(connection).await?;
         return Ok(claimed);
     }
-    let records: Arc<str> = serde_json::to_string(&decisions)
-        .map_err(|error| sqlx::Error::Encode(error.into()))?
-        .into();
-    let query = sqlx::query(CARRY_OUT)
+    if !decisions.is_empty() {
+        let rows = carry_out(connection, claim, &decisions, versions).await?;
+        fill(&mut claimed, &decisions, &rows, &mut asides)?;
+    }
+    if asides.is_empty() {
+        sqlx::query("COMMIT").execute(connection).await?;
+    } else {
+        let query = sqlx::query(SET_ASIDE).bind(text(&asides)?);
+        query.execute(connection).await?;
+    }
+    Ok(claimed)
+}
+
+/// Leaves the transaction open.
+async fn carry_out(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    decisions: &[Decision],
+    versions: Arc<str>,
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let records: Arc<str> = text(decisions)?.into();
+    sqlx::query(CARRY_OUT)
         .bind(Arc::clone(&records))
         .bind(Arc::clone(&records))
         .bind(records)
-        .bind(engine)
-        .bind(versions);
-    let rows = query.fetch_all(connection).await?;
-    claimed.next_due = Outlook::read(&rows)?.next_due;
-    let is_poison = |decision: &&Decision| decision.state.is_some();
+        .bind(claim.engine.to_string())
+        .bind(versions)
+        .fetch_all(connection)
+        .await
+}
+
+/// With what was carried out; what cannot be read goes to `asides`.
+fn fill(
+    claimed: &mut Claimed,
+    decisions: &[Decision],
+    rows: &[SqliteRow],
+    asides: &mut Vec<Aside>,
+) -> Result<(), sqlx::Error> {
+    claimed.next_due = Outlook::read(rows)?.next_due;
     claimed.poisoned = decisions
         .iter()
-        .filter(is_poison)
+        .filter(|decision| decision.state.is_some())
         .map(|decision| decision.id)
         .collect();
 
-    let mut steps = BTreeMap::<_, Vec<_>>::new();
-    for row in of(&rows, "step")? {
-        steps
+    let mut steps = BTreeMap::<_, Result<Vec<_>, Unreadable>>::new();
+    for row in of(rows, "step")? {
+        let steps = steps
             .entry(row::id(row, "instance_id")?)
-            .or_default()
-            .push(row::step(row)?);
+            .or_insert(Ok(Vec::new()));
+        if let Ok(read) = steps {
+            match row::step(row) {
+                Ok(step) => read.push(step),
+                Err(error) => *steps = Err(Unreadable::new(row.try_get("name").ok(), &error)),
+            }
+        }
     }
     let decisions: BTreeMap<_, _> = decisions
         .iter()
         .map(|decision| (decision.id, decision))
         .collect();
-    for row in of(&rows, "instance")? {
-        let mut snapshot = row::snapshot(row)?;
-        let id = snapshot.summary.id;
+    for row in of(rows, "instance")? {
+        let id = row::id(row, "id")?;
         let decision = decisions
             .get(&id)
             .ok_or_else(|| unreadable("instance id", id))?;
-        snapshot.taken_over = decision.is_orphaned;
-        snapshot.suspect = decision.is_suspect;
-        snapshot.steps = steps.remove(&id).unwrap_or_default();
-        claimed.instances.push(snapshot);
+        let steps = steps.remove(&id).unwrap_or(Ok(Vec::new()));
+        let snapshot = row::snapshot(row).map_err(|error| Unreadable::new(None, &error));
+        match snapshot.and_then(|snapshot| Ok((snapshot, steps?))) {
+            Ok((mut snapshot, steps)) => {
+                snapshot.taken_over = decision.is_orphaned;
+                snapshot.adopted = decision.is_adopted;
+                snapshot.suspect = decision.is_suspect;
+                snapshot.steps = steps;
+                claimed.instances.push(snapshot);
+            }
+            Err(stuck) => asides.push(Aside { id, stuck }),
+        }
     }
-    Ok(claimed)
+    Ok(())
+}
+
+fn text<T: Serialize + ?Sized>(records: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(records).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+impl Unreadable {
+    fn new(step: Option<&str>, error: &sqlx::Error) -> Self {
+        let message = decoding(error);
+        let stuck =
+            json_value!({ "step": step, "reason": StuckReason::Undecodable, "message": message });
+        Self(stuck.to_string())
+    }
 }
 
 /// How much the claim can still take.
@@ -253,16 +340,16 @@ impl Room {
     }
 
     /// What becomes of the candidate; `None` if it is left untouched.
-    fn judge(&mut self, claim: &Claim, candidate: &Found) -> Option<Verdict> {
+    fn judge(&mut self, claim: &Claim, version: u32, standing: &Standing) -> Option<Verdict> {
         let verdict = claim.judge(
             &Candidate {
-                saga: &candidate.saga,
-                version: candidate.version,
-                fingerprint: &candidate.fingerprint,
-                takeovers: candidate.takeovers,
-                orphaned: candidate.is_orphaned,
+                saga: &standing.saga,
+                version,
+                fingerprint: &standing.fingerprint,
+                takeovers: standing.takeovers,
+                orphaned: standing.is_orphaned,
             },
-            &candidate.steps,
+            &standing.steps,
         );
         match verdict {
             Verdict::Skip => return None,
@@ -276,20 +363,21 @@ impl Room {
 }
 
 impl Decision {
-    fn new(claim: &Claim, candidate: &Found, verdict: Verdict) -> Self {
-        let takeovers = candidate
+    fn new(claim: &Claim, id: SagaId, version: u32, standing: Standing, verdict: Verdict) -> Self {
+        let takeovers = standing
             .takeovers
-            .saturating_add(u32::from(candidate.is_orphaned));
+            .saturating_add(u32::from(standing.is_orphaned));
         let mut decision = Self {
-            id: candidate.id,
+            id,
             owner: None,
             takeovers,
-            version: candidate.version,
-            fingerprint: candidate.fingerprint.clone(),
+            version,
+            fingerprint: standing.fingerprint,
             state: None,
             stuck: None,
             wake_ms: None,
-            is_orphaned: candidate.is_orphaned,
+            is_orphaned: standing.is_orphaned,
+            is_adopted: false,
             is_suspect: matches!(verdict, Verdict::TakeSuspect(_)),
         };
         match verdict {
@@ -304,6 +392,7 @@ impl Decision {
                 ..
             }) => {
                 decision.owner = Some(claim.engine);
+                decision.is_adopted = decision.version != version;
                 decision.version = version;
                 decision.fingerprint = fingerprint;
             }
@@ -361,14 +450,20 @@ fn found(rows: &[SqliteRow]) -> Result<Vec<Found>, sqlx::Error> {
                 id: row::id(row, "id")?,
                 version: row.try_get("version")?,
                 is_older: row.try_get("is_older")?,
-                saga: row.try_get("saga")?,
-                fingerprint: row.try_get("fingerprint")?,
-                takeovers: row.try_get("takeovers")?,
-                is_orphaned: row.try_get("is_orphaned")?,
-                steps: stored_steps(row.try_get("steps")?)?,
+                standing: standing(row).map_err(|error| Unreadable::new(None, &error)),
             })
         })
         .collect()
+}
+
+fn standing(row: &SqliteRow) -> Result<Standing, sqlx::Error> {
+    Ok(Standing {
+        saga: row.try_get("saga")?,
+        fingerprint: row.try_get("fingerprint")?,
+        takeovers: row.try_get("takeovers")?,
+        is_orphaned: row.try_get("is_orphaned")?,
+        steps: stored_steps(row.try_get("steps")?)?,
+    })
 }
 
 fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {

@@ -117,7 +117,7 @@ pub(super) const DECIDE: &str = concat!(
     ORDER BY v.key"
 );
 
-/// Parameters: the decisions, the decisions, the decisions, the engine, the versions.
+/// Leaves the transaction open. Parameters: the decisions, the decisions, the decisions, the engine, the versions.
 pub(super) const CARRY_OUT: &str = concat!(
     "UPDATE saga_instance SET
         owner = v.owner, epoch = saga_instance.epoch + 1, takeovers = v.takeovers, version = v.version,
@@ -140,6 +140,15 @@ pub(super) const CARRY_OUT: &str = concat!(
     step_columns!(),
     " FROM json_each(?) AS v CROSS JOIN saga_step AS s
         WHERE s.instance_id = v.value->>'$.id' AND v.value->>'$.owner' IS NOT NULL;",
-    outlook!(),
-    "COMMIT"
+    outlook!()
+);
+
+/// Ends the transaction. No engine ever has the token of the new epoch. Parameters: what cannot be read.
+pub(super) const SET_ASIDE: &str = concat!(
+    "UPDATE saga_instance SET
+        owner = NULL, epoch = saga_instance.epoch + 1, state = 'stuck', stuck = v.stuck, wake_at = NULL, updated_at = ",
+    now!(),
+    " FROM (SELECT value->>'$.id' AS id, value->>'$.stuck' AS stuck FROM json_each(?)) AS v
+    WHERE saga_instance.id = v.id;
+    COMMIT"
 );
