@@ -1,6 +1,6 @@
 //! The core of `sagaz`: graph, state machine, engine and the store traits. No I/O.
-#![doc = ""]
-#![doc = "Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here."]
+//!
+//! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
 
 mod codec;
 mod context;

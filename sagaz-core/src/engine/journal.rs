@@ -51,7 +51,7 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     reply: Option<oneshot::Receiver<Reply>>,
     /// The write in flight gives the instance up.
     releasing: bool,
-    /// One record a write, to find the one that the store refuses.
+    /// At most one output a write, to find the one that the store refuses.
     single: bool,
     /// The write in flight has an output.
     sent_output: bool,
@@ -170,6 +170,8 @@ impl<G: Saga, S: Store> Journal<G, S> {
                     self.signals.cancel();
                 }
                 self.sure_at = self.sent_at;
+                // Everything that was refused together is stored.
+                self.single &= !self.dirty.is_empty();
                 if self
                     .sent
                     .iter()

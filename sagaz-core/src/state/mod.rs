@@ -42,7 +42,7 @@ enum Phase {
     Waiting,
     /// Its recovery is asked.
     Recovering,
-    /// From the pivot on: it goes no further without an operator.
+    /// It goes no further without an operator: from the pivot on, or before a pivot that an older version may have passed.
     GivenUp,
     Completed,
     Failed,
@@ -122,7 +122,7 @@ pub(crate) struct Machine<Cells> {
     incomplete: u16,
     /// Steps whose undo has not ended.
     to_undo: u16,
-    /// Heads the list of steps whose turn to be undone has come.
+    /// Heads the list of steps whose turn to be undone has come; before that, of those whose doubt has to be stored.
     turn: u16,
     /// The end was announced.
     ended: bool,

@@ -57,7 +57,7 @@ pub trait SagaStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Defined, StoreError>> + Send;
 
     /// Takes ownership of instances that are due, or whose owner's lease has ended, and that `claim` can run. The
-    /// claimer must hold a lease; each claimed instance's epoch grows by one.
+    /// claimer must hold a lease; each claimed instance's epoch grows by one. What has been due longest comes first.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
     /// One instance with its steps.
@@ -78,7 +78,8 @@ pub trait SagaStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<CancelReply, StoreError>> + Send;
 
     /// Applies an operator's decision to a stuck instance, if it is still stuck at that epoch: `false` if not. Raises
-    /// the epoch, leaves the instance unowned and due, and records the intervention.
+    /// the epoch, leaves the instance unowned and due, clears why it was stuck, its takeovers and a request to cancel, and
+    /// records the intervention.
     fn operate(
         &self,
         write: &OperatorWrite,
