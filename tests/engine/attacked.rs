@@ -6,7 +6,11 @@ use crate::{
 };
 use sagaz::{
     Engine, Payload, Resolution, StepContext, StepError, compensate, saga, step,
-    store::{InstanceState, SagaStore, Wake, Write, fault::Fault, memory::Memory},
+    store::{
+        InstanceState, SagaStore, Wake, Write,
+        fault::{Call, Fault},
+        memory::Memory,
+    },
 };
 use std::{
     sync::{Arc, Mutex},
@@ -326,4 +330,24 @@ async fn p4_what_an_older_version_may_have_begun_is_undone_by_the_next() {
     let new = new.start().await.unwrap();
     failure(&new.handle::<second_version::Shop>(id).await.unwrap()).await;
     assert_eq!(world.began(), ["a", "c", "b", "undo c", "undo a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_write_was_once_refused_is_still_given_up_at_a_shutdown() {
+    let (store, world) = (Memory::new(), World::new());
+    let builder = Engine::builder(store.clone()).register(Wide(world.clone()));
+    let engine = builder.start().await.unwrap();
+    world.plan("c", [Act::Hang]);
+    world.plan("d", [Act::Hang]);
+    // After the acceptance: the outputs of `f` and `b`, which end together.
+    store.faults().plan(Call::Write, 2, Fault::Refuse);
+    let id = engine.start::<Wide>(()).await.unwrap().id();
+    world.wait_began("d", 1).await;
+    assert_eq!(
+        store.faults().count(Call::Write),
+        4,
+        "accepted, refused, and stored in two parts"
+    );
+    engine.shutdown().await;
+    assert_eq!(snapshot(&store, id).await.summary.owner, None);
 }
