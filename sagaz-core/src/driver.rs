@@ -17,10 +17,11 @@ use crate::{
 use futures_util::FutureExt;
 use std::{
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    thread,
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -61,13 +62,14 @@ pub(crate) struct View<'v, G: Saga> {
     pub(crate) slots: &'v G::Slots,
     /// Attempts that have begun and not ended.
     pub(crate) begun: usize,
-    work: &'v [Work<'v>],
+    active: &'v [Place],
 }
 
 impl<G: Saga> View<'_, G> {
     /// Whether the step's attempt is held back and has not begun.
     pub(crate) fn is_held(&self, step: usize) -> bool {
-        matches!(self.work[step], Work::Held(_))
+        let held = |place: &Place| place.step() == step && matches!(place.task, Task::Held(_));
+        self.active.iter().any(held)
     }
 }
 
@@ -96,19 +98,28 @@ pub(crate) enum Leave {
 /// The longest wait: a hundred years.
 const DELAY_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// What there is to do for one step.
-enum Work<'a> {
-    Nothing,
-    /// An attempt that has not begun.
+/// A step that has something to do.
+#[derive(Clone, Copy)]
+struct Place {
+    step: u16,
+    task: Task,
+}
+
+impl Place {
+    fn step(self) -> usize {
+        usize::from(self.step)
+    }
+}
+
+/// What there is to do for a step.
+#[derive(Clone, Copy)]
+enum Task {
+    /// An attempt has not begun.
     Held(Kind),
-    Step(StepFuture<'a>, Option<Instant>),
-    Undo(StepFuture<'a>, Option<Instant>),
-    Recover(RecoverFuture<'a>),
-    Wait(Pin<Box<Sleep>>),
-    /// Dropped on demand; whether it had begun.
-    Dropped {
-        begun: bool,
-    },
+    /// Its [`Work`] is under way.
+    Begun,
+    /// Its attempt was dropped on demand; whether it had begun.
+    Dropped { begun: bool },
 }
 
 #[derive(Clone, Copy)]
@@ -116,6 +127,22 @@ enum Kind {
     Step,
     Undo { known: bool },
     Recover,
+}
+
+/// What is under way for a step. An attempt that ends when it is first polled is never put here.
+enum Work<'a> {
+    Nothing,
+    Step(StepFuture<'a>, Option<Instant>),
+    Undo(StepFuture<'a>, Option<Instant>),
+    Recover(RecoverFuture<'a>),
+    Wait(Pin<Box<Sleep>>),
+}
+
+/// What a poll of the work gives.
+enum Next {
+    /// An attempt of a step completed. By itself, because it is what happens at every step.
+    Completed(usize),
+    Event(Event),
 }
 
 /// The last error of each step that had one, for messages and recoveries. Empty on the path without failures.
@@ -130,15 +157,17 @@ impl Troubles {
             .map(|(_, error)| error)
     }
 
-    pub(crate) fn set(&mut self, step: usize, error: StepError) -> Arc<StepError> {
-        let error = Arc::new(error);
+    pub(crate) fn set(&mut self, step: usize, error: StepError) {
+        self.keep(step, Arc::new(error));
+    }
+
+    fn keep(&mut self, step: usize, error: Arc<StepError>) {
         match self.0.iter_mut().find(|(at, _)| usize::from(*at) == step) {
-            Some((_, last)) => *last = Arc::clone(&error),
+            Some((_, last)) => *last = error,
             None => self
                 .0
-                .push((u16::try_from(step).unwrap_or(u16::MAX), Arc::clone(&error))),
+                .push((u16::try_from(step).unwrap_or(u16::MAX), error)),
         }
-        error
     }
 
     /// The words of a step's last error.
@@ -158,14 +187,15 @@ pub(crate) fn clipped(message: &str) -> String {
 }
 
 /// The futures of one instance.
-struct Crew<'a, G: Saga, H> {
+struct Crew<'a, 'c, G: Saga, H> {
     saga: &'a G,
     stage: Stage<'a, G>,
     shared: &'a Shared,
     observer: Option<&'a dyn Observer>,
-    work: G::PerStep<Work<'a>>,
-    /// The steps that have work: the first `busy` places.
-    active: G::PerStep<u16>,
+    /// Made when the first attempt does not end at once.
+    work: &'c mut Option<G::PerStep<Work<'a>>>,
+    /// The steps that have something to do: the first `busy` places.
+    active: &'c mut [Place],
     busy: usize,
     /// Where the next look at the work begins, so that a busy step does not starve another.
     cursor: usize,
@@ -207,53 +237,68 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     troubles: &'a mut Troubles,
     host: &'a mut H,
 ) -> Leave {
+    // Borrowed by the crew, and not its own: what is large stays where it is made.
+    let mut work = None;
+    let mut active = saga.per_step_copied(Place {
+        step: 0,
+        task: Task::Begun,
+    });
     let mut crew = Crew {
         saga,
         stage,
         shared,
         observer,
-        work: saga.per_step(|_| Work::Nothing),
-        active: saga.per_step(|_| 0),
+        work: &mut work,
+        active: active.as_mut(),
         busy: 0,
         cursor: 0,
         grace: None,
         troubles,
         host,
     };
-    machine.apply(Event::Begin { cancel }, &mut crew);
+    crew.apply(machine, Event::Begin { cancel });
     while !machine.has_ended() {
         match poll_fn(|cx| crew.poll(machine, cx)).await {
-            Happened::Event(event) => machine.apply(event, &mut crew),
-            Happened::Stored(records) => {
+            None => break,
+            Some(Happened::Event(event)) => crew.apply(machine, event),
+            Some(Happened::Stored(records)) => {
                 for record in records {
-                    machine.apply(Event::Stored(record), &mut crew);
+                    crew.apply(machine, Event::Stored(record));
                 }
             }
-            Happened::Refused(step, reason) => {
+            Some(Happened::Refused(step, reason)) => {
                 crew.troubles.set(step, StepError::unknown(reason));
-                machine.apply(Event::Refused(step), &mut crew);
+                crew.apply(machine, Event::Refused(step));
             }
-            Happened::Leave(leave) => return leave,
+            Some(Happened::Leave(leave)) => return leave,
         }
     }
     Leave::Ended(machine.state())
 }
 
-impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
-    #[inline]
+impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
+    /// Until something happens that is not an attempt's or a wait's, or the instance has come to its end.
     fn poll(
         &mut self,
         machine: &mut Machine<G::PerStep<StepCell>>,
         cx: &mut Context<'_>,
-    ) -> Poll<Happened> {
-        if let Poll::Ready(event) = self.poll_work(cx) {
-            return Poll::Ready(Happened::Event(event));
+    ) -> Poll<Option<Happened>> {
+        while let Poll::Ready(next) = self.poll_work(cx) {
+            match next {
+                Next::Completed(step) => {
+                    machine.apply(Event::StepEnded(step, Ended::Completed), self);
+                }
+                Next::Event(event) => self.apply(machine, event),
+            }
+            if machine.has_ended() {
+                return Poll::Ready(None);
+            }
         }
         if let Some(grace) = &mut self.grace
             && grace.as_mut().poll(cx).is_ready()
         {
             self.grace = None;
-            return Poll::Ready(Happened::Event(Event::GraceOver));
+            return Poll::Ready(Some(Happened::Event(Event::GraceOver)));
         }
         let begun = if H::DURABLE { self.begun() } else { 0 };
         let view = View {
@@ -263,55 +308,67 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
             saga: self.saga,
             slots: self.stage.slots,
             begun,
-            work: self.work.as_ref(),
+            active: &self.active[..self.busy],
         };
-        self.host.poll(view, cx)
+        self.host.poll(view, cx).map(Some)
+    }
+
+    /// Everything but what happens at every step, which has code of its own.
+    #[inline(never)]
+    fn apply(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, event: Event) {
+        machine.apply(event, self);
+    }
+
+    fn active(&self) -> &[Place] {
+        &self.active[..self.busy]
     }
 
     fn begun(&self) -> usize {
-        let active = &self.active.as_ref()[..self.busy];
-        let begun = |step: &&u16| {
-            matches!(
-                self.work.as_ref()[usize::from(**step)],
-                Work::Step(..) | Work::Undo(..) | Work::Recover(_)
-            )
+        let begun = |place: &&Place| {
+            matches!(place.task, Task::Begun) && !matches!(self.work(place.step()), Work::Wait(_))
         };
-        active.iter().filter(begun).count()
+        self.active().iter().filter(begun).count()
     }
 
     /// The next event of an attempt or a wait.
     #[inline]
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let mut pending = 0;
         while pending < self.busy {
             if self.cursor >= self.busy {
                 self.cursor = 0;
             }
-            let step = usize::from(self.active.as_ref()[self.cursor]);
-            match self.poll_step(step, cx) {
-                Poll::Pending => {
-                    self.cursor += 1;
-                    pending += 1;
+            let place = self.active[self.cursor];
+            let (step, begun) = (place.step(), matches!(place.task, Task::Begun));
+            let next = match place.task {
+                Task::Held(kind) => self.begin(step, kind, cx),
+                Task::Begun | Task::Dropped { .. } => self.poll_begun(place, cx).map(Next::Event),
+            };
+            if next.is_ready() {
+                self.free(self.cursor);
+                if begun {
+                    *self.work_mut(step) = Work::Nothing;
                 }
-                Poll::Ready(event) => {
-                    self.free(self.cursor);
-                    return Poll::Ready(event);
-                }
+                return next;
             }
+            self.cursor += 1;
+            pending += 1;
         }
         Poll::Pending
     }
 
-    #[inline]
-    fn poll_step(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Work::Held(kind) = self.work.as_ref()[step] {
-            ready!(
-                self.host
-                    .poll_admit(step, matches!(kind, Kind::Undo { .. }), cx)
-            );
-            self.start(step, kind);
+    /// The event of what has begun, or was dropped.
+    fn poll_begun(&mut self, place: Place, cx: &mut Context<'_>) -> Poll<Event> {
+        let step = place.step();
+        if let Task::Dropped { begun } = place.task {
+            self.host.attempt_over(step);
+            if !begun {
+                return Poll::Ready(Event::StepEnded(step, Ended::NotBegun));
+            }
+            self.tell_failed(step, false, AttemptError::Dropped, Duration::ZERO);
+            return Poll::Ready(Event::StepEnded(step, Ended::Dropped));
         }
-        let event = match &mut self.work.as_mut()[step] {
+        let event = match self.work_mut(step) {
             Work::Step(future, began) => {
                 let (end, began) = (ready!(poll_caught(future, cx)), *began);
                 Event::StepEnded(step, self.attempt_ended(step, false, end, began))
@@ -329,102 +386,134 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 ready!(sleep.as_mut().poll(cx));
                 Event::Due(step)
             }
-            Work::Dropped { begun: true } => {
-                self.host.attempt_over(step);
-                self.tell_failed(step, false, AttemptError::Dropped, Duration::ZERO);
-                Event::StepEnded(step, Ended::Dropped)
-            }
-            Work::Dropped { begun: false } => {
-                self.host.attempt_over(step);
-                Event::StepEnded(step, Ended::NotBegun)
-            }
-            Work::Nothing | Work::Held(_) => return Poll::Pending,
+            Work::Nothing => return Poll::Pending,
         };
         Poll::Ready(event)
     }
 
-    /// Makes the future of an attempt.
+    /// Begins an attempt, if the host admits it.
     #[inline]
-    fn start(&mut self, step: usize, kind: Kind) {
-        let began = (H::DURABLE || self.observer.is_some()).then(Instant::now);
-        let (saga, context) = (self.saga, &self.stage.contexts[step]);
-        self.work.as_mut()[step] = match kind {
-            Kind::Step => {
-                let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::StepStarted {
-                    instance,
-                    step: self.name(step),
-                    attempt,
-                });
-                let scene = self.stage.scene(step, false);
-                Work::Step(made(|| saga.step(step, scene)), began)
-            }
-            Kind::Undo { known } => {
-                let attempt = context.attempt();
-                self.tell(|instance| Lifecycle::CompensationStarted {
-                    instance,
-                    step: self.name(step),
-                    attempt,
-                });
-                let scene = self.stage.scene(step, known);
-                Work::Undo(made(|| saga.compensate(step, scene)), began)
-            }
-            Kind::Recover => {
-                self.tell(|instance| Lifecycle::RecoveryStarted {
-                    instance,
-                    step: self.name(step),
-                });
-                let error = self.troubles.of(step).cloned();
-                let error =
-                    error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
-                let scene = self.stage.scene(step, false);
-                let recovery = made(|| saga.recover(step, scene, error));
-                // A recovery has as long as an attempt of its step.
-                Work::Recover(match self.shared.definition.steps[step].timeout {
-                    None => recovery,
-                    Some(limit) => Box::pin(
-                        timeout(limit, recovery).map(|end| end.unwrap_or(RecoverEnd::TimedOut)),
-                    ),
-                })
-            }
-        };
+    fn begin(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<Next> {
+        let undo = matches!(kind, Kind::Undo { .. });
+        ready!(self.host.poll_admit(step, undo, cx));
+        match kind {
+            Kind::Step => self.begin_step(step, cx),
+            Kind::Undo { known } => self.begin_undo(step, known, cx).map(Next::Event),
+            Kind::Recover => self.begin_recovery(step, cx).map(Next::Event),
+        }
     }
 
+    #[inline]
+    fn begin_step(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Next> {
+        let began = self.began();
+        let (saga, scene) = (self.saga, self.stage.scene(step, false));
+        self.tell(|instance| Lifecycle::StepStarted {
+            instance,
+            step: self.name(step),
+            attempt: scene.context.attempt(),
+        });
+        match first_poll(|| saga.step(step, scene), cx) {
+            First::Pending(future) => self.put_away(step, Work::Step(future, began)),
+            First::Ended(Ok(AttemptEnd::Completed)) => {
+                self.attempt_completed(step, false, began);
+                Poll::Ready(Next::Completed(step))
+            }
+            First::Ended(end) => {
+                let ended = self.attempt_ended(step, false, end, began);
+                Poll::Ready(Next::Event(Event::StepEnded(step, ended)))
+            }
+        }
+    }
+
+    fn begin_undo(&mut self, step: usize, known: bool, cx: &mut Context<'_>) -> Poll<Event> {
+        let began = self.began();
+        let (saga, scene) = (self.saga, self.stage.scene(step, known));
+        self.tell(|instance| Lifecycle::CompensationStarted {
+            instance,
+            step: self.name(step),
+            attempt: scene.context.attempt(),
+        });
+        match first_poll(|| saga.compensate(step, scene), cx) {
+            First::Pending(future) => self.put_away(step, Work::Undo(future, began)),
+            First::Ended(end) => {
+                let ended = self.attempt_ended(step, true, end, began);
+                Poll::Ready(Event::UndoEnded(step, ended))
+            }
+        }
+    }
+
+    fn begin_recovery(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Event> {
+        self.tell(|instance| Lifecycle::RecoveryStarted {
+            instance,
+            step: self.name(step),
+        });
+        let error = self.troubles.of(step).cloned();
+        let error = error.unwrap_or_else(|| Arc::new(StepError::unknown("no error is known")));
+        let (saga, scene) = (self.saga, self.stage.scene(step, false));
+        let limit = self.shared.definition.steps[step].timeout;
+        let make = || {
+            let recovery = saga.recover(step, scene, error);
+            // A recovery has as long as an attempt of its step.
+            match limit {
+                None => recovery,
+                Some(limit) => Box::pin(
+                    timeout(limit, recovery).map(|end| end.unwrap_or(RecoverEnd::TimedOut)),
+                ),
+            }
+        };
+        match first_poll(make, cx) {
+            First::Pending(future) => self.put_away(step, Work::Recover(future)),
+            First::Ended(end) => {
+                self.host.attempt_over(step);
+                Poll::Ready(Event::RecoverEnded(step, self.recovered(step, end)))
+            }
+        }
+    }
+
+    /// When an attempt began, if anybody asks how long it took.
+    fn began(&self) -> Option<Instant> {
+        (H::DURABLE || self.observer.is_some()).then(Instant::now)
+    }
+
+    #[inline]
+    fn attempt_completed(&mut self, step: usize, undo: bool, began: Option<Instant>) {
+        self.host.attempt_over(step);
+        self.tell(|instance| Lifecycle::AttemptCompleted {
+            instance,
+            step: self.name(step),
+            attempt: self.stage.contexts[step].attempt(),
+            compensation: undo,
+            took: since(began),
+        });
+    }
+
+    #[inline(never)]
     fn attempt_ended(
         &mut self,
         step: usize,
         undo: bool,
-        end: Result<AttemptEnd, String>,
+        end: thread::Result<AttemptEnd>,
         began: Option<Instant>,
     ) -> Ended {
+        if let Ok(AttemptEnd::Completed) = end {
+            self.attempt_completed(step, undo, began);
+            return Ended::Completed;
+        }
         self.host.attempt_over(step);
-        let took = began.map_or(Duration::ZERO, |began| began.elapsed());
-        let context = &self.stage.contexts[step];
+        let took = since(began);
         match end {
-            Ok(AttemptEnd::Completed) => {
-                self.tell(|instance| {
-                    let (step, attempt) = (self.name(step), context.attempt());
-                    Lifecycle::AttemptCompleted {
-                        instance,
-                        step,
-                        attempt,
-                        compensation: undo,
-                        took,
-                    }
-                });
-                Ended::Completed
-            }
+            Ok(AttemptEnd::Completed) => Ended::Completed,
             Ok(AttemptEnd::Failed(error)) => {
                 let ended = Ended::Failed {
                     again: error.again,
                     clean: error.clean,
                 };
-                let error = self.troubles.set(step, error);
+                self.troubles.keep(step, Arc::clone(&error));
                 self.tell_failed(step, undo, AttemptError::Error(&error), took);
                 ended
             }
             Ok(AttemptEnd::TimedOut) => {
-                let timeout = context.timeout().unwrap_or_default();
+                let timeout = self.stage.contexts[step].timeout().unwrap_or_default();
                 self.troubles.set(
                     step,
                     StepError::retryable(format!("timed out after {timeout:?}")),
@@ -433,6 +522,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 Ended::Interrupted
             }
             Err(panic) => {
+                let panic = panic_message(&*panic);
                 self.troubles
                     .set(step, StepError::retryable(format!("panicked: {panic}")));
                 self.tell_failed(step, undo, AttemptError::Panicked, took);
@@ -441,7 +531,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
         }
     }
 
-    fn recovered(&mut self, step: usize, end: Result<RecoverEnd, String>) -> Recovered {
+    fn recovered(&mut self, step: usize, end: thread::Result<RecoverEnd>) -> Recovered {
         match end {
             Ok(RecoverEnd::RetryAfter(delay)) => Recovered::RetryAfter(delay),
             Ok(RecoverEnd::Used) => Recovered::Used,
@@ -455,6 +545,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 Recovered::Stuck
             }
             Err(panic) => {
+                let panic = panic_message(&*panic);
                 self.troubles.set(
                     step,
                     StepError::unknown(format!("the recovery panicked: {panic}")),
@@ -498,21 +589,45 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
     /// Takes a place of the active list away.
     #[inline]
     fn free(&mut self, place: usize) {
-        let active = self.active.as_mut();
-        let step = usize::from(active[place]);
         self.busy -= 1;
+        let active = &mut *self.active;
         active[place] = active[self.busy];
-        self.work.as_mut()[step] = Work::Nothing;
     }
 }
 
-impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
+impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     /// Gives a step, which has none, something to do.
     #[inline]
-    fn occupy(&mut self, step: usize, work: Work<'a>) {
-        self.work.as_mut()[step] = work;
-        self.active.as_mut()[self.busy] = u16::try_from(step).unwrap_or(u16::MAX);
+    fn occupy(&mut self, step: usize, task: Task) {
+        // A saga has at most `STEPS_MAX` steps.
+        let step = u16::try_from(step).unwrap_or(u16::MAX);
+        self.active[self.busy] = Place { step, task };
         self.busy += 1;
+    }
+
+    /// The attempt at the cursor has begun and not ended.
+    fn put_away<T>(&mut self, step: usize, work: Work<'a>) -> Poll<T> {
+        self.active[self.cursor].task = Task::Begun;
+        *self.work_mut(step) = work;
+        Poll::Pending
+    }
+
+    fn work(&self, step: usize) -> &Work<'a> {
+        self.work
+            .as_ref()
+            .map_or(&Work::Nothing, |work| &work.as_ref()[step])
+    }
+
+    fn work_mut(&mut self, step: usize) -> &mut Work<'a> {
+        let saga = self.saga;
+        let work = self
+            .work
+            .get_or_insert_with(|| saga.per_step(|_| Work::Nothing));
+        &mut work.as_mut()[step]
+    }
+
+    fn place_of(&self, step: usize) -> Option<usize> {
+        self.active().iter().position(|place| place.step() == step)
     }
 
     fn fail(&mut self, cause: Cause) {
@@ -567,18 +682,22 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, G, H> {
                 }
             });
         }
-        self.occupy(step, Work::Wait(Box::pin(sleep(delay))));
+        self.occupy(step, Task::Begun);
+        *self.work_mut(step) = Work::Wait(Box::pin(sleep(delay)));
     }
 }
 
-impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
-    /// What happens at every step is inlined where it is said; the rest is a call.
-    #[inline]
+impl<G: Saga, H: Host<G>> Sink for Crew<'_, '_, G, H> {
+    #[expect(
+        clippy::inline_always,
+        reason = "each caller names one effect: what happens at every step becomes its code, the rest a call"
+    )]
+    #[inline(always)]
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Attempt { step, attempt } => {
                 self.stage.contexts[step].begin(false, attempt);
-                self.occupy(step, Work::Held(Kind::Step));
+                self.occupy(step, Task::Held(Kind::Step));
             }
             Effect::StepStored { .. } if self.observer.is_none() => {}
             Effect::Record(record) => self.host.record(record),
@@ -587,7 +706,7 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, G, H> {
     }
 }
 
-impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
+impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
     #[inline(never)]
     fn carry_out(&mut self, effect: Effect) {
         match effect {
@@ -598,9 +717,9 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 known,
             } => {
                 self.stage.contexts[step].begin(true, attempt);
-                self.occupy(step, Work::Held(Kind::Undo { known }));
+                self.occupy(step, Task::Held(Kind::Undo { known }));
             }
-            Effect::Recover { step } => self.occupy(step, Work::Held(Kind::Recover)),
+            Effect::Recover { step } => self.occupy(step, Task::Held(Kind::Recover)),
             Effect::Wait {
                 step,
                 attempt,
@@ -608,16 +727,23 @@ impl<G: Saga, H: Host<G>> Crew<'_, G, H> {
                 after,
             } => self.wait(step, attempt, undo, after),
             Effect::Unwait { step } => {
-                let active = &self.active.as_ref()[..self.busy];
-                if let Some(place) = active.iter().position(|&at| usize::from(at) == step) {
+                if let Some(place) = self.place_of(step) {
                     self.free(place);
+                    *self.work_mut(step) = Work::Nothing;
                 }
             }
             Effect::Drop { step, only_held } => {
-                let work = &mut self.work.as_mut()[step];
-                let begun = !matches!(work, Work::Held(_));
-                if !(begun && only_held) {
-                    *work = Work::Dropped { begun };
+                let Some(place) = self.place_of(step) else {
+                    return;
+                };
+                let task = &mut self.active[place].task;
+                match task {
+                    Task::Held(_) => *task = Task::Dropped { begun: false },
+                    Task::Begun if !only_held => {
+                        *task = Task::Dropped { begun: true };
+                        *self.work_mut(step) = Work::Nothing;
+                    }
+                    Task::Begun | Task::Dropped { .. } => {}
                 }
             }
             Effect::Failing(cause) => self.fail(cause),
@@ -671,24 +797,43 @@ pub(crate) fn stuck<G: Saga>(
     }
 }
 
-/// The future of an attempt. A panic while it takes its inputs, which may be cloned, is one of the attempt.
-fn made<'a, T>(
-    make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>,
-) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-    catch_unwind(AssertUnwindSafe(make))
-        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
+/// How long ago that was; nothing if nobody asked for the time then.
+fn since(began: Option<Instant>) -> Duration {
+    began.map_or(Duration::ZERO, |began| began.elapsed())
 }
 
-/// Polls, and turns a panic into its message: one instance's panic is no other's.
+/// Where a future is after its first poll.
+enum First<'a, T> {
+    Pending(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+    Ended(thread::Result<T>),
+}
+
+/// Makes a future and polls it. A panic while it takes its inputs, which may be cloned, is one of the attempt.
+#[inline]
+fn first_poll<'a, T>(
+    make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+    cx: &mut Context<'_>,
+) -> First<'a, T> {
+    let first = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = make();
+        match future.as_mut().poll(cx) {
+            Poll::Pending => First::Pending(future),
+            Poll::Ready(end) => First::Ended(Ok(end)),
+        }
+    }));
+    first.unwrap_or_else(|panic| First::Ended(Err(panic)))
+}
+
+/// Polls, and catches a panic: one instance's panic is no other's.
 #[inline]
 fn poll_caught<T>(
     future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<T, String>> {
+) -> Poll<thread::Result<T>> {
     match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(end)) => Poll::Ready(Ok(end)),
-        Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
+        Err(panic) => Poll::Ready(Err(panic)),
     }
 }
 

@@ -13,9 +13,15 @@ pub use std::{
     vec::Vec,
 };
 
-use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{error::Error as StdError, marker::PhantomData, pin::Pin, time::Duration};
+use std::{
+    error::Error as StdError,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
 
 /// An attempt of a step or compensation. Its output, if it has one, is in its slot when it ends.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = AttemptEnd> + Send + 'a>>;
@@ -27,7 +33,7 @@ pub type RecoverFuture<'a> = Pin<Box<dyn Future<Output = RecoverEnd> + Send + 'a
 #[derive(Debug)]
 pub enum AttemptEnd {
     Completed,
-    Failed(StepError),
+    Failed(Arc<StepError>),
     TimedOut,
 }
 
@@ -68,33 +74,49 @@ impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
 /// Boxes the future of an attempt without a timeout, with what becomes of its result, in one allocation. Boxed here, so
 /// that a future that is not `Send` is reported once.
 pub fn attempt<'a, F>(
-    context: &'a StepContext<'a>,
     future: F,
-    end: impl FnOnce(F::Output) -> AttemptEnd + Send + 'a,
+    end: impl Fn(F::Output) -> AttemptEnd + Send + 'a,
 ) -> StepFuture<'a>
 where
     F: Future + Send + 'a,
 {
-    let _ = context;
-    // `map`, not an async block: that would keep a second place for the future.
-    Box::pin(future.map(end))
+    Box::pin(Attempt { future, end })
 }
 
 /// Boxes the future of an attempt with the timeout that its table names.
 pub fn attempt_within<'a, F>(
     context: &'a StepContext<'a>,
     future: F,
-    end: impl FnOnce(F::Output) -> AttemptEnd + Send + 'a,
+    end: impl Fn(F::Output) -> AttemptEnd + Send + 'a,
 ) -> StepFuture<'a>
 where
     F: Future + Send + 'a,
 {
     match context.timeout() {
-        None => attempt(context, future, end),
-        Some(timeout) => Box::pin(
-            tokio::time::timeout(timeout, future)
-                .map(|result| result.map_or(AttemptEnd::TimedOut, end)),
-        ),
+        None => attempt(future, end),
+        Some(timeout) => attempt(tokio::time::timeout(timeout, future), move |result| {
+            result.map_or(AttemptEnd::TimedOut, &end)
+        }),
+    }
+}
+
+pin_project! {
+    /// A future and what becomes of its result. Leaner than a combinator: whoever drives it drops it when it has ended, and
+    /// its code is there once for each step of every saga.
+    struct Attempt<F, End> {
+        #[pin]
+        future: F,
+        end: End,
+    }
+}
+
+impl<F: Future, End: Fn(F::Output) -> AttemptEnd> Future for Attempt<F, End> {
+    type Output = AttemptEnd;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<AttemptEnd> {
+        let this = self.project();
+        this.future.poll(cx).map(this.end)
     }
 }
 
@@ -126,8 +148,10 @@ pub fn take<T>(slot: &mut OnceLock<T>) -> T {
 }
 
 /// Keeps an output. A step whose output is there does not run again, so a second value has nowhere to come from.
-pub fn keep<T>(slot: &OnceLock<T>, output: T) {
+#[inline(never)]
+pub fn keep<T>(slot: &OnceLock<T>, output: T) -> AttemptEnd {
     let _ = slot.set(output);
+    AttemptEnd::Completed
 }
 
 /// Boxes the future of a recovery.
@@ -276,13 +300,13 @@ pub struct Unusable<E>(pub E);
     note = "implement `std::error::Error`, or `IntoStepError` to say what may be tried again and what had no effect"
 )]
 pub trait Converted<E> {
-    fn step_error(self) -> StepError;
+    fn failed(self) -> AttemptEnd;
 }
 
 #[diagnostic::do_not_recommend]
 impl<E> Converted<E> for StepError {
-    fn step_error(self) -> StepError {
-        self
+    fn failed(self) -> AttemptEnd {
+        AttemptEnd::Failed(Arc::new(self))
     }
 }
 

@@ -72,11 +72,7 @@ async fn run_in_process<G: Saga>(
     let definition = saga.definition();
     let shared = Shared::new(definition);
     let slots = saga.slots();
-    let mut machine = Machine::new(
-        definition,
-        false,
-        saga.per_step(|step| StepCell::new(&definition.steps[step])),
-    );
+    let mut machine = Machine::new(definition, false, saga.per_step_copied(StepCell::BLANK));
     let mut troubles = Troubles::default();
     {
         let contexts = saga.per_step(|step| StepContext::new(&shared, step));

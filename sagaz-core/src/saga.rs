@@ -58,6 +58,10 @@ pub trait Saga: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     fn per_step<T: Send>(&self, make: impl FnMut(usize) -> T) -> Self::PerStep<T>;
 
+    /// The same value for each step: written in place, where [`per_step`](Self::per_step) copies what it has made.
+    #[doc(hidden)]
+    fn per_step_copied<T: Copy + Send>(&self, value: T) -> Self::PerStep<T>;
+
     #[doc(hidden)]
     fn step<'a>(&'a self, step: usize, scene: Scene<'a, Self>) -> StepFuture<'a>;
 

@@ -55,6 +55,10 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
                 ::core::array::from_fn(make)
             }
 
+            fn per_step_copied<T: ::core::marker::Copy + ::core::marker::Send>(&self, value: T) -> [T; #count] {
+                [value; #count]
+            }
+
             #members
         }
 
@@ -68,11 +72,12 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
 fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
     let Names {
         krate,
+        this,
         outputs,
         slots,
         ..
     } = names;
-    let codec = names.codec(saga);
+    let (codec, count) = (names.codec(saga), saga.steps.len());
     let (all, bytes) = (types::local("slots"), types::local("bytes"));
     let (mut places, mut values, mut complete) =
         (TokenStream::new(), TokenStream::new(), TokenStream::new());
@@ -89,7 +94,7 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         places.extend(quote_spanned!(span=> #field: ::core::default::Default::default(),));
         values.extend(quote_spanned!(span=> #ident: #krate::take(&mut #all.#field),));
         complete.extend(quote_spanned!(span=> && #all.#field.get().is_some()));
-        steps.extend(quote!(#at => #call(self, scene),));
+        steps.extend(quote!(#call,));
         if let Some(&undo) = step.compensations.first() {
             let call = calls::compensation_name(&saga.compensations[undo]);
             compensations.extend(quote!(#at => #call(self, scene),));
@@ -102,7 +107,7 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             #at => <#output as #krate::StepOutput>::encode::<#codec>(#krate::stored(&#all.#field)),
         });
         decode.extend(quote_spanned! {span=>
-            #at => #krate::keep(&#all.#field, <#output as #krate::StepOutput>::decode::<#codec>(#bytes)?),
+            #at => { #krate::keep(&#all.#field, <#output as #krate::StepOutput>::decode::<#codec>(#bytes)?); }
         });
         types.extend(quote_spanned!(span=> #at => ::core::any::type_name::<#output>(),));
     }
@@ -112,7 +117,9 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         }
 
         fn step<'a>(&'a self, step: usize, scene: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
-            match step { #steps _ => #krate::no_such_step(step) }
+
+            static STEPS: [for<'a> fn(&'a #this, #krate::Scene<'a, #this>) -> #krate::StepFuture<'a>; #count] = [#steps];
+            STEPS[step](self, scene)
         }
 
         fn compensate<'a>(&'a self, step: usize, scene: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
@@ -186,6 +193,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
             type Slots = ();
             type PerStep<T: ::core::marker::Send> = [T; 0];
             fn per_step<T: ::core::marker::Send>(&self, _: impl ::core::ops::FnMut(usize) -> T) -> [T; 0] { [] }
+            fn per_step_copied<T: ::core::marker::Copy + ::core::marker::Send>(&self, _: T) -> [T; 0] { [] }
             fn slots(&self) {}
             fn step<'a>(&'a self, step: usize, _: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
                 #krate::no_such_step(step)

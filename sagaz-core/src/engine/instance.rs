@@ -67,11 +67,7 @@ struct Flight<G: Saga, S: Store> {
 
 fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
     let definition = saga.definition();
-    Machine::new(
-        definition,
-        true,
-        saga.per_step(|step| StepCell::new(&definition.steps[step])),
-    )
+    Machine::new(definition, true, saga.per_step_copied(StepCell::BLANK))
 }
 
 /// What a new instance is accepted with.

@@ -21,14 +21,6 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             self.state = InstanceState::Executing;
         }
         self.record_doubts(sink);
-        // Before a cancel, which ends the waits that a former owner began.
-        self.waiting = index(
-            self.cells
-                .as_ref()
-                .iter()
-                .filter(|cell| cell.phase == Phase::Waiting)
-                .count(),
-        );
         if let Some(reason) = cancel {
             self.cancel(reason, sink);
             if self.failure.is_some() {
@@ -77,7 +69,6 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         sink.effect(Effect::Attempt { step, attempt });
     }
 
-    #[inline]
     pub(super) fn step_ended(&mut self, step: usize, ended: Ended, sink: &mut impl Sink) {
         self.running -= 1;
         let definition = self.step(step);

@@ -80,21 +80,20 @@ pub(crate) struct StepCell {
 }
 
 impl StepCell {
-    pub(crate) fn new(step: &StepDefinition) -> Self {
-        Self {
-            phase: Phase::Pending,
-            effect: false,
-            output: false,
-            refused: false,
-            undone: false,
-            unsaved: 0,
-            blockers: index(step.depends_on.len()),
-            next: NIL,
-            attempts: 0,
-            undo_attempts: 0,
-            recoveries: 0,
-        }
-    }
+    /// What [`Machine::new`] starts from.
+    pub(crate) const BLANK: Self = Self {
+        phase: Phase::Pending,
+        effect: false,
+        output: false,
+        refused: false,
+        undone: false,
+        unsaved: 0,
+        blockers: 0,
+        next: NIL,
+        attempts: 0,
+        undo_attempts: 0,
+        recoveries: 0,
+    };
 }
 
 /// The state of an instance. `Cells` holds one [`StepCell`] a step.
@@ -259,8 +258,11 @@ fn index(at: usize) -> u16 {
 }
 
 impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
-    /// A new instance. `cells` holds [`StepCell::new`] of each step.
-    pub(crate) fn new(definition: &'static Definition, durable: bool, cells: Cells) -> Self {
+    /// A new instance. `cells` holds a [`StepCell::BLANK`] for each step.
+    pub(crate) fn new(definition: &'static Definition, durable: bool, mut cells: Cells) -> Self {
+        for (cell, step) in cells.as_mut().iter_mut().zip(definition.steps) {
+            cell.blockers = index(step.depends_on.len());
+        }
         let steps = index(definition.steps.len());
         Self {
             definition,
@@ -312,10 +314,18 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     /// The transition.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "where the event is known, only its code is left"
+    )]
+    #[inline(always)]
     pub(crate) fn apply(&mut self, event: Event, sink: &mut impl Sink) {
         match event {
             Event::Begin { cancel } => self.begin(cancel, sink),
+            Event::StepEnded(step, Ended::Completed) => {
+                self.running -= 1;
+                self.completed(step, sink);
+            }
             Event::StepEnded(step, ended) => self.step_ended(step, ended, sink),
             Event::UndoEnded(step, ended) => self.undo_ended(step, ended, sink),
             Event::RecoverEnded(step, recovered) => self.recover_ended(step, recovered, sink),
@@ -386,9 +396,13 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         if self.unwinding {
             self.take_turns(sink);
         }
-        if self.ended || self.unstored > 0 || self.running > 0 {
-            return;
+        if !self.ended && self.unstored == 0 && self.running == 0 {
+            self.come_to_rest(sink);
         }
+    }
+
+    /// Nothing is in flight.
+    fn come_to_rest(&mut self, sink: &mut impl Sink) {
         match self.state {
             InstanceState::Executing if self.waiting == 0 => self.stick(sink),
             InstanceState::Compensating if !self.unwinding => {

@@ -1,6 +1,6 @@
 //! Going on from what is stored.
 
-use super::{Cause, Machine, Phase, StepCell, Stored};
+use super::{Cause, Machine, Phase, StepCell, Stored, index};
 use crate::{
     definition::OnFailure,
     store::{InstanceState, StepState},
@@ -69,6 +69,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 }
             }
         }
+        let waiting = |cell: &&StepCell| cell.phase == Phase::Waiting;
+        self.waiting = index(self.cells.as_ref().iter().filter(waiting).count());
         // No start of a step is stored, so whatever could have begun under the former owner may have run.
         let finished_first = failure.is_some_and(|cause| self.finishes_first(cause));
         if interrupted && (!backward || finished_first) {

@@ -71,34 +71,37 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     );
     let call = call(names, step.method, &arguments);
     let convert = converted(names, step.method);
-    let attempt = attempt(step.settings.timeout.is_some());
-    let (scene, error) = (local("scene"), local("error"));
+    let (scene, slot, error) = (local("scene"), local("slot"), local("error"));
+    let place = quote_spanned!(span=> &#scene.slots.#field);
     let end = quote_spanned! {span=>
         move |result| match <#returns as #krate::StepResult>::split(result) {
-            ::core::result::Result::Ok(output) => {
-                #krate::keep(&#scene.slots.#field, output);
-                #krate::AttemptEnd::Completed
-            }
-            ::core::result::Result::Err(#error) => #krate::AttemptEnd::Failed(#convert),
+            ::core::result::Result::Ok(output) => #krate::keep(#slot, output),
+            ::core::result::Result::Err(#error) => #convert,
         }
     };
+    let attempt = boxed(krate, step.settings.timeout.is_some(), &call, &end);
     quote! {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
             #items
-            #krate::#attempt(scene.context, #call, #end)
+            let #slot = #place;
+            #attempt
         }
     }
 }
 
-/// What boxes the future of an attempt. One without a timeout has no code for it.
-fn attempt(has_timeout: bool) -> Ident {
-    let name = if has_timeout {
-        "attempt_within"
+/// Boxes the future of an attempt. One without a timeout has no code for it.
+fn boxed(
+    krate: &TokenStream,
+    has_timeout: bool,
+    call: &TokenStream,
+    end: &TokenStream,
+) -> TokenStream {
+    if has_timeout {
+        quote!(#krate::attempt_within(scene.context, #call, #end))
     } else {
-        "attempt"
-    };
-    Ident::new(name, Span::mixed_site())
+        quote!(#krate::attempt(#call, #end))
+    }
 }
 
 fn compensation(
@@ -125,19 +128,19 @@ fn compensation(
         .map_or_else(|| undo.method.sig.ident.span(), Spanned::span);
     let call = call(names, undo.method, &arguments);
     let convert = converted(names, undo.method);
-    let attempt = attempt(undo.settings.timeout.is_some());
     let error = local("error");
     let end = quote_spanned! {span=>
         move |result| match <#returns as #krate::StepResult>::split(result) {
             ::core::result::Result::Ok(_) => #krate::AttemptEnd::Completed,
-            ::core::result::Result::Err(#error) => #krate::AttemptEnd::Failed(#convert),
+            ::core::result::Result::Err(#error) => #convert,
         }
     };
+    let attempt = boxed(krate, undo.settings.timeout.is_some(), &call, &end);
     quote! {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
             #items
-            #krate::#attempt(scene.context, #call, #end)
+            #attempt
         }
     }
 }
@@ -230,7 +233,7 @@ fn mentions<'a>(
     quote!(#(#mentions)*)
 }
 
-/// The error as a `StepError`. It needs the concrete type, so it is written out for each method.
+/// The end of an attempt with this error. It needs the concrete type, so it is written out for each method.
 fn converted(names: &Names, method: &Method) -> TokenStream {
     let krate = &names.krate;
     let returns = method.returns();
@@ -240,6 +243,6 @@ fn converted(names: &Names, method: &Method) -> TokenStream {
     let ty = quote_spanned!(span=> <#returns as #krate::StepResult>::Error);
     let error = local("error");
     quote_spanned! {span=>
-        <_ as #krate::Converted<#ty>>::step_error((&&&&#krate::Kind::of(&#error)).sagaz_convert(#error))
+        <_ as #krate::Converted<#ty>>::failed((&&&&#krate::Kind::of(&#error)).sagaz_convert(#error))
     }
 }
