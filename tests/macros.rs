@@ -255,7 +255,10 @@ fn outputs_go_through_bytes_into_their_slots() {
         ),
         (7, 8, None, 9)
     );
-    assert_eq!(saga.output_type(2), "core::option::Option<u8>");
+    assert_eq!(
+        saga.output_type(&saga.slots(), 2),
+        "core::option::Option<u8>"
+    );
 }
 
 /// An error that says what it is, although it is a `std` error too.

@@ -11,7 +11,6 @@ fn every_mistake_is_one_error_in_the_words_of_the_domain() {
         "graph",
         "inputs",
         "signatures",
-        "types",
         "compensations",
         "pivot",
         "settings",

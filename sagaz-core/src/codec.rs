@@ -23,6 +23,11 @@ impl fmt::Debug for Payload {
 /// Writes and reads the values of a saga: `#[saga(codec = MyCodec)]`. The default is [`Json`].
 ///
 /// Obligations: `decode` reads what `encode` wrote, and what every earlier release of the same content type wrote.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "not a `Codec`",
+    note = "implement `Codec`, which writes and reads the values of a saga, or use the default, `Json`"
+)]
 pub trait Codec: Send + Sync + 'static {
     /// The media type that is stored beside the bytes.
     const CONTENT_TYPE: &'static str;

@@ -16,12 +16,14 @@ pub use std::{
 use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    any::type_name,
     error::Error as StdError,
     marker::PhantomData,
     pin::Pin,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
+use tokio::time::timeout;
 
 /// An attempt of a step or compensation. Its output, if it has one, is in its slot when it ends.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = AttemptEnd> + Send + 'a>>;
@@ -72,30 +74,36 @@ impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
 }
 
 /// Boxes the future of an attempt without a timeout, with what becomes of its result, in one allocation. Boxed here, so
-/// that a future that is not `Send` is reported once.
-pub fn attempt<'a, F>(
+/// that a future that is not `Send` is reported once; and `end` takes the slots as an argument, so that it is `Send` whatever
+/// they hold.
+pub fn attempt<'a, G: Saga, F>(
+    scene: Scene<'a, G>,
     future: F,
-    end: impl Fn(F::Output) -> AttemptEnd + Send + 'a,
+    end: impl Fn(&G::Slots, F::Output) -> AttemptEnd + Send + 'a,
 ) -> StepFuture<'a>
 where
     F: Future + Send + 'a,
 {
-    Box::pin(Attempt { future, end })
+    Box::pin(Attempt {
+        future,
+        slots: scene.slots,
+        end,
+    })
 }
 
 /// Boxes the future of an attempt with the timeout that its table names.
-pub fn attempt_within<'a, F>(
-    context: &'a StepContext<'a>,
+pub fn attempt_within<'a, G: Saga, F>(
+    scene: Scene<'a, G>,
     future: F,
-    end: impl Fn(F::Output) -> AttemptEnd + Send + 'a,
+    end: impl Fn(&G::Slots, F::Output) -> AttemptEnd + Send + 'a,
 ) -> StepFuture<'a>
 where
     F: Future + Send + 'a,
 {
-    match context.timeout() {
-        None => attempt(future, end),
-        Some(timeout) => attempt(tokio::time::timeout(timeout, future), move |result| {
-            result.map_or(AttemptEnd::TimedOut, &end)
+    match scene.context.timeout() {
+        None => attempt(scene, future, end),
+        Some(limit) => attempt(scene, timeout(limit, future), move |slots, result| {
+            result.map_or(AttemptEnd::TimedOut, |result| end(slots, result))
         }),
     }
 }
@@ -103,20 +111,25 @@ where
 pin_project! {
     /// A future and what becomes of its result. Leaner than a combinator: whoever drives it drops it when it has ended, and
     /// its code is there once for each step of every saga.
-    struct Attempt<F, End> {
+    struct Attempt<'a, Slots, F, End> {
         #[pin]
         future: F,
+        slots: &'a Slots,
         end: End,
     }
 }
 
-impl<F: Future, End: Fn(F::Output) -> AttemptEnd> Future for Attempt<F, End> {
+impl<Slots, F: Future, End: Fn(&Slots, F::Output) -> AttemptEnd> Future
+    for Attempt<'_, Slots, F, End>
+{
     type Output = AttemptEnd;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<AttemptEnd> {
         let this = self.project();
-        this.future.poll(cx).map(this.end)
+        this.future
+            .poll(cx)
+            .map(|result| (this.end)(this.slots, result))
     }
 }
 
@@ -331,6 +344,17 @@ impl<T, E> StepResult for Result<T, E> {
     }
 }
 
+/// What is asked of the output of a step.
+#[derive(Debug)]
+pub enum OutputRequest<'r> {
+    /// To be written here.
+    Encode(&'r mut Vec<u8>),
+    /// To be read from these bytes, and kept.
+    Decode(&'r [u8]),
+    /// To be named here.
+    TypeName(&'r mut &'static str),
+}
+
 /// What the output of a step can be.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the output of a step",
@@ -338,16 +362,23 @@ impl<T, E> StepResult for Result<T, E> {
     note = "derive `serde::Serialize` and `serde::Deserialize`"
 )]
 pub trait StepOutput: Sized {
-    fn encode<C: Codec>(&self) -> Result<Vec<u8>, CodecError>;
-    fn decode<C: Codec>(bytes: &[u8]) -> Result<Self, CodecError>;
+    fn answer<G: Saga>(slot: &OnceLock<Self>, request: OutputRequest<'_>)
+    -> Result<(), CodecError>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> StepOutput for T {
-    fn encode<C: Codec>(&self) -> Result<Vec<u8>, CodecError> {
-        C::encode(self)
-    }
-    fn decode<C: Codec>(bytes: &[u8]) -> Result<Self, CodecError> {
-        C::decode(bytes)
+    fn answer<G: Saga>(
+        slot: &OnceLock<Self>,
+        request: OutputRequest<'_>,
+    ) -> Result<(), CodecError> {
+        match request {
+            OutputRequest::Encode(bytes) => *bytes = G::Codec::encode(stored(slot))?,
+            OutputRequest::Decode(bytes) => {
+                keep(slot, G::Codec::decode(bytes)?);
+            }
+            OutputRequest::TypeName(name) => *name = type_name::<T>(),
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     context::StepContext,
     definition::Definition,
     outcome::Outcome,
-    private::{RecoverFuture, Scene, StepFuture},
+    private::{OutputRequest, RecoverFuture, Scene, StepFuture},
     step_error::StepError,
     store::Store,
 };
@@ -76,15 +76,35 @@ pub trait Saga: Sized + Send + Sync + 'static {
         error: Arc<StepError>,
     ) -> RecoverFuture<'a>;
 
+    /// One method for all that is asked of an output, so that one that cannot be stored is one compile error.
     #[doc(hidden)]
-    fn encode(&self, slots: &Self::Slots, step: usize) -> Result<Vec<u8>, CodecError>;
+    fn output(
+        &self,
+        slots: &Self::Slots,
+        step: usize,
+        request: OutputRequest<'_>,
+    ) -> Result<(), CodecError>;
 
     #[doc(hidden)]
-    fn decode(&self, slots: &Self::Slots, step: usize, bytes: &[u8]) -> Result<(), CodecError>;
+    fn encode(&self, slots: &Self::Slots, step: usize) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = Vec::new();
+        self.output(slots, step, OutputRequest::Encode(&mut bytes))?;
+        Ok(bytes)
+    }
+
+    #[doc(hidden)]
+    fn decode(&self, slots: &Self::Slots, step: usize, bytes: &[u8]) -> Result<(), CodecError> {
+        self.output(slots, step, OutputRequest::Decode(bytes))
+    }
 
     /// The Rust type of a step's output, for messages.
     #[doc(hidden)]
-    fn output_type(&self, step: usize) -> &'static str;
+    fn output_type(&self, slots: &Self::Slots, step: usize) -> &'static str {
+        let mut name = "";
+        // To give a name cannot fail.
+        let _ = self.output(slots, step, OutputRequest::TypeName(&mut name));
+        name
+    }
 
     /// `None` if an output is missing.
     #[doc(hidden)]

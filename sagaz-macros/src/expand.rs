@@ -77,14 +77,13 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         slots,
         ..
     } = names;
-    let (codec, count) = (names.codec(saga), saga.steps.len());
-    let (all, bytes) = (types::local("slots"), types::local("bytes"));
+    let count = saga.steps.len();
+    let (all, request) = (types::local("slots"), types::local("request"));
     let (mut places, mut values, mut complete) =
         (TokenStream::new(), TokenStream::new(), TokenStream::new());
     let (mut steps, mut compensations, mut recoveries) =
         (TokenStream::new(), TokenStream::new(), TokenStream::new());
-    let (mut encode, mut decode, mut types) =
-        (TokenStream::new(), TokenStream::new(), TokenStream::new());
+    let mut answers = TokenStream::new();
     for (at, &index) in graph.order.iter().enumerate() {
         let step = &saga.steps[index];
         let (span, ident) = (names.output_span(step), step.ident());
@@ -103,13 +102,9 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             let call = calls::recovery_name(&saga.recoveries[recovery]);
             recoveries.extend(quote!(#at => #call(self, scene, error),));
         }
-        encode.extend(quote_spanned! {span=>
-            #at => <#output as #krate::StepOutput>::encode::<#codec>(#krate::stored(&#all.#field)),
+        answers.extend(quote_spanned! {span=>
+            #at => <#output as #krate::StepOutput>::answer::<Self>(&#all.#field, #request),
         });
-        decode.extend(quote_spanned! {span=>
-            #at => { #krate::keep(&#all.#field, <#output as #krate::StepOutput>::decode::<#codec>(#bytes)?); }
-        });
-        types.extend(quote_spanned!(span=> #at => ::core::any::type_name::<#output>(),));
     }
     quote! {
         fn slots(&self) -> #slots {
@@ -137,26 +132,13 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             match step { #recoveries _ => #krate::no_such_step(step) }
         }
 
-        fn encode(
+        fn output(
             &self,
             slots: &#slots,
             step: usize,
-        ) -> ::core::result::Result<#krate::Vec<u8>, #krate::CodecError> {
-            match step { #encode _ => #krate::no_such_step(step) }
-        }
-
-        fn decode(
-            &self,
-            slots: &#slots,
-            step: usize,
-            bytes: &[u8],
+            request: #krate::OutputRequest<'_>,
         ) -> ::core::result::Result<(), #krate::CodecError> {
-            match step { #decode _ => #krate::no_such_step(step) }
-            ::core::result::Result::Ok(())
-        }
-
-        fn output_type(&self, step: usize) -> &'static str {
-            match step { #types _ => #krate::no_such_step(step) }
+            match step { #answers _ => #krate::no_such_step(step) }
         }
 
         fn outputs(mut slots: #slots) -> ::core::option::Option<#outputs> {
@@ -209,13 +191,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
             ) -> #krate::RecoverFuture<'a> {
                 #krate::no_such_step(step)
             }
-            fn encode(&self, (): &(), step: usize) -> ::core::result::Result<#krate::Vec<u8>, #krate::CodecError> {
-                #krate::no_such_step(step)
-            }
-            fn decode(&self, (): &(), step: usize, _: &[u8]) -> ::core::result::Result<(), #krate::CodecError> {
-                #krate::no_such_step(step)
-            }
-            fn output_type(&self, step: usize) -> &'static str {
+            fn output(&self, (): &(), step: usize, _: #krate::OutputRequest<'_>) -> ::core::result::Result<(), #krate::CodecError> {
                 #krate::no_such_step(step)
             }
             fn outputs((): ()) -> ::core::option::Option<#outputs> {
@@ -237,6 +213,7 @@ fn hidden(items: &TokenStream) -> TokenStream {
             clippy::all,
             clippy::pedantic,
             dead_code,
+            elided_lifetimes_in_paths,
             long_running_const_eval,
             missing_debug_implementations,
             missing_docs,

@@ -237,12 +237,13 @@ impl<'a> Step<'a> {
             .map(|name| names.resolve(name, diagnostics))
             .collect();
         let complete = depends_on.iter().all(Option::is_some);
+        let dependencies: Vec<_> = settings.depends_on.iter().collect();
         Self {
             method,
             name: method.name(),
             depends_on: depends_on.into_iter().flatten().collect(),
             complete,
-            inputs: names.inputs(method, role, diagnostics),
+            inputs: names.inputs(method, role, &dependencies, diagnostics),
             settings,
             compensations: Vec::new(),
             recoveries: Vec::new(),
@@ -289,13 +290,20 @@ impl<'a> Compensation<'a> {
         Self {
             method,
             name: method.name(),
-            step: step.and_then(|name| names.resolve(&name, diagnostics)),
+            step: step
+                .as_ref()
+                .and_then(|name| names.resolve(name, diagnostics)),
             after: settings
                 .after
                 .iter()
                 .filter_map(|name| names.resolve(name, diagnostics))
                 .collect(),
-            inputs: names.inputs(method, role, diagnostics),
+            inputs: names.inputs(
+                method,
+                role,
+                &step.iter().chain(&settings.after).collect::<Vec<_>>(),
+                diagnostics,
+            ),
             settings,
         }
     }
@@ -328,8 +336,10 @@ impl<'a> Recovery<'a> {
         }
         Self {
             method,
-            step: step.and_then(|name| names.resolve(&name, diagnostics)),
-            inputs: names.inputs(method, role, diagnostics),
+            step: step
+                .as_ref()
+                .and_then(|name| names.resolve(name, diagnostics)),
+            inputs: names.inputs(method, role, &step.iter().collect::<Vec<_>>(), diagnostics),
         }
     }
 }

@@ -69,13 +69,16 @@ impl RoleKind {
         }
     }
 
+    /// By the name of the attribute. One that was renamed where it was imported is told by a word of its new name:
+    /// `use sagaz::step as saga_step`.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        match path.segments.last()?.ident.to_string().as_str() {
+        let name = plain(&path.segments.last()?.ident);
+        name.split('_').find_map(|word| match word {
             "step" => Some(Self::Step),
             "compensate" => Some(Self::Compensation),
             "recover" => Some(Self::Recovery),
             _ => None,
-        }
+        })
     }
 }
 

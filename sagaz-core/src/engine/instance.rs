@@ -337,7 +337,7 @@ pub(super) fn decode_output<G: Saga>(
     let what = format!(
         "the output of step `{}` (`{}`)",
         saga.definition().steps[step].name,
-        saga.output_type(step)
+        saga.output_type(slots, step)
     );
     check_content_type::<G>(&what, &output.content_type)?;
     caught(|| saga.decode(slots, step, &output.bytes))

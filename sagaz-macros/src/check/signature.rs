@@ -4,10 +4,11 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     model::Saga,
     print::{self, first_argument},
-    syntax::{Method, RoleKind},
+    syntax::{Item, Method, RoleKind},
 };
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
+use std::collections::HashSet;
 use syn::{FnArg, ReceiverKind, Type};
 
 pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
@@ -20,13 +21,14 @@ pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
         .recoveries
         .iter()
         .map(|recovery| (recovery.method, RoleKind::Recovery));
+    let values = Values::of(saga);
     for (method, kind) in steps.chain(compensations).chain(recoveries) {
         let subject = format!("{} `{}`", kind.noun(), method.name());
         check_async(method, &subject, diagnostics);
         check_receiver(method, &subject, diagnostics);
         check_generics(method, &subject, diagnostics);
         check_conditions(method, &subject, diagnostics);
-        check_return(method, kind, &subject, diagnostics);
+        check_return(method, kind, &subject, &values, diagnostics);
     }
 }
 
@@ -134,7 +136,13 @@ fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostic
 }
 
 /// A step gives a `Result` with an owned output.
-fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mut Diagnostics) {
+fn check_return(
+    method: &Method,
+    kind: RoleKind,
+    subject: &str,
+    values: &Values,
+    diagnostics: &mut Diagnostics,
+) {
     let Some(returns) = method.returns() else {
         let example = if kind == RoleKind::Recovery {
             "Recover<..>"
@@ -162,7 +170,7 @@ fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mu
         );
         return;
     }
-    if kind != RoleKind::Recovery && !is_named_result(returns) {
+    if kind != RoleKind::Recovery && !values.can_be_result(returns) {
         let message = format!(
             "a {} returns a `Result`, not `{}`",
             kind.noun(),
@@ -190,11 +198,57 @@ fn check_return(method: &Method, kind: RoleKind, subject: &str, diagnostics: &mu
     }
 }
 
-/// Whether a type is a `Result` by its name, or an alias of one. What is, and is none, is told by the generated call; but
-/// rustc repeats itself there, because the output is in a struct too.
-fn is_named_result(ty: &Type) -> bool {
-    print::last_segment(ty).is_some_and(|name| name.ends_with("Result"))
-        || matches!(ty, Type::Macro(_))
+/// What the impl block shows to be a value, and so no alias of `Result`, which may have any name.
+///
+/// Types are rustc's, and the generated call does ask; but the output of a step is also the type of a field, so rustc would
+/// say it again and again. It is left what cannot be told here.
+struct Values(HashSet<String>);
+
+impl Values {
+    /// Types of the standard library that people return when they forget the `Result`.
+    const STD: [&str; 24] = [
+        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
+        "i128", "isize", "f32", "f64", "String", "Vec", "Option", "Box", "Arc", "HashMap",
+        "BTreeMap", "Duration",
+    ];
+
+    /// The saga and its input, what a method takes, and what a `Result` holds.
+    fn of(saga: &Saga<'_>) -> Self {
+        let mut values = Self(HashSet::new());
+        values.add(&saga.block.parsed.self_ty);
+        if let Some(input) = &saga.settings.input {
+            values.add(input);
+        }
+        for item in &saga.block.items {
+            let Item::Method(method) = item else { continue };
+            for parameter in &method.sig.inputs {
+                if let FnArg::Typed(typed) = parameter {
+                    let taken = print::referent(&typed.ty);
+                    values.add(print::referent(print::option(taken).unwrap_or(taken)));
+                }
+            }
+            if let Some(output) = method
+                .returns()
+                .filter(|returns| print::last_segment(returns).is_some_and(|name| name == "Result"))
+                .and_then(first_argument)
+            {
+                values.add(output);
+            }
+        }
+        values
+    }
+
+    fn add(&mut self, ty: &Type) {
+        self.0.insert(print::tokens(ty));
+    }
+
+    fn can_be_result(&self, ty: &Type) -> bool {
+        let Some(name) = print::last_segment(ty) else {
+            return matches!(ty, Type::Macro(_));
+        };
+        name.ends_with("Result")
+            || !Self::STD.contains(&name.as_str()) && !self.0.contains(&print::tokens(ty))
+    }
 }
 
 /// The borrow in a type, and what to own in its place if that can be told.

@@ -71,11 +71,10 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     );
     let call = call(names, step.method, &arguments);
     let convert = converted(names, step.method);
-    let (scene, slot, error) = (local("scene"), local("slot"), local("error"));
-    let place = quote_spanned!(span=> &#scene.slots.#field);
+    let (slots, error) = (local("slots"), local("error"));
     let end = quote_spanned! {span=>
-        move |result| match <#returns as #krate::StepResult>::split(result) {
-            ::core::result::Result::Ok(output) => #krate::keep(#slot, output),
+        |#slots, result| match <#returns as #krate::StepResult>::split(result) {
+            ::core::result::Result::Ok(output) => #krate::keep(&#slots.#field, output),
             ::core::result::Result::Err(#error) => #convert,
         }
     };
@@ -84,7 +83,6 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
             #items
-            let #slot = #place;
             #attempt
         }
     }
@@ -98,9 +96,9 @@ fn boxed(
     end: &TokenStream,
 ) -> TokenStream {
     if has_timeout {
-        quote!(#krate::attempt_within(scene.context, #call, #end))
+        quote!(#krate::attempt_within(scene, #call, #end))
     } else {
-        quote!(#krate::attempt(#call, #end))
+        quote!(#krate::attempt(scene, #call, #end))
     }
 }
 
@@ -130,7 +128,7 @@ fn compensation(
     let convert = converted(names, undo.method);
     let error = local("error");
     let end = quote_spanned! {span=>
-        move |result| match <#returns as #krate::StepResult>::split(result) {
+        |_, result| match <#returns as #krate::StepResult>::split(result) {
             ::core::result::Result::Ok(_) => #krate::AttemptEnd::Completed,
             ::core::result::Result::Err(#error) => #convert,
         }

@@ -164,6 +164,7 @@ pub(super) fn stub_types(names: &Names, saga: &Saga<'_>) -> TokenStream {
     let known = saga.steps.iter().filter(|step| {
         step.method
             .returns()
+            .filter(|returns| last_segment(returns).is_some_and(|name| name.ends_with("Result")))
             .and_then(first_argument)
             .is_some_and(is_plain)
     });

@@ -91,10 +91,13 @@ impl Names {
         }
     }
 
+    /// `named` are the steps that the method's attribute names: one that there is not has been reported, and an input
+    /// called like it is no second mistake.
     pub(super) fn inputs<'a>(
         &self,
         method: &'a Method,
         role: &Role,
+        named_steps: &[&Name],
         diagnostics: &mut Diagnostics,
     ) -> Vec<Input<'a>> {
         let parameters = method.sig.inputs.iter().zip(&method.from);
@@ -109,10 +112,17 @@ impl Names {
                 None => diagnostics.keep(named(&typed.pat, method, role.kind)),
             };
             let Some(mut name) = name else { continue };
-            let source = if from.is_some() {
+            if from.is_none() {
+                name.text = without_underscore(name.text);
+            }
+            let is_reported = !self.by_name.contains_key(&name.text)
+                && named_steps.iter().any(|named| named.text == name.text);
+            let source = if is_reported {
+                self.similar(&name.text)
+                    .map_or(Source::Unknown, Source::Step)
+            } else if from.is_some() {
                 self.bound(&name, diagnostics)
             } else {
-                name.text = without_underscore(name.text);
                 self.source(&name, method, role.kind, diagnostics)
             };
             inputs.push(Input {
