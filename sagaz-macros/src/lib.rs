@@ -3,6 +3,7 @@
 //! Invariant: the user's impl goes out on every path, also when there are mistakes, so that an editor keeps working.
 
 mod check;
+mod debug;
 mod diagnostic;
 mod expand;
 mod member;
@@ -83,8 +84,11 @@ fn expand_saga(arguments: TokenStream, item: TokenStream) -> TokenStream {
             );
             diagnostics.into_errors().unwrap_or_default()
         });
+    let name = print::last_segment(&block.parsed.self_ty);
     let block = block.into_token_stream();
-    quote!(#block #generated)
+    let expansion = quote!(#block #generated);
+    debug::print(name.as_deref(), &expansion);
+    expansion
 }
 
 /// What comes after the user's impl: the generated code, or a stub and the errors.

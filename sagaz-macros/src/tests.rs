@@ -1,5 +1,10 @@
 //! The macro in process: what it says of tokens that are no saga, and that it never panics.
 
+mod cost;
+mod fuzz;
+mod sagas;
+mod snapshots;
+
 use super::{expand_saga, settings};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -100,18 +105,26 @@ fn no_tokens_make_it_panic() {
     }
 }
 
+/// `count` steps, each after the three before it.
+fn saga_of(count: usize) -> TokenStream {
+    let steps = (0..count).map(|at| {
+        let name = quote::format_ident!("step{at}");
+        let before: Vec<_> = (at.saturating_sub(3)..at)
+            .map(|at| quote::format_ident!("step{at}"))
+            .collect();
+        quote! {
+            #[step(no_compensation, depends_on = [#(#before),*])]
+            async fn #name(&self #(, #before: &u8)*) -> Result<u8, E> {}
+        }
+    });
+    quote!(impl Shop { #(#steps)* })
+}
+
 #[test]
 fn a_saga_of_1024_steps_is_expanded_and_one_more_is_not() {
-    let saga = |count: usize| {
-        let steps = (0..count).map(|at| {
-            let name = quote::format_ident!("step{at}");
-            let before = (at.saturating_sub(3)..at).map(|at| quote::format_ident!("step{at}"));
-            quote!(#[step(no_compensation, depends_on = [#(#before),*])] async fn #name(&self) -> Result<u8, E> {})
-        });
-        expand(quote!(impl Shop { #(#steps)* }))
-    };
-    assert!(!saga(1_024).contains("compile_error"));
-    assert!(saga(1_025).contains("a saga has at most 1,024 steps, and this one has 1,025"));
+    assert!(!expand(saga_of(1_024)).contains("compile_error"));
+    let too_many = "a saga has at most 1,024 steps, and this one has 1,025";
+    assert!(expand(saga_of(1_025)).contains(too_many));
 }
 
 #[test]

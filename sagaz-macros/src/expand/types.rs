@@ -5,7 +5,7 @@ use crate::{
     model::{Saga, Step},
     print::{self, first_argument, last_segment, pascal_case},
 };
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use std::collections::HashSet;
 use syn::Type;
@@ -100,10 +100,15 @@ pub(super) fn local(name: &str) -> Ident {
 
 fn detached(tokens: TokenStream, this: &TokenStream) -> TokenStream {
     let mut result = TokenStream::new();
-    let mut tokens = tokens.into_iter();
+    let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
+        // `Self: Bound`, which is rustc's to refuse, and cannot be a path.
+        let is_bound = matches!(
+            tokens.peek(),
+            Some(TokenTree::Punct(colon)) if colon.as_char() == ':' && colon.spacing() == Spacing::Alone
+        );
         match token {
-            TokenTree::Ident(ident) if ident == "Self" => {
+            TokenTree::Ident(ident) if ident == "Self" && !is_bound => {
                 result.extend(respanned(this.clone(), ident.span()));
             }
             TokenTree::Group(group) => {

@@ -1,0 +1,102 @@
+//! Sagas as tokens: a chain, a diamond with a pivot, and one with every setting.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+pub(super) fn all() -> [(TokenStream, TokenStream); 3] {
+    [chain(), diamond_with_pivot(), everything()]
+}
+
+pub(super) fn chain() -> (TokenStream, TokenStream) {
+    let item = quote! {
+        impl Chain {
+            #[step(no_compensation)]
+            async fn first(&self) -> Result<u8, StepError> {
+                Ok(1)
+            }
+
+            #[step(no_compensation, depends_on = ["first"])]
+            async fn second(&self, first: &u8) -> Result<(), StepError> {
+                Ok(())
+            }
+        }
+    };
+    (quote!(), item)
+}
+
+pub(super) fn diamond_with_pivot() -> (TokenStream, TokenStream) {
+    let item = quote! {
+        impl Diamond {
+            #[step(atomic)]
+            async fn reserve(&self, order: &Order) -> Result<Hold, StockError> {}
+
+            #[compensate("reserve")]
+            async fn release(&self, reserve: &Hold) -> Result<(), StockError> {}
+
+            #[step(depends_on = ["reserve"], timeout = "30s")]
+            async fn charge(&self, ctx: &StepContext, reserve: &Hold) -> Result<Payment, PaymentError> {}
+
+            #[compensate("charge")]
+            async fn refund(&self, charge: Option<&Payment>) -> Result<(), PaymentError> {}
+
+            #[step(depends_on = ["reserve"], no_compensation)]
+            async fn check(&self, order: Order) -> Result<(), StockError> {}
+
+            #[step(depends_on = ["charge", "check"], pivot, retry(attempts = 8, initial = "1s"))]
+            async fn book(&self, charge: &Payment) -> Result<Shipment, CourierError> {}
+
+            #[step(depends_on = ["book"], retry(forever))]
+            async fn confirm(&self, book: &Shipment) -> Result<(), MailError> {}
+        }
+    };
+    (quote!(name = "diamond", input = Order), item)
+}
+
+pub(super) fn everything() -> (TokenStream, TokenStream) {
+    let arguments = quote! {
+        name = "every-thing", input = shop::HTTPOrder, on_failure = grace("10s"), deadline = "1h", version = 2,
+        accepts = [1], codec = Text, crate = ::sagas
+    };
+    let item = quote! {
+        impl shop::Everything {
+            const LIMIT: u64 = 100;
+
+            /// An ordinary method.
+            fn allowed(&self, amount: u64) -> bool {
+                amount < Self::LIMIT
+            }
+
+            #[sagas::step(name = "check-order", no_compensation, limit = 20)]
+            async fn validate(&self, http_order: shop::HTTPOrder) -> Result<(), String> {}
+
+            #[instrument(skip_all)]
+            #[step(atomic, depends_on = validate)]
+            async fn maybe(&self, _ctx: &StepContext<'_>, _validate: &()) -> Result<Option<u64>, &'static str> {}
+
+            #[compensate(maybe, after = ["r#type"], timeout = "5s", retry(attempts = 3, initial = "1m", factor = 3, jitter = 0.1))]
+            async fn forget(&self, maybe: Option<Option<u64>>) -> Result<(), StepError> {}
+
+            #[step(atomic, depends_on = [validate])]
+            async fn r#type(&self, #[from(input)] order: &shop::HTTPOrder) -> BankResult<Self::Hold> {}
+
+            #[compensate("type")]
+            async fn untype(&self, r#type: Option<&Hold>, ctx: &StepContext<'_>) -> BankResult<()> {}
+
+            #[step(depends_on = ["maybe", r#type], timeout = "500ms", retry(forever, max = "2m"))]
+            async fn charge<'x>(&'x self, ctx: &'x StepContext<'x>, #[from("type")] Hold { hold }: &'x Hold, mut maybe: Option<u64>) -> std::io::Result<Payment> {}
+
+            #[compensate(charge)]
+            async fn refund(&self, charge: Option<Payment>, input: shop::HTTPOrder, r#type: &Hold) -> Result<(), StepError> {}
+
+            #[step(depends_on = [charge], pivot, retry(attempts = 2))]
+            async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
+
+            #[step(depends_on = ["book"], retry(attempts = 2))]
+            async fn confirm(&self, validate: &(), book: &HashMap<String, Vec<u8>>) -> Result<Payment, StepError> {}
+
+            #[recover("confirm")]
+            async fn give_up(&self, error: &StepError, charge: &Payment, ctx: &StepContext<'_>) -> Recover<Payment> {}
+        }
+    };
+    (arguments, item)
+}
