@@ -27,6 +27,9 @@ pub mod prelude {
     pub use crate::{compensate, recover, saga, step};
 }
 
+#[doc = include_str!("docs/compile_errors.md")]
+pub mod compile_errors {}
+
 #[cfg(feature = "conformance")]
 pub use sagaz_core::store_conformance;
 
