@@ -15,6 +15,7 @@ fn every_mistake_is_one_error_in_the_words_of_the_domain() {
         "pivot",
         "settings",
         "place",
+        "together",
     ] {
         cases.compile_fail(format!("tests/ui/{theme}/*.rs"));
     }

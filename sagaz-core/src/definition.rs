@@ -56,6 +56,23 @@ pub struct StepDefinition {
     pub recovery: bool,
 }
 
+impl StepDefinition {
+    /// A step about which nothing is said: compensatable, tried once, without a timeout or a limit. It has no name.
+    pub const PLAIN: Self = Self {
+        name: "",
+        depends_on: &[],
+        dependents: &[],
+        kind: StepKind::Compensatable,
+        atomic: false,
+        transactional: false,
+        timeout: None,
+        retry: Retry::NONE,
+        limit: None,
+        compensation: None,
+        recovery: false,
+    };
+}
+
 /// How a step is undone.
 #[derive(Clone, Copy, Debug)]
 pub struct CompensationDefinition {
@@ -122,6 +139,20 @@ impl Definition {
     /// # Panics
     ///
     /// In a `const`, so as a compile error: when a table is inconsistent.
+    ///
+    /// ```compile_fail,E0080
+    /// use sagaz_core::{Definition, OnFailure, StepDefinition};
+    ///
+    /// const SHOP: Definition = Definition {
+    ///     name: "shop", version: 1, accepts: &[], on_failure: OnFailure::WaitAll, deadline: None, pivot: None,
+    ///     // A step depends on a later step.
+    ///     steps: &[
+    ///         StepDefinition { name: "charge", depends_on: &[1], ..StepDefinition::PLAIN },
+    ///         StepDefinition { name: "reserve", dependents: &[0], ..StepDefinition::PLAIN },
+    ///     ],
+    /// };
+    /// const _: () = SHOP.check();
+    /// ```
     pub const fn check(&self) {
         assert!(!self.steps.is_empty(), "a saga has no steps");
         assert!(

@@ -167,6 +167,19 @@ pub fn keep<T>(slot: &OnceLock<T>, output: T) -> AttemptEnd {
     AttemptEnd::Completed
 }
 
+/// What the result of a step means: its output is kept, or its error says.
+#[inline]
+pub fn ended<R: StepResult>(
+    result: R,
+    slot: &OnceLock<R::Output>,
+    failed: impl FnOnce(R::Error) -> AttemptEnd,
+) -> AttemptEnd {
+    match result.split() {
+        Ok(output) => keep(slot, output),
+        Err(error) => failed(error),
+    }
+}
+
 /// Boxes the future of a recovery.
 pub fn recovery<'a>(future: impl Future<Output = RecoverEnd> + Send + 'a) -> RecoverFuture<'a> {
     Box::pin(future)
@@ -208,6 +221,45 @@ pub const fn stub_definition(name: &'static str) -> Definition {
         deadline: None,
         steps: &[],
         pivot: None,
+    }
+}
+
+/// An input that is written as what is there is written, and borrowed.
+#[diagnostic::on_unimplemented(
+    message = "an input is taken as `{Self}`, and a `{T}` is there",
+    label = "another type of the same name",
+    note = "an input is the output of the step that it is named after, or the saga's input"
+)]
+pub trait Taken<'a, T: 'a>: Sized {
+    fn taken(value: &'a T) -> Self;
+
+    /// The output of an earlier step.
+    fn stored(slot: &'a OnceLock<T>) -> Self {
+        Self::taken(stored(slot))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a, T> Taken<'a, T> for &'a T {
+    fn taken(value: &'a T) -> Self {
+        value
+    }
+}
+
+/// Likewise, where it may not be known.
+#[diagnostic::on_unimplemented(
+    message = "an input is taken as `{Self}`, and a `{T}` is there",
+    label = "another type of the same name",
+    note = "an input is the output of the step that it is named after, or the saga's input"
+)]
+pub trait MaybeTaken<'a, T> {
+    fn taken(value: Option<&'a T>) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a, T> MaybeTaken<'a, T> for Option<&'a T> {
+    fn taken(value: Self) -> Self {
+        value
     }
 }
 

@@ -157,9 +157,12 @@ pub trait Saga: Sized + Send + Sync + 'static {
 ///
 /// A saga without transactional steps runs on every store and in process; one with them only on a store that has their
 /// transaction.
+///
+/// Every saga implements it for all stores that it can run on, so what implements it for none is no saga.
 #[diagnostic::on_unimplemented(
-    message = "the steps of `{Self}` cannot run on `{S}`",
-    label = "not on this store"
+    message = "`{Self}` is not a saga",
+    label = "not a saga",
+    note = "a type becomes a saga by `#[saga]` on an `impl {Self}` block"
 )]
 pub trait RunsOn<S>: Saga {}
 

@@ -43,52 +43,43 @@ impl Chain {
     unused_qualifications
 )]
 const _: () = {
-    use ::sagaz::__private::{
-        ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _,
-    };
-    static DEFINITION: ::sagaz::__private::Definition = ::sagaz::__private::Definition {
+    use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
+    static DEFINITION: __sagaz::Definition = __sagaz::Definition {
         name: "chain",
         version: 1u32,
         accepts: &[],
-        on_failure: ::sagaz::__private::OnFailure::Grace(::core::option::Option::None),
+        on_failure: __sagaz::OnFailure::Grace(::core::option::Option::None),
         deadline: ::core::option::Option::None,
         steps: &[
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "first",
                 depends_on: &[],
                 dependents: &[1],
-                kind: ::sagaz::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                kind: __sagaz::StepKind::Compensatable,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "second",
                 depends_on: &[0],
                 dependents: &[],
-                kind: ::sagaz::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                kind: __sagaz::StepKind::Compensatable,
+                ..__sagaz::StepDefinition::PLAIN
             },
         ],
         pivot: ::core::option::Option::None,
     };
     const _: () = DEFINITION.check();
+    use ::sagaz::__private as __sagaz;
+    type __Result_first = Result<u8, StepError>;
+    type __Output_first = <__Result_first as __sagaz::StepResult>::Output;
+    type __Result_second = Result<(), StepError>;
+    type __Output_second = <__Result_second as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct ChainOutputs {
         ///The output of step `first`.
-        pub first: <Result<u8, StepError> as ::sagaz::__private::StepResult>::Output,
+        pub first: __Output_first,
         ///The output of step `second`.
-        pub second: <Result<(), StepError> as ::sagaz::__private::StepResult>::Output,
+        pub second: __Output_second,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -98,12 +89,8 @@ const _: () = {
         }
     }
     pub struct ChainSlots {
-        first: ::sagaz::__private::OnceLock<
-            <Result<u8, StepError> as ::sagaz::__private::StepResult>::Output,
-        >,
-        second: ::sagaz::__private::OnceLock<
-            <Result<(), StepError> as ::sagaz::__private::StepResult>::Output,
-        >,
+        first: __sagaz::OnceLock<__Output_first>,
+        second: __sagaz::OnceLock<__Output_second>,
     }
     /// The steps.
     #[derive(
@@ -130,81 +117,52 @@ const _: () = {
     }
     fn step_first<'a>(
         saga: &'a Chain,
-        scene: ::sagaz::__private::Scene<'a, Chain>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
-        ::sagaz::__private::attempt(
+        scene: __sagaz::Scene<'a, Chain>,
+    ) -> __sagaz::StepFuture<'a> {
+        __sagaz::attempt(
             scene,
             <Chain>::first(saga),
-            |slots, result| match <Result<
-                u8,
-                StepError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.first, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<u8, StepError> as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_first,
+            >(
+                result,
+                &slots.first,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_first as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn step_second<'a>(
         saga: &'a Chain,
-        scene: ::sagaz::__private::Scene<'a, Chain>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Chain>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Chain>::first;
-        #[diagnostic::on_unimplemented(
-            message = "step `second` takes `u8` from `first`, which returns `u8`",
-            label = "not what `first` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
             <Chain>::second(
                 saga,
-                <&u8 as SagazInput0<
-                    '_,
-                    <Result<u8, StepError> as ::sagaz::__private::StepResult>::Output,
-                >>::of(::sagaz::__private::stored(&scene.slots.first)),
+                <&u8 as __sagaz::Taken<'_, __Output_first>>::stored(&scene.slots.first),
             ),
-            |slots, result| match <Result<
-                (),
-                StepError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.second, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<(), StepError> as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_second,
+            >(
+                result,
+                &slots.second,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_second as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl ::sagaz::__private::Saga for Chain {
+    impl __sagaz::Saga for Chain {
         type Input = ();
         type Outputs = ChainOutputs;
         type Step = ChainStep;
-        type Codec = ::sagaz::__private::Json;
-        const DEFINITION: &'static ::sagaz::__private::Definition = &DEFINITION;
+        type Codec = __sagaz::Json;
+        const DEFINITION: &'static __sagaz::Definition = &DEFINITION;
         type Slots = ChainSlots;
         type PerStep<T: ::core::marker::Send> = [T; 2usize];
         fn per_step<T: ::core::marker::Send>(
@@ -228,59 +186,53 @@ const _: () = {
         fn step<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-        ) -> ::sagaz::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             static STEPS: [for<'a> fn(
                 &'a Chain,
-                ::sagaz::__private::Scene<'a, Chain>,
-            ) -> ::sagaz::__private::StepFuture<'a>; 2usize] = [step_first, step_second];
+                __sagaz::Scene<'a, Chain>,
+            ) -> __sagaz::StepFuture<'a>; 2usize] = [step_first, step_second];
             STEPS[step](self, scene)
         }
         fn compensate<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-        ) -> ::sagaz::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             let _ = scene;
             match step {
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn recover<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-            error: ::sagaz::__private::Arc<::sagaz::__private::StepError>,
-        ) -> ::sagaz::__private::RecoverFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+            error: __sagaz::Arc<__sagaz::StepError>,
+        ) -> __sagaz::RecoverFuture<'a> {
             let _ = (scene, &error);
             match step {
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn output(
             &self,
             slots: &ChainSlots,
             step: usize,
-            request: ::sagaz::__private::OutputRequest<'_>,
-        ) -> ::core::result::Result<(), ::sagaz::__private::CodecError> {
+            request: __sagaz::OutputRequest<'_>,
+        ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <<Result<
-                        u8,
-                        StepError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_first as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.first, request)
                 }
                 1usize => {
-                    <<Result<
-                        (),
-                        StepError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_second as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.second, request)
                 }
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn outputs(mut slots: ChainSlots) -> ::core::option::Option<ChainOutputs> {
@@ -288,8 +240,8 @@ const _: () = {
                 && slots.second.get().is_some();
             if complete {
                 ::core::option::Option::Some(ChainOutputs {
-                    first: ::sagaz::__private::take(&mut slots.first),
-                    second: ::sagaz::__private::take(&mut slots.second),
+                    first: __sagaz::take(&mut slots.first),
+                    second: __sagaz::take(&mut slots.second),
                 })
             } else {
                 ::core::option::Option::None
@@ -298,5 +250,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: ::sagaz::__private::AnyPlace> ::sagaz::__private::RunsOn<P> for Chain {}
+    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for Chain {}
 };

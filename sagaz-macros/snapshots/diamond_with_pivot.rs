@@ -93,133 +93,109 @@ impl Diamond {
     unused_qualifications
 )]
 const _: () = {
-    use ::sagaz::__private::{
-        ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _,
-    };
-    static DEFINITION: ::sagaz::__private::Definition = ::sagaz::__private::Definition {
+    use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
+    static DEFINITION: __sagaz::Definition = __sagaz::Definition {
         name: "diamond",
         version: 1u32,
         accepts: &[],
-        on_failure: ::sagaz::__private::OnFailure::Grace(::core::option::Option::None),
+        on_failure: __sagaz::OnFailure::Grace(::core::option::Option::None),
         deadline: ::core::option::Option::None,
         steps: &[
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "reserve",
                 depends_on: &[],
                 dependents: &[1, 2],
-                kind: ::sagaz::__private::StepKind::Compensatable,
+                kind: __sagaz::StepKind::Compensatable,
                 atomic: true,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::Some(::sagaz::__private::CompensationDefinition {
+                compensation: ::core::option::Option::Some(__sagaz::CompensationDefinition {
                     name: "release",
                     after: &[],
                     before: &[],
                     timeout: ::core::option::Option::None,
-                    retry: ::sagaz::__private::Retry::COMPENSATION,
+                    retry: __sagaz::Retry::COMPENSATION,
                     insists: true,
                 }),
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "charge",
                 depends_on: &[0],
                 dependents: &[3],
-                kind: ::sagaz::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
+                kind: __sagaz::StepKind::Compensatable,
                 timeout: ::core::option::Option::Some(
                     ::core::time::Duration::from_millis(30000u64),
                 ),
-                retry: ::sagaz::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::Some(::sagaz::__private::CompensationDefinition {
+                compensation: ::core::option::Option::Some(__sagaz::CompensationDefinition {
                     name: "refund",
                     after: &[],
                     before: &[],
                     timeout: ::core::option::Option::None,
-                    retry: ::sagaz::__private::Retry::COMPENSATION,
+                    retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
                 }),
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "check",
                 depends_on: &[0],
                 dependents: &[3],
-                kind: ::sagaz::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                kind: __sagaz::StepKind::Compensatable,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "book",
                 depends_on: &[1, 2],
                 dependents: &[4],
-                kind: ::sagaz::__private::StepKind::Pivot,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry {
+                kind: __sagaz::StepKind::Pivot,
+                retry: __sagaz::Retry {
                     attempts: ::core::option::Option::Some(8u32),
                     initial: ::core::time::Duration::from_millis(1000u64),
-                    max: ::sagaz::__private::at_least(
-                        ::sagaz::__private::Retry::BACKOFF.max,
+                    max: __sagaz::at_least(
+                        __sagaz::Retry::BACKOFF.max,
                         ::core::time::Duration::from_millis(1000u64),
                     ),
-                    ..::sagaz::__private::Retry::BACKOFF
+                    ..__sagaz::Retry::BACKOFF
                 },
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagaz::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "confirm",
                 depends_on: &[3],
                 dependents: &[],
-                kind: ::sagaz::__private::StepKind::Retriable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagaz::__private::Retry {
+                kind: __sagaz::StepKind::Retriable,
+                retry: __sagaz::Retry {
                     attempts: ::core::option::Option::None,
-                    ..::sagaz::__private::Retry::BACKOFF
+                    ..__sagaz::Retry::BACKOFF
                 },
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
         ],
         pivot: ::core::option::Option::Some(3),
     };
     const _: () = DEFINITION.check();
+    use ::sagaz::__private as __sagaz;
+    type __Result_reserve = Result<Hold, StockError>;
+    type __Output_reserve = <__Result_reserve as __sagaz::StepResult>::Output;
+    type __Result_charge = Result<Payment, PaymentError>;
+    type __Output_charge = <__Result_charge as __sagaz::StepResult>::Output;
+    type __Result_check = Result<(), StockError>;
+    type __Output_check = <__Result_check as __sagaz::StepResult>::Output;
+    type __Result_book = Result<Shipment, CourierError>;
+    type __Output_book = <__Result_book as __sagaz::StepResult>::Output;
+    type __Result_confirm = Result<(), MailError>;
+    type __Output_confirm = <__Result_confirm as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct DiamondOutputs {
         ///The output of step `reserve`.
-        pub reserve: <Result<
-            Hold,
-            StockError,
-        > as ::sagaz::__private::StepResult>::Output,
+        pub reserve: __Output_reserve,
         ///The output of step `charge`.
-        pub charge: <Result<
-            Payment,
-            PaymentError,
-        > as ::sagaz::__private::StepResult>::Output,
+        pub charge: __Output_charge,
         ///The output of step `check`.
-        pub check: <Result<(), StockError> as ::sagaz::__private::StepResult>::Output,
+        pub check: __Output_check,
         ///The output of step `book`.
-        pub book: <Result<
-            Shipment,
-            CourierError,
-        > as ::sagaz::__private::StepResult>::Output,
+        pub book: __Output_book,
         ///The output of step `confirm`.
-        pub confirm: <Result<(), MailError> as ::sagaz::__private::StepResult>::Output,
+        pub confirm: __Output_confirm,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -229,21 +205,11 @@ const _: () = {
         }
     }
     pub struct DiamondSlots {
-        reserve: ::sagaz::__private::OnceLock<
-            <Result<Hold, StockError> as ::sagaz::__private::StepResult>::Output,
-        >,
-        charge: ::sagaz::__private::OnceLock<
-            <Result<Payment, PaymentError> as ::sagaz::__private::StepResult>::Output,
-        >,
-        check: ::sagaz::__private::OnceLock<
-            <Result<(), StockError> as ::sagaz::__private::StepResult>::Output,
-        >,
-        book: ::sagaz::__private::OnceLock<
-            <Result<Shipment, CourierError> as ::sagaz::__private::StepResult>::Output,
-        >,
-        confirm: ::sagaz::__private::OnceLock<
-            <Result<(), MailError> as ::sagaz::__private::StepResult>::Output,
-        >,
+        reserve: __sagaz::OnceLock<__Output_reserve>,
+        charge: __sagaz::OnceLock<__Output_charge>,
+        check: __sagaz::OnceLock<__Output_check>,
+        book: __sagaz::OnceLock<__Output_book>,
+        confirm: __sagaz::OnceLock<__Output_confirm>,
     }
     /// The steps.
     #[derive(
@@ -279,357 +245,187 @@ const _: () = {
     }
     fn step_reserve<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
-        #[diagnostic::on_unimplemented(
-            message = "step `reserve` takes `Order` as its input, and the saga's is `Order`",
-            label = "not the saga's input",
-            note = "`#[saga(input = ..)]` says what a saga is started with"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
+        __sagaz::attempt(
             scene,
             <Diamond>::reserve(
                 saga,
-                <&Order as SagazInput0<'_, Order>>::of(scene.input),
+                <&Order as __sagaz::Taken<'_, Order>>::taken(scene.input),
             ),
-            |slots, result| match <Result<
-                Hold,
-                StockError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.reserve, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<
-                            Hold,
-                            StockError,
-                        > as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_reserve,
+            >(
+                result,
+                &slots.reserve,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_reserve as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn compensate_release<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::reserve;
-        #[diagnostic::on_unimplemented(
-            message = "compensation `release` takes `Hold` from `reserve`, which returns `Hold`",
-            label = "not what `reserve` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
             <Diamond>::release(
                 saga,
-                <&Hold as SagazInput0<
+                <&Hold as __sagaz::Taken<
                     '_,
-                    <Result<Hold, StockError> as ::sagaz::__private::StepResult>::Output,
-                >>::of(
-                    ::sagaz::__private::certain(
-                        ::sagaz::__private::undone(scene.known, &scene.slots.reserve),
-                    ),
+                    __Output_reserve,
+                >>::taken(
+                    __sagaz::certain(__sagaz::undone(scene.known, &scene.slots.reserve)),
                 ),
             ),
             |_, result| match <Result<
                 (),
                 StockError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => {
-                    ::sagaz::__private::AttemptEnd::Completed
-                }
+            > as __sagaz::StepResult>::split(result) {
+                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
                 ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<(), StockError> as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
+                    <_ as __sagaz::Converted<
+                        <Result<(), StockError> as __sagaz::StepResult>::Error,
+                    >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error))
                 }
             },
         )
     }
     fn step_charge<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::reserve;
-        #[diagnostic::on_unimplemented(
-            message = "step `charge` takes `Hold` from `reserve`, which returns `Hold`",
-            label = "not what `reserve` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput1<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput1<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt_within(
+        __sagaz::attempt_within(
             scene,
             <Diamond>::charge(
                 saga,
-                <&StepContext as ::sagaz::__private::Context<
+                <&StepContext as __sagaz::Context<'_>>::from_context(scene.context),
+                <&Hold as __sagaz::Taken<
                     '_,
-                >>::from_context(scene.context),
-                <&Hold as SagazInput1<
-                    '_,
-                    <Result<Hold, StockError> as ::sagaz::__private::StepResult>::Output,
-                >>::of(::sagaz::__private::stored(&scene.slots.reserve)),
+                    __Output_reserve,
+                >>::stored(&scene.slots.reserve),
             ),
-            |slots, result| match <Result<
-                Payment,
-                PaymentError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.charge, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<
-                            Payment,
-                            PaymentError,
-                        > as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_charge,
+            >(
+                result,
+                &slots.charge,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_charge as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn compensate_refund<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::charge;
-        #[diagnostic::on_unimplemented(
-            message = "compensation `refund` takes `Payment` from `charge`, which returns `Payment`",
-            label = "not what `charge` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: ::core::option::Option<&'a T>) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for ::core::option::Option<&'a T> {
-            fn of(value: Self) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
             <Diamond>::refund(
                 saga,
                 <Option<
                     &Payment,
-                > as SagazInput0<
+                > as __sagaz::MaybeTaken<
                     '_,
-                    <Result<
-                        Payment,
-                        PaymentError,
-                    > as ::sagaz::__private::StepResult>::Output,
-                >>::of(::sagaz::__private::undone(scene.known, &scene.slots.charge)),
+                    __Output_charge,
+                >>::taken(__sagaz::undone(scene.known, &scene.slots.charge)),
             ),
             |_, result| match <Result<
                 (),
                 PaymentError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => {
-                    ::sagaz::__private::AttemptEnd::Completed
-                }
+            > as __sagaz::StepResult>::split(result) {
+                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
                 ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<
-                            (),
-                            PaymentError,
-                        > as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
+                    <_ as __sagaz::Converted<
+                        <Result<(), PaymentError> as __sagaz::StepResult>::Error,
+                    >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error))
                 }
             },
         )
     }
     fn step_check<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::reserve;
-        #[diagnostic::on_unimplemented(
-            message = "step `check` takes `Order` as its input, and the saga's is `Order`",
-            label = "not the saga's input",
-            note = "`#[saga(input = ..)]` says what a saga is started with"
-        )]
-        trait SagazInput0<T> {
-            type Value;
-            fn of(value: &T) -> &Self::Value;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput0<T> for T {
-            type Value = T;
-            fn of(value: &T) -> &T {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
-            <Diamond>::check(
-                saga,
-                <<Order as SagazInput0<
-                    Order,
-                >>::Value as ::sagaz::__private::Owned>::owned(
-                    <Order as SagazInput0<Order>>::of(scene.input),
-                ),
+            <Diamond>::check(saga, <Order as __sagaz::Owned>::owned(scene.input)),
+            |slots, result| __sagaz::ended::<
+                __Result_check,
+            >(
+                result,
+                &slots.check,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_check as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
-            |slots, result| match <Result<
-                (),
-                StockError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.check, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<(), StockError> as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
         )
     }
     fn step_book<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::charge;
         let _ = <Diamond>::check;
-        #[diagnostic::on_unimplemented(
-            message = "step `book` takes `Payment` from `charge`, which returns `Payment`",
-            label = "not what `charge` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
             <Diamond>::book(
                 saga,
-                <&Payment as SagazInput0<
+                <&Payment as __sagaz::Taken<
                     '_,
-                    <Result<
-                        Payment,
-                        PaymentError,
-                    > as ::sagaz::__private::StepResult>::Output,
-                >>::of(::sagaz::__private::stored(&scene.slots.charge)),
+                    __Output_charge,
+                >>::stored(&scene.slots.charge),
             ),
-            |slots, result| match <Result<
-                Shipment,
-                CourierError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.book, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<
-                            Shipment,
-                            CourierError,
-                        > as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_book,
+            >(
+                result,
+                &slots.book,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_book as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn step_confirm<'a>(
         saga: &'a Diamond,
-        scene: ::sagaz::__private::Scene<'a, Diamond>,
-    ) -> ::sagaz::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, Diamond>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <Diamond>::book;
-        #[diagnostic::on_unimplemented(
-            message = "step `confirm` takes `Shipment` from `book`, which returns `Shipment`",
-            label = "not what `book` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagaz::__private::attempt(
+        __sagaz::attempt(
             scene,
             <Diamond>::confirm(
                 saga,
-                <&Shipment as SagazInput0<
+                <&Shipment as __sagaz::Taken<
                     '_,
-                    <Result<
-                        Shipment,
-                        CourierError,
-                    > as ::sagaz::__private::StepResult>::Output,
-                >>::of(::sagaz::__private::stored(&scene.slots.book)),
+                    __Output_book,
+                >>::stored(&scene.slots.book),
             ),
-            |slots, result| match <Result<
-                (),
-                MailError,
-            > as ::sagaz::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagaz::__private::keep(&slots.confirm, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagaz::__private::Converted<
-                        <Result<(), MailError> as ::sagaz::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagaz::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_confirm,
+            >(
+                result,
+                &slots.confirm,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_confirm as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl ::sagaz::__private::Saga for Diamond {
+    impl __sagaz::Saga for Diamond {
         type Input = Order;
         type Outputs = DiamondOutputs;
         type Step = DiamondStep;
-        type Codec = ::sagaz::__private::Json;
-        const DEFINITION: &'static ::sagaz::__private::Definition = &DEFINITION;
+        type Codec = __sagaz::Json;
+        const DEFINITION: &'static __sagaz::Definition = &DEFINITION;
         type Slots = DiamondSlots;
         type PerStep<T: ::core::marker::Send> = [T; 5usize];
         fn per_step<T: ::core::marker::Send>(
@@ -656,12 +452,12 @@ const _: () = {
         fn step<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-        ) -> ::sagaz::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             static STEPS: [for<'a> fn(
                 &'a Diamond,
-                ::sagaz::__private::Scene<'a, Diamond>,
-            ) -> ::sagaz::__private::StepFuture<'a>; 5usize] = [
+                __sagaz::Scene<'a, Diamond>,
+            ) -> __sagaz::StepFuture<'a>; 5usize] = [
                 step_reserve,
                 step_charge,
                 step_check,
@@ -673,74 +469,59 @@ const _: () = {
         fn compensate<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-        ) -> ::sagaz::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             let _ = scene;
             match step {
                 0usize => compensate_release(self, scene),
                 1usize => compensate_refund(self, scene),
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn recover<'a>(
             &'a self,
             step: usize,
-            scene: ::sagaz::__private::Scene<'a, Self>,
-            error: ::sagaz::__private::Arc<::sagaz::__private::StepError>,
-        ) -> ::sagaz::__private::RecoverFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+            error: __sagaz::Arc<__sagaz::StepError>,
+        ) -> __sagaz::RecoverFuture<'a> {
             let _ = (scene, &error);
             match step {
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn output(
             &self,
             slots: &DiamondSlots,
             step: usize,
-            request: ::sagaz::__private::OutputRequest<'_>,
-        ) -> ::core::result::Result<(), ::sagaz::__private::CodecError> {
+            request: __sagaz::OutputRequest<'_>,
+        ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <<Result<
-                        Hold,
-                        StockError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_reserve as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.reserve, request)
                 }
                 1usize => {
-                    <<Result<
-                        Payment,
-                        PaymentError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_charge as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.charge, request)
                 }
                 2usize => {
-                    <<Result<
-                        (),
-                        StockError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_check as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.check, request)
                 }
                 3usize => {
-                    <<Result<
-                        Shipment,
-                        CourierError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_book as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.book, request)
                 }
                 4usize => {
-                    <<Result<
-                        (),
-                        MailError,
-                    > as ::sagaz::__private::StepResult>::Output as ::sagaz::__private::StepOutput>::answer::<
+                    <__Output_confirm as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.confirm, request)
                 }
-                _ => ::sagaz::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn outputs(mut slots: DiamondSlots) -> ::core::option::Option<DiamondOutputs> {
@@ -749,11 +530,11 @@ const _: () = {
                 && slots.book.get().is_some() && slots.confirm.get().is_some();
             if complete {
                 ::core::option::Option::Some(DiamondOutputs {
-                    reserve: ::sagaz::__private::take(&mut slots.reserve),
-                    charge: ::sagaz::__private::take(&mut slots.charge),
-                    check: ::sagaz::__private::take(&mut slots.check),
-                    book: ::sagaz::__private::take(&mut slots.book),
-                    confirm: ::sagaz::__private::take(&mut slots.confirm),
+                    reserve: __sagaz::take(&mut slots.reserve),
+                    charge: __sagaz::take(&mut slots.charge),
+                    check: __sagaz::take(&mut slots.check),
+                    book: __sagaz::take(&mut slots.book),
+                    confirm: __sagaz::take(&mut slots.confirm),
                 })
             } else {
                 ::core::option::Option::None
@@ -762,5 +543,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: ::sagaz::__private::AnyPlace> ::sagaz::__private::RunsOn<P> for Diamond {}
+    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for Diamond {}
 };

@@ -152,172 +152,147 @@ impl shop::Everything {
     unused_qualifications
 )]
 const _: () = {
-    use ::sagas::__private::{
-        ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _,
-    };
-    static DEFINITION: ::sagas::__private::Definition = ::sagas::__private::Definition {
+    use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
+    static DEFINITION: __sagaz::Definition = __sagaz::Definition {
         name: "every-thing",
         version: 2u32,
         accepts: &[1u32],
-        on_failure: ::sagas::__private::OnFailure::Grace(
+        on_failure: __sagaz::OnFailure::Grace(
             ::core::option::Option::Some(::core::time::Duration::from_millis(10000u64)),
         ),
         deadline: ::core::option::Option::Some(
             ::core::time::Duration::from_millis(3600000u64),
         ),
         steps: &[
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "check-order",
                 depends_on: &[],
                 dependents: &[1, 2],
-                kind: ::sagas::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagas::__private::Retry::NONE,
+                kind: __sagaz::StepKind::Compensatable,
                 limit: ::core::option::Option::Some(20u32),
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "maybe",
                 depends_on: &[0],
                 dependents: &[3],
-                kind: ::sagas::__private::StepKind::Compensatable,
+                kind: __sagaz::StepKind::Compensatable,
                 atomic: true,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagas::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::Some(::sagas::__private::CompensationDefinition {
+                compensation: ::core::option::Option::Some(__sagaz::CompensationDefinition {
                     name: "forget",
                     after: &[2],
                     before: &[],
                     timeout: ::core::option::Option::Some(
                         ::core::time::Duration::from_millis(5000u64),
                     ),
-                    retry: ::sagas::__private::Retry {
+                    retry: __sagaz::Retry {
                         attempts: ::core::option::Option::Some(3u32),
                         initial: ::core::time::Duration::from_millis(60000u64),
-                        max: ::sagas::__private::at_least(
-                            ::sagas::__private::Retry::BACKOFF.max,
+                        max: __sagaz::at_least(
+                            __sagaz::Retry::BACKOFF.max,
                             ::core::time::Duration::from_millis(60000u64),
                         ),
                         factor: 3f64,
                         jitter: 0.1f64,
-                        ..::sagas::__private::Retry::BACKOFF
+                        ..__sagaz::Retry::BACKOFF
                     },
                     insists: false,
                 }),
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "type",
                 depends_on: &[0],
                 dependents: &[3],
-                kind: ::sagas::__private::StepKind::Compensatable,
+                kind: __sagaz::StepKind::Compensatable,
                 atomic: true,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagas::__private::Retry::NONE,
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::Some(::sagas::__private::CompensationDefinition {
+                compensation: ::core::option::Option::Some(__sagaz::CompensationDefinition {
                     name: "untype",
                     after: &[],
                     before: &[1],
                     timeout: ::core::option::Option::None,
-                    retry: ::sagas::__private::Retry::COMPENSATION,
+                    retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
                 }),
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "charge",
                 depends_on: &[1, 2],
                 dependents: &[4],
-                kind: ::sagas::__private::StepKind::Compensatable,
-                atomic: false,
-                transactional: false,
+                kind: __sagaz::StepKind::Compensatable,
                 timeout: ::core::option::Option::Some(
                     ::core::time::Duration::from_millis(500u64),
                 ),
-                retry: ::sagas::__private::Retry {
+                retry: __sagaz::Retry {
                     attempts: ::core::option::Option::None,
                     max: ::core::time::Duration::from_millis(120000u64),
-                    ..::sagas::__private::Retry::BACKOFF
+                    ..__sagaz::Retry::BACKOFF
                 },
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::Some(::sagas::__private::CompensationDefinition {
+                compensation: ::core::option::Option::Some(__sagaz::CompensationDefinition {
                     name: "refund",
                     after: &[],
                     before: &[],
                     timeout: ::core::option::Option::None,
-                    retry: ::sagas::__private::Retry::COMPENSATION,
+                    retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
                 }),
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "book",
                 depends_on: &[3],
                 dependents: &[5],
-                kind: ::sagas::__private::StepKind::Pivot,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagas::__private::Retry {
+                kind: __sagaz::StepKind::Pivot,
+                retry: __sagaz::Retry {
                     attempts: ::core::option::Option::Some(2u32),
-                    ..::sagas::__private::Retry::BACKOFF
+                    ..__sagaz::Retry::BACKOFF
                 },
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
-                recovery: false,
+                ..__sagaz::StepDefinition::PLAIN
             },
-            ::sagas::__private::StepDefinition {
+            __sagaz::StepDefinition {
                 name: "confirm",
                 depends_on: &[4],
                 dependents: &[],
-                kind: ::sagas::__private::StepKind::Retriable,
-                atomic: false,
-                transactional: false,
-                timeout: ::core::option::Option::None,
-                retry: ::sagas::__private::Retry {
+                kind: __sagaz::StepKind::Retriable,
+                retry: __sagaz::Retry {
                     attempts: ::core::option::Option::Some(2u32),
-                    ..::sagas::__private::Retry::BACKOFF
+                    ..__sagaz::Retry::BACKOFF
                 },
-                limit: ::core::option::Option::None,
-                compensation: ::core::option::Option::None,
                 recovery: true,
+                ..__sagaz::StepDefinition::PLAIN
             },
         ],
         pivot: ::core::option::Option::Some(4),
     };
     const _: () = DEFINITION.check();
+    use ::sagas::__private as __sagaz;
+    type __Result_validate = Result<(), String>;
+    type __Output_validate = <__Result_validate as __sagaz::StepResult>::Output;
+    type __Result_maybe = Result<Option<u64>, &'static str>;
+    type __Output_maybe = <__Result_maybe as __sagaz::StepResult>::Output;
+    type __Result_type = BankResult<shop::Everything::Hold>;
+    type __Output_type = <__Result_type as __sagaz::StepResult>::Output;
+    type __Result_charge = std::io::Result<Payment>;
+    type __Output_charge = <__Result_charge as __sagaz::StepResult>::Output;
+    type __Result_book = Result<HashMap<String, Vec<u8>>, StepError>;
+    type __Output_book = <__Result_book as __sagaz::StepResult>::Output;
+    type __Result_confirm = Result<Payment, StepError>;
+    type __Output_confirm = <__Result_confirm as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct EverythingOutputs {
         ///The output of step `validate`.
-        pub validate: <Result<(), String> as ::sagas::__private::StepResult>::Output,
+        pub validate: __Output_validate,
         ///The output of step `maybe`.
-        pub maybe: <Result<
-            Option<u64>,
-            &'static str,
-        > as ::sagas::__private::StepResult>::Output,
+        pub maybe: __Output_maybe,
         ///The output of step `type`.
-        pub r#type: <BankResult<
-            shop::Everything::Hold,
-        > as ::sagas::__private::StepResult>::Output,
+        pub r#type: __Output_type,
         ///The output of step `charge`.
-        pub charge: <std::io::Result<Payment> as ::sagas::__private::StepResult>::Output,
+        pub charge: __Output_charge,
         ///The output of step `book`.
-        pub book: <Result<
-            HashMap<String, Vec<u8>>,
-            StepError,
-        > as ::sagas::__private::StepResult>::Output,
+        pub book: __Output_book,
         ///The output of step `confirm`.
-        pub confirm: <Result<
-            Payment,
-            StepError,
-        > as ::sagas::__private::StepResult>::Output,
+        pub confirm: __Output_confirm,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -327,29 +302,12 @@ const _: () = {
         }
     }
     pub struct EverythingSlots {
-        validate: ::sagas::__private::OnceLock<
-            <Result<(), String> as ::sagas::__private::StepResult>::Output,
-        >,
-        maybe: ::sagas::__private::OnceLock<
-            <Result<Option<u64>, &'static str> as ::sagas::__private::StepResult>::Output,
-        >,
-        r#type: ::sagas::__private::OnceLock<
-            <BankResult<
-                shop::Everything::Hold,
-            > as ::sagas::__private::StepResult>::Output,
-        >,
-        charge: ::sagas::__private::OnceLock<
-            <std::io::Result<Payment> as ::sagas::__private::StepResult>::Output,
-        >,
-        book: ::sagas::__private::OnceLock<
-            <Result<
-                HashMap<String, Vec<u8>>,
-                StepError,
-            > as ::sagas::__private::StepResult>::Output,
-        >,
-        confirm: ::sagas::__private::OnceLock<
-            <Result<Payment, StepError> as ::sagas::__private::StepResult>::Output,
-        >,
+        validate: __sagaz::OnceLock<__Output_validate>,
+        maybe: __sagaz::OnceLock<__Output_maybe>,
+        r#type: __sagaz::OnceLock<__Output_type>,
+        charge: __sagaz::OnceLock<__Output_charge>,
+        book: __sagaz::OnceLock<__Output_book>,
+        confirm: __sagaz::OnceLock<__Output_confirm>,
     }
     /// The steps.
     #[derive(
@@ -388,213 +346,106 @@ const _: () = {
     }
     fn step_validate<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
-        #[diagnostic::on_unimplemented(
-            message = "step `validate` takes `shop::HTTPOrder` as its input, and the saga's is `shop::HTTPOrder`",
-            label = "not the saga's input",
-            note = "`#[saga(input = ..)]` says what a saga is started with"
-        )]
-        trait SagazInput0<T> {
-            type Value;
-            fn of(value: &T) -> &Self::Value;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput0<T> for T {
-            type Value = T;
-            fn of(value: &T) -> &T {
-                value
-            }
-        }
-        ::sagas::__private::attempt(
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
+        __sagaz::attempt(
             scene,
             <shop::Everything>::validate(
                 saga,
-                <<shop::HTTPOrder as SagazInput0<
-                    shop::HTTPOrder,
-                >>::Value as ::sagas::__private::Owned>::owned(
-                    <shop::HTTPOrder as SagazInput0<shop::HTTPOrder>>::of(scene.input),
-                ),
+                <shop::HTTPOrder as __sagaz::Owned>::owned(scene.input),
             ),
-            |slots, result| match <Result<
-                (),
-                String,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.validate, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<(), String> as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_validate,
+            >(
+                result,
+                &slots.validate,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_validate as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn step_maybe<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::validate;
-        #[diagnostic::on_unimplemented(
-            message = "step `maybe` takes `()` from `validate`, which returns `()`",
-            label = "not what `validate` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput1<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput1<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::maybe(
                 saga,
-                <&StepContext<
+                <&StepContext<'_> as __sagaz::Context<'_>>::from_context(scene.context),
+                <&() as __sagaz::Taken<
                     '_,
-                > as ::sagas::__private::Context<'_>>::from_context(scene.context),
-                <&() as SagazInput1<
-                    '_,
-                    <Result<(), String> as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::stored(&scene.slots.validate)),
+                    __Output_validate,
+                >>::stored(&scene.slots.validate),
             ),
-            |slots, result| match <Result<
-                Option<u64>,
-                &'static str,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.maybe, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<
-                            Option<u64>,
-                            &'static str,
-                        > as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_maybe,
+            >(
+                result,
+                &slots.maybe,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_maybe as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn compensate_forget<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::maybe;
         let _ = <shop::Everything>::r#type;
-        #[diagnostic::on_unimplemented(
-            message = "compensation `forget` takes `Option<u64>` from `maybe`, which returns `Option<u64>`",
-            label = "not what `maybe` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<T> {
-            type Value;
-            fn of(
-                value: ::core::option::Option<&T>,
-            ) -> ::core::option::Option<&Self::Value>;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput0<T> for ::core::option::Option<T> {
-            type Value = T;
-            fn of(value: ::core::option::Option<&T>) -> ::core::option::Option<&T> {
-                value
-            }
-        }
-        ::sagas::__private::attempt_within(
+        __sagaz::attempt_within(
             scene,
             <shop::Everything>::forget(
                 saga,
-                <Option<
-                    Option<u64>,
-                > as SagazInput0<
-                    <Result<
-                        Option<u64>,
-                        &'static str,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::undone(scene.known, &scene.slots.maybe))
-                    .map(
-                        <<Option<
-                            Option<u64>,
-                        > as SagazInput0<
-                            <Result<
-                                Option<u64>,
-                                &'static str,
-                            > as ::sagas::__private::StepResult>::Output,
-                        >>::Value as ::sagas::__private::Owned>::owned,
-                    ),
+                __sagaz::undone(scene.known, &scene.slots.maybe)
+                    .map(<Option<u64> as __sagaz::Owned>::owned),
             ),
             |_, result| match <Result<
                 (),
                 StepError,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => {
-                    ::sagas::__private::AttemptEnd::Completed
-                }
+            > as __sagaz::StepResult>::split(result) {
+                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
                 ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<(), StepError> as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
+                    <_ as __sagaz::Converted<
+                        <Result<(), StepError> as __sagaz::StepResult>::Error,
+                    >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error))
                 }
             },
         )
     }
     fn step_type<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::validate;
-        #[diagnostic::on_unimplemented(
-            message = "step `type` takes `shop::HTTPOrder` as its input, and the saga's is `shop::HTTPOrder`",
-            label = "not the saga's input",
-            note = "`#[saga(input = ..)]` says what a saga is started with"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::r#type(
                 saga,
-                <&shop::HTTPOrder as SagazInput0<'_, shop::HTTPOrder>>::of(scene.input),
+                <&shop::HTTPOrder as __sagaz::Taken<
+                    '_,
+                    shop::HTTPOrder,
+                >>::taken(scene.input),
             ),
-            |slots, result| match <BankResult<
-                shop::Everything::Hold,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.r#type, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <BankResult<
-                            shop::Everything::Hold,
-                        > as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_type,
+            >(
+                result,
+                &slots.r#type,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_type as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn compensate_untype<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::r#type;
         #[diagnostic::on_unimplemented(
             message = "compensation `untype` takes `Hold` from `type`, which returns `Self::Hold`",
@@ -610,7 +461,7 @@ const _: () = {
                 value
             }
         }
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::untype(
                 saga,
@@ -618,34 +469,24 @@ const _: () = {
                     &Hold,
                 > as SagazInput0<
                     '_,
-                    <BankResult<
-                        shop::Everything::Hold,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::undone(scene.known, &scene.slots.r#type)),
-                <&StepContext<
-                    '_,
-                > as ::sagas::__private::Context<'_>>::from_context(scene.context),
+                    __Output_type,
+                >>::of(__sagaz::undone(scene.known, &scene.slots.r#type)),
+                <&StepContext<'_> as __sagaz::Context<'_>>::from_context(scene.context),
             ),
-            |_, result| match <BankResult<
-                (),
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => {
-                    ::sagas::__private::AttemptEnd::Completed
-                }
+            |_, result| match <BankResult<()> as __sagaz::StepResult>::split(result) {
+                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
                 ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <BankResult<()> as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
+                    <_ as __sagaz::Converted<
+                        <BankResult<()> as __sagaz::StepResult>::Error,
+                    >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error))
                 }
             },
         )
     }
     fn step_charge<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::maybe;
         let _ = <shop::Everything>::r#type;
         #[diagnostic::on_unimplemented(
@@ -662,110 +503,37 @@ const _: () = {
                 value
             }
         }
-        #[diagnostic::on_unimplemented(
-            message = "step `charge` takes `Option<u64>` from `maybe`, which returns `Option<u64>`",
-            label = "not what `maybe` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput2<T> {
-            type Value;
-            fn of(value: &T) -> &Self::Value;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput2<T> for T {
-            type Value = T;
-            fn of(value: &T) -> &T {
-                value
-            }
-        }
-        ::sagas::__private::attempt_within(
+        __sagaz::attempt_within(
             scene,
             <shop::Everything>::charge(
                 saga,
                 <&'_ StepContext<
                     '_,
-                > as ::sagas::__private::Context<'_>>::from_context(scene.context),
+                > as __sagaz::Context<'_>>::from_context(scene.context),
                 <&'_ Hold as SagazInput1<
                     '_,
-                    <BankResult<
-                        shop::Everything::Hold,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::stored(&scene.slots.r#type)),
-                <<Option<
+                    __Output_type,
+                >>::of(__sagaz::stored(&scene.slots.r#type)),
+                <Option<
                     u64,
-                > as SagazInput2<
-                    <Result<
-                        Option<u64>,
-                        &'static str,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::Value as ::sagas::__private::Owned>::owned(
-                    <Option<
-                        u64,
-                    > as SagazInput2<
-                        <Result<
-                            Option<u64>,
-                            &'static str,
-                        > as ::sagas::__private::StepResult>::Output,
-                    >>::of(::sagas::__private::stored(&scene.slots.maybe)),
-                ),
+                > as __sagaz::Owned>::owned(__sagaz::stored(&scene.slots.maybe)),
             ),
-            |slots, result| match <std::io::Result<
-                Payment,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.charge, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <std::io::Result<
-                            Payment,
-                        > as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_charge,
+            >(
+                result,
+                &slots.charge,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_charge as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn compensate_refund<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::charge;
-        #[diagnostic::on_unimplemented(
-            message = "compensation `refund` takes `Payment` from `charge`, which returns `Payment`",
-            label = "not what `charge` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<T> {
-            type Value;
-            fn of(
-                value: ::core::option::Option<&T>,
-            ) -> ::core::option::Option<&Self::Value>;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput0<T> for ::core::option::Option<T> {
-            type Value = T;
-            fn of(value: ::core::option::Option<&T>) -> ::core::option::Option<&T> {
-                value
-            }
-        }
-        #[diagnostic::on_unimplemented(
-            message = "compensation `refund` takes `shop::HTTPOrder` as its input, and the saga's is `shop::HTTPOrder`",
-            label = "not the saga's input",
-            note = "`#[saga(input = ..)]` says what a saga is started with"
-        )]
-        trait SagazInput1<T> {
-            type Value;
-            fn of(value: &T) -> &Self::Value;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazInput1<T> for T {
-            type Value = T;
-            fn of(value: &T) -> &T {
-                value
-            }
-        }
         #[diagnostic::on_unimplemented(
             message = "compensation `refund` takes `Hold` from `type`, which returns `Self::Hold`",
             label = "not what `type` returns",
@@ -780,226 +548,126 @@ const _: () = {
                 value
             }
         }
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::refund(
                 saga,
-                <Option<
-                    Payment,
-                > as SagazInput0<
-                    <std::io::Result<Payment> as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::undone(scene.known, &scene.slots.charge))
-                    .map(
-                        <<Option<
-                            Payment,
-                        > as SagazInput0<
-                            <std::io::Result<
-                                Payment,
-                            > as ::sagas::__private::StepResult>::Output,
-                        >>::Value as ::sagas::__private::Owned>::owned,
-                    ),
-                <<shop::HTTPOrder as SagazInput1<
-                    shop::HTTPOrder,
-                >>::Value as ::sagas::__private::Owned>::owned(
-                    <shop::HTTPOrder as SagazInput1<shop::HTTPOrder>>::of(scene.input),
-                ),
+                __sagaz::undone(scene.known, &scene.slots.charge)
+                    .map(<Payment as __sagaz::Owned>::owned),
+                <shop::HTTPOrder as __sagaz::Owned>::owned(scene.input),
                 <&Hold as SagazInput2<
                     '_,
-                    <BankResult<
-                        shop::Everything::Hold,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::stored(&scene.slots.r#type)),
+                    __Output_type,
+                >>::of(__sagaz::stored(&scene.slots.r#type)),
             ),
             |_, result| match <Result<
                 (),
                 StepError,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => {
-                    ::sagas::__private::AttemptEnd::Completed
-                }
+            > as __sagaz::StepResult>::split(result) {
+                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
                 ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<(), StepError> as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
+                    <_ as __sagaz::Converted<
+                        <Result<(), StepError> as __sagaz::StepResult>::Error,
+                    >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error))
                 }
             },
         )
     }
     fn step_book<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::charge;
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::book(saga),
-            |slots, result| match <Result<
-                HashMap<String, Vec<u8>>,
-                StepError,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.book, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<
-                            HashMap<String, Vec<u8>>,
-                            StepError,
-                        > as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_book,
+            >(
+                result,
+                &slots.book,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_book as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn step_confirm<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-    ) -> ::sagas::__private::StepFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+    ) -> __sagaz::StepFuture<'a> {
         let _ = <shop::Everything>::book;
-        #[diagnostic::on_unimplemented(
-            message = "step `confirm` takes `()` from `validate`, which returns `()`",
-            label = "not what `validate` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput0<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput0<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        #[diagnostic::on_unimplemented(
-            message = "step `confirm` takes `HashMap<String, Vec<u8>>` from `book`, which returns `HashMap<String, Vec<u8>>`",
-            label = "not what `book` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput1<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput1<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
-        ::sagas::__private::attempt(
+        __sagaz::attempt(
             scene,
             <shop::Everything>::confirm(
                 saga,
-                <&() as SagazInput0<
+                <&() as __sagaz::Taken<
                     '_,
-                    <Result<(), String> as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::stored(&scene.slots.validate)),
+                    __Output_validate,
+                >>::stored(&scene.slots.validate),
                 <&HashMap<
                     String,
                     Vec<u8>,
-                > as SagazInput1<
-                    '_,
-                    <Result<
-                        HashMap<String, Vec<u8>>,
-                        StepError,
-                    > as ::sagas::__private::StepResult>::Output,
-                >>::of(::sagas::__private::stored(&scene.slots.book)),
+                > as __sagaz::Taken<'_, __Output_book>>::stored(&scene.slots.book),
             ),
-            |slots, result| match <Result<
-                Payment,
-                StepError,
-            > as ::sagas::__private::StepResult>::split(result) {
-                ::core::result::Result::Ok(output) => {
-                    ::sagas::__private::keep(&slots.confirm, output)
-                }
-                ::core::result::Result::Err(error) => {
-                    <_ as ::sagas::__private::Converted<
-                        <Result<
-                            Payment,
-                            StepError,
-                        > as ::sagas::__private::StepResult>::Error,
-                    >>::failed(
-                        (&&&&::sagas::__private::Kind::of(&error)).sagaz_convert(error),
-                    )
-                }
-            },
+            |slots, result| __sagaz::ended::<
+                __Result_confirm,
+            >(
+                result,
+                &slots.confirm,
+                |error| <_ as __sagaz::Converted<
+                    <__Result_confirm as __sagaz::StepResult>::Error,
+                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
+            ),
         )
     }
     fn recover_give_up<'a>(
         saga: &'a shop::Everything,
-        scene: ::sagas::__private::Scene<'a, shop::Everything>,
-        error: ::sagas::__private::Arc<::sagas::__private::StepError>,
-    ) -> ::sagas::__private::RecoverFuture<'a> {
+        scene: __sagaz::Scene<'a, shop::Everything>,
+        error: __sagaz::Arc<__sagaz::StepError>,
+    ) -> __sagaz::RecoverFuture<'a> {
         let _ = <shop::Everything>::confirm;
-        #[diagnostic::on_unimplemented(
-            message = "recovery `give_up` takes `Payment` from `charge`, which returns `Payment`",
-            label = "not what `charge` returns",
-            note = "an input is the output of the step that it is named after"
-        )]
-        trait SagazInput1<'a, T> {
-            fn of(value: &'a T) -> Self;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<'a, T> SagazInput1<'a, T> for &'a T {
-            fn of(value: &'a T) -> Self {
-                value
-            }
-        }
         #[diagnostic::on_unimplemented(
             message = "the recovery of `confirm` gives `Payment`, and `confirm` returns `Payment`",
             label = "not what `confirm` returns",
             note = "a recovery returns `Recover` of what its step returns"
         )]
         trait SagazRecovery<T> {
-            fn end(
-                self,
-                slot: &::sagas::__private::OnceLock<T>,
-            ) -> ::sagas::__private::RecoverEnd;
+            fn end(self, slot: &__sagaz::OnceLock<T>) -> __sagaz::RecoverEnd;
         }
         #[diagnostic::do_not_recommend]
-        impl<T> SagazRecovery<T> for ::sagas::__private::Recover<T> {
-            fn end(
-                self,
-                slot: &::sagas::__private::OnceLock<T>,
-            ) -> ::sagas::__private::RecoverEnd {
-                ::sagas::__private::recovered(self, slot)
+        impl<T> SagazRecovery<T> for __sagaz::Recover<T> {
+            fn end(self, slot: &__sagaz::OnceLock<T>) -> __sagaz::RecoverEnd {
+                __sagaz::recovered(self, slot)
             }
         }
-        ::sagas::__private::recovery(async move {
+        __sagaz::recovery(async move {
             let error = error;
             let result = <shop::Everything>::give_up(
                     saga,
-                    <&StepError as ::sagas::__private::ErrorInput<
+                    <&StepError as __sagaz::ErrorInput<'_>>::from_error(&*error),
+                    <&Payment as __sagaz::Taken<
                         '_,
-                    >>::from_error(&*error),
-                    <&Payment as SagazInput1<
-                        '_,
-                        <std::io::Result<
-                            Payment,
-                        > as ::sagas::__private::StepResult>::Output,
-                    >>::of(::sagas::__private::stored(&scene.slots.charge)),
+                        __Output_charge,
+                    >>::stored(&scene.slots.charge),
                     <&StepContext<
                         '_,
-                    > as ::sagas::__private::Context<'_>>::from_context(scene.context),
+                    > as __sagaz::Context<'_>>::from_context(scene.context),
                 )
                 .await;
             <Recover<
                 Payment,
-            > as SagazRecovery<
-                <Result<Payment, StepError> as ::sagas::__private::StepResult>::Output,
-            >>::end(result, &scene.slots.confirm)
+            > as SagazRecovery<__Output_confirm>>::end(result, &scene.slots.confirm)
         })
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl ::sagas::__private::Saga for shop::Everything {
+    impl __sagaz::Saga for shop::Everything {
         type Input = shop::HTTPOrder;
         type Outputs = EverythingOutputs;
         type Step = EverythingStep;
         type Codec = Text;
-        const DEFINITION: &'static ::sagas::__private::Definition = &DEFINITION;
+        const DEFINITION: &'static __sagaz::Definition = &DEFINITION;
         type Slots = EverythingSlots;
         type PerStep<T: ::core::marker::Send> = [T; 6usize];
         fn per_step<T: ::core::marker::Send>(
@@ -1027,12 +695,12 @@ const _: () = {
         fn step<'a>(
             &'a self,
             step: usize,
-            scene: ::sagas::__private::Scene<'a, Self>,
-        ) -> ::sagas::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             static STEPS: [for<'a> fn(
                 &'a shop::Everything,
-                ::sagas::__private::Scene<'a, shop::Everything>,
-            ) -> ::sagas::__private::StepFuture<'a>; 6usize] = [
+                __sagaz::Scene<'a, shop::Everything>,
+            ) -> __sagaz::StepFuture<'a>; 6usize] = [
                 step_validate,
                 step_maybe,
                 step_type,
@@ -1045,82 +713,66 @@ const _: () = {
         fn compensate<'a>(
             &'a self,
             step: usize,
-            scene: ::sagas::__private::Scene<'a, Self>,
-        ) -> ::sagas::__private::StepFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+        ) -> __sagaz::StepFuture<'a> {
             let _ = scene;
             match step {
                 1usize => compensate_forget(self, scene),
                 2usize => compensate_untype(self, scene),
                 3usize => compensate_refund(self, scene),
-                _ => ::sagas::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn recover<'a>(
             &'a self,
             step: usize,
-            scene: ::sagas::__private::Scene<'a, Self>,
-            error: ::sagas::__private::Arc<::sagas::__private::StepError>,
-        ) -> ::sagas::__private::RecoverFuture<'a> {
+            scene: __sagaz::Scene<'a, Self>,
+            error: __sagaz::Arc<__sagaz::StepError>,
+        ) -> __sagaz::RecoverFuture<'a> {
             let _ = (scene, &error);
             match step {
                 5usize => recover_give_up(self, scene, error),
-                _ => ::sagas::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn output(
             &self,
             slots: &EverythingSlots,
             step: usize,
-            request: ::sagas::__private::OutputRequest<'_>,
-        ) -> ::core::result::Result<(), ::sagas::__private::CodecError> {
+            request: __sagaz::OutputRequest<'_>,
+        ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <<Result<
-                        (),
-                        String,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_validate as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.validate, request)
                 }
                 1usize => {
-                    <<Result<
-                        Option<u64>,
-                        &'static str,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_maybe as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.maybe, request)
                 }
                 2usize => {
-                    <<BankResult<
-                        shop::Everything::Hold,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_type as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.r#type, request)
                 }
                 3usize => {
-                    <<std::io::Result<
-                        Payment,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_charge as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.charge, request)
                 }
                 4usize => {
-                    <<Result<
-                        HashMap<String, Vec<u8>>,
-                        StepError,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_book as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.book, request)
                 }
                 5usize => {
-                    <<Result<
-                        Payment,
-                        StepError,
-                    > as ::sagas::__private::StepResult>::Output as ::sagas::__private::StepOutput>::answer::<
+                    <__Output_confirm as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.confirm, request)
                 }
-                _ => ::sagas::__private::no_such_step(step),
+                _ => __sagaz::no_such_step(step),
             }
         }
         fn outputs(
@@ -1132,12 +784,12 @@ const _: () = {
                 && slots.confirm.get().is_some();
             if complete {
                 ::core::option::Option::Some(EverythingOutputs {
-                    validate: ::sagas::__private::take(&mut slots.validate),
-                    maybe: ::sagas::__private::take(&mut slots.maybe),
-                    r#type: ::sagas::__private::take(&mut slots.r#type),
-                    charge: ::sagas::__private::take(&mut slots.charge),
-                    book: ::sagas::__private::take(&mut slots.book),
-                    confirm: ::sagas::__private::take(&mut slots.confirm),
+                    validate: __sagaz::take(&mut slots.validate),
+                    maybe: __sagaz::take(&mut slots.maybe),
+                    r#type: __sagaz::take(&mut slots.r#type),
+                    charge: __sagaz::take(&mut slots.charge),
+                    book: __sagaz::take(&mut slots.book),
+                    confirm: __sagaz::take(&mut slots.confirm),
                 })
             } else {
                 ::core::option::Option::None
@@ -1146,6 +798,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: ::sagas::__private::AnyPlace> ::sagas::__private::RunsOn<P>
-    for shop::Everything {}
+    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for shop::Everything {}
 };

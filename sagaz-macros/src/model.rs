@@ -34,6 +34,8 @@ pub(crate) struct Step<'a> {
     /// Whether all its dependencies are known; if not, nothing can be said about its ancestors.
     pub(crate) complete: bool,
     pub(crate) inputs: Vec<Input<'a>>,
+    /// What it returns, in words: the output if it can be told from the type.
+    pub(crate) output_text: String,
     /// Indices in [`Saga::compensations`]; more than one is a mistake.
     pub(crate) compensations: Vec<usize>,
     pub(crate) recoveries: Vec<usize>,
@@ -244,6 +246,10 @@ impl<'a> Step<'a> {
             depends_on: depends_on.into_iter().flatten().collect(),
             complete,
             inputs: names.inputs(method, role, &dependencies, diagnostics),
+            output_text: method.returns().map_or_else(
+                || "()".to_owned(),
+                |returns| print::tokens(print::first_argument(returns).unwrap_or(returns)),
+            ),
             settings,
             compensations: Vec::new(),
             recoveries: Vec::new(),
@@ -260,14 +266,6 @@ impl<'a> Step<'a> {
             .name
             .as_ref()
             .map_or(&self.name, |name| &name.text)
-    }
-
-    /// What it returns, in words: the output if it can be told from the type.
-    pub(crate) fn output_text(&self) -> String {
-        let Some(returns) = self.method.returns() else {
-            return "()".to_owned();
-        };
-        print::tokens(print::first_argument(returns).unwrap_or(returns))
     }
 }
 

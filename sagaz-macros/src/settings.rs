@@ -188,6 +188,7 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         synonyms: &["retries", "max_retries", "attempts", "backoff"],
         example: "retry(attempts = 5)",
         read: |settings, entry, example, diagnostics| {
+            settings.retry = Some(RetrySettings::default());
             retry(entry, example, "a step", diagnostics).map(|retry| settings.retry = Some(retry))
         },
     },
@@ -196,25 +197,26 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
         synonyms: &["clean"],
         example: "atomic",
         read: |settings, entry, _, _| {
-            entry
-                .flag()
-                .map(|()| settings.atomic = Some(entry.key.span))
+            settings.atomic = Some(entry.key.span);
+            entry.flag()
         },
     },
     Setting {
         key: "pivot",
         synonyms: &["point_of_no_return"],
         example: "pivot",
-        read: |settings, entry, _, _| entry.flag().map(|()| settings.pivot = Some(entry.key.span)),
+        read: |settings, entry, _, _| {
+            settings.pivot = Some(entry.key.span);
+            entry.flag()
+        },
     },
     Setting {
         key: "no_compensation",
         synonyms: &["no_undo", "readonly"],
         example: "no_compensation",
         read: |settings, entry, _, _| {
-            entry
-                .flag()
-                .map(|()| settings.no_compensation = Some(entry.key.span))
+            settings.no_compensation = Some(entry.key.span);
+            entry.flag()
         },
     },
     Setting {
@@ -421,7 +423,15 @@ pub(crate) fn read<T>(
         };
         let key = entry.key.text.as_str();
         let Some(setting) = table.iter().find(|setting| setting.key == key) else {
-            diagnostics.push(unknown(table, subject, &entry.key));
+            let meant = meant(table, key);
+            diagnostics.push(unknown(table, subject, &entry.key, meant));
+            if let Some(setting) = meant {
+                // What was meant is taken as given, so that its absence is no second mistake; nor is what is wrong with it.
+                let mut ignored = Diagnostics::default();
+                let result = (setting.read)(settings, &entry, setting.example, &mut ignored);
+                ignored.keep(result);
+                ignored.into_errors();
+            }
             continue;
         };
         if given.iter().any(|earlier| earlier == key) {
@@ -437,7 +447,21 @@ pub(crate) fn read<T>(
     }
 }
 
-fn unknown<T>(table: &'static [Setting<T>], subject: &str, key: &Name) -> Diagnostic {
+/// The setting that somebody meant who wrote `key`.
+fn meant<T>(table: &'static [Setting<T>], key: &str) -> Option<&'static Setting<T>> {
+    let by_synonym = |setting: &&Setting<T>| setting.synonyms.contains(&key);
+    table.iter().find(by_synonym).or_else(|| {
+        let key = similar(key, table.iter().map(|setting| setting.key))?;
+        table.iter().find(|setting| setting.key == key)
+    })
+}
+
+fn unknown<T>(
+    table: &'static [Setting<T>],
+    subject: &str,
+    key: &Name,
+    meant: Option<&Setting<T>>,
+) -> Diagnostic {
     if key.text == "pivot" && subject == "a compensation" {
         return Diagnostic::new(key.span, "a compensation cannot be a pivot");
     }
@@ -445,14 +469,11 @@ fn unknown<T>(table: &'static [Setting<T>], subject: &str, key: &Name) -> Diagno
         key.span,
         format!("`{}` is not a setting of {subject}", key.text),
     );
-    let synonym = table
-        .iter()
-        .find(|setting| setting.synonyms.contains(&key.text.as_str()))
-        .map(|setting| setting.key);
-    match synonym.or_else(|| similar(&key.text, table.iter().map(|setting| setting.key))) {
-        Some(similar) => {
-            diagnostic.help(format!("a setting with a similar name exists: `{similar}`"))
-        }
+    match meant {
+        Some(meant) => diagnostic.help(format!(
+            "a setting with a similar name exists: `{}`",
+            meant.key
+        )),
         None => diagnostic.note(all(table)),
     }
 }
@@ -505,7 +526,9 @@ fn on_failure(
     diagnostics: &mut Diagnostics,
 ) -> Result<OnFailure, Diagnostic> {
     let wrong = || {
-        Diagnostic::new(entry.place(), "there is no such failure strategy")
+        let written = entry.value.as_ref().map(crate::print::tokens);
+        let written = written.unwrap_or_else(|| entry.key.text.clone());
+        Diagnostic::new(entry.place(), format!("`{written}` is not a failure strategy"))
             .help(format!("write `{example}`, `on_failure = grace`, `on_failure = grace(\"10s\")` or `on_failure = wait_all`"))
     };
     let value = entry.value.clone().ok_or_else(wrong)?;

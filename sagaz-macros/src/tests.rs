@@ -105,11 +105,11 @@ fn no_tokens_make_it_panic() {
     }
 }
 
-/// `count` steps, each after the three before it.
-fn saga_of(count: usize) -> TokenStream {
+/// `count` steps, each after the ones before it, as many as it has inputs.
+fn saga_of(count: usize, inputs: usize) -> TokenStream {
     let steps = (0..count).map(|at| {
         let name = quote::format_ident!("step{at}");
-        let before: Vec<_> = (at.saturating_sub(3)..at)
+        let before: Vec<_> = (at.saturating_sub(inputs)..at)
             .map(|at| quote::format_ident!("step{at}"))
             .collect();
         quote! {
@@ -122,9 +122,9 @@ fn saga_of(count: usize) -> TokenStream {
 
 #[test]
 fn a_saga_of_1024_steps_is_expanded_and_one_more_is_not() {
-    assert!(!expand(saga_of(1_024)).contains("compile_error"));
+    assert!(!expand(saga_of(1_024, 3)).contains("compile_error"));
     let too_many = "a saga has at most 1,024 steps, and this one has 1,025";
-    assert!(expand(saga_of(1_025)).contains(too_many));
+    assert!(expand(saga_of(1_025, 3)).contains(too_many));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Deliberately only the standard library: it is built before everything else. Each command is printed before it runs,
 //! so that it can be repeated by hand, and the first one that fails ends the task.
 
+mod macro_cost;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -12,9 +14,10 @@ use std::{
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  test   all tests of the workspace
-  lint   format, clippy, documentation
-  ci     lint and test, then every feature alone, and what would be published";
+  test         all tests of the workspace
+  lint         format, clippy, documentation
+  ci           lint and test, then every feature alone, and what would be published
+  macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`";
 
 type Done = Result<(), String>;
 
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["test"] => test(),
         ["lint"] => lint(),
+        ["macro-cost"] => macro_cost::measure(),
         ["ci"] => lint()
             .and_then(|()| test())
             .and_then(|()| features())

@@ -26,6 +26,7 @@ use crate::id::{EngineId, SagaId};
 use std::{fmt, time::Duration};
 
 /// Stores instances. Implement it for a database of your own and run the conformance suite on it.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a store", label = "not a store")]
 pub trait SagaStore: Send + Sync + 'static {
     /// Applies each write of the batch, in order, all of them in one transaction; a write that is refused or whose token
     /// is no longer the instance's changes nothing and does not disturb its neighbours. The replies are in the order of
@@ -119,7 +120,6 @@ pub trait SagaStore: Send + Sync + 'static {
 }
 
 /// What an [`Engine`](crate::Engine) runs on.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not a store", label = "not a store")]
 pub trait Store: SagaStore {}
 
 impl<S: SagaStore> Store for S {}

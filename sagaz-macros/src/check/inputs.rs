@@ -124,11 +124,20 @@ fn check_recoveries(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostic
             foreign(&recovery.inputs, |source| graph.is_after(own, source)).map(
                 |(input, source)| {
                     let (method, name) = (recovery.method.name(), &saga.steps[source].name);
-                    let message = format!(
-                        "`{method}` cannot take `{name}`: `{}` does not depend on it",
-                        saga.steps[own].name
-                    );
-                    Diagnostic::new(&input.name, message)
+                    let message = if source == own {
+                        format!("`{method}` cannot take `{name}`, the output that it replaces")
+                    } else {
+                        format!(
+                            "`{method}` cannot take `{name}`: `{}` does not depend on it",
+                            saga.steps[own].name
+                        )
+                    };
+                    let diagnostic = Diagnostic::new(&input.name, message);
+                    if source == own {
+                        diagnostic.note("it is asked because that step has no output")
+                    } else {
+                        diagnostic
+                    }
                 },
             ),
         );

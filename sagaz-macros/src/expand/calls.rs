@@ -13,7 +13,7 @@ use crate::{
     syntax::{Method, RoleKind},
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
 pub(super) fn step_name(step: &Step<'_>) -> Ident {
@@ -64,19 +64,17 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     };
     let (items, arguments) = taker.take(&step.inputs);
     let mentions = mentions(this, step.depends_on.iter());
-    let (returns, span, field) = (
-        names.returns(step.method),
+    let (result, span, field) = (
+        names.result(step, names.output_span(step)),
         names.output_span(step),
         names.field(step),
     );
     let call = call(names, step.method, &arguments);
-    let convert = converted(names, step.method);
+    let error_span = error_span(step.method);
+    let convert = converted(krate, &names.result(step, error_span), error_span);
     let (slots, error) = (local("slots"), local("error"));
     let end = quote_spanned! {span=>
-        |#slots, result| match <#returns as #krate::StepResult>::split(result) {
-            ::core::result::Result::Ok(output) => #krate::keep(&#slots.#field, output),
-            ::core::result::Result::Err(#error) => #convert,
-        }
+        |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
     };
     let attempt = boxed(krate, step.settings.timeout.is_some(), &call, &end);
     quote! {
@@ -89,12 +87,7 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
 }
 
 /// Boxes the future of an attempt. One without a timeout has no code for it.
-fn boxed(
-    krate: &TokenStream,
-    has_timeout: bool,
-    call: &TokenStream,
-    end: &TokenStream,
-) -> TokenStream {
+fn boxed(krate: &Ident, has_timeout: bool, call: &TokenStream, end: &TokenStream) -> TokenStream {
     if has_timeout {
         quote!(#krate::attempt_within(scene, #call, #end))
     } else {
@@ -125,7 +118,7 @@ fn compensation(
         .returns()
         .map_or_else(|| undo.method.sig.ident.span(), Spanned::span);
     let call = call(names, undo.method, &arguments);
-    let convert = converted(names, undo.method);
+    let convert = converted(krate, &returns, error_span(undo.method));
     let error = local("error");
     let end = quote_spanned! {span=>
         |_, result| match <#returns as #krate::StepResult>::split(result) {
@@ -173,9 +166,7 @@ fn recovery(
         });
     let message = literal(&format!(
         "the recovery of `{}` gives `{given}`, and `{}` returns `{}`",
-        step.name,
-        step.name,
-        step.output_text()
+        step.name, step.name, step.output_text
     ));
     let label = literal(&format!("not what `{}` returns", step.name));
     let (output, field) = (names.output(step), names.field(step));
@@ -224,21 +215,24 @@ fn mentions<'a>(
     this: &TokenStream,
     references: impl Iterator<Item = &'a Reference>,
 ) -> TokenStream {
-    let mentions = references.map(|reference| {
+    let mut mentions = TokenStream::new();
+    for reference in references {
         let name = &reference.name;
-        quote_spanned!(name.span=> let _ = <#this>::#name;)
-    });
-    quote!(#(#mentions)*)
+        mentions.extend(quote_spanned!(name.span=> let _ = <#this>::#name;));
+    }
+    mentions
+}
+
+/// Where the error type of a method is written.
+fn error_span(method: &Method) -> Span {
+    let returns = method.returns();
+    let place = returns.and_then(second_argument).or(returns);
+    place.map_or_else(|| method.sig.ident.span(), Spanned::span)
 }
 
 /// The end of an attempt with this error. It needs the concrete type, so it is written out for each method.
-fn converted(names: &Names, method: &Method) -> TokenStream {
-    let krate = &names.krate;
-    let returns = method.returns();
-    let place = returns.and_then(second_argument).or(returns);
-    let span = place.map_or_else(|| method.sig.ident.span(), Spanned::span);
-    let returns = names.returns(method);
-    let ty = quote_spanned!(span=> <#returns as #krate::StepResult>::Error);
+fn converted(krate: &Ident, result: &impl ToTokens, span: Span) -> TokenStream {
+    let ty = quote_spanned!(span=> <#result as #krate::StepResult>::Error);
     let error = local("error");
     quote_spanned! {span=>
         <_ as #krate::Converted<#ty>>::failed((&&&&#krate::Kind::of(&#error)).sagaz_convert(#error))

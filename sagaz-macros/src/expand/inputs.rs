@@ -11,7 +11,7 @@ use crate::{
     syntax::{Method, RoleKind},
 };
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Type, spanned::Spanned};
 
 /// Takes the inputs of one method.
@@ -51,6 +51,8 @@ fn is_reference(ty: &Type) -> bool {
 
 /// What a wrong type is told.
 struct Wrong {
+    /// The type is written as the one that is there: only another type of the same name can be wrong.
+    is_unlikely: bool,
     message: String,
     label: String,
     notes: Vec<String>,
@@ -108,13 +110,19 @@ impl Taker<'_> {
     ) -> TokenStream {
         let krate = &self.names.krate;
         let (wanted, field, scene) = (
-            self.names.output(step),
+            self.names.output(step).into_token_stream(),
             self.names.field(step),
             local("scene"),
         );
         let place = quote_spanned!(self.names.output_span(step)=> &#scene.slots.#field);
         let is_own = self.own.is_some_and(|own| own.name == step.name);
         if !is_own {
+            let is_alike = || print::tokens(referent(input.ty)) == step.output_text;
+            if is_reference(input.ty) && is_alike() {
+                // The most frequent of all, in fewer words.
+                let (ty, span) = (self.names.detached(input.ty), input.ty.span());
+                return quote_spanned!(span=> <#ty as #krate::Taken<'_, #wanted>>::stored(#place));
+            }
             let value = quote!(#krate::stored(#place));
             return self.typed(
                 at,
@@ -167,7 +175,9 @@ impl Taker<'_> {
         }
     }
 
-    /// One trait for this input alone, so that a wrong type is told in words about this input.
+    /// The value as the type that is written. If that is another one than is there, there is one trait for this input alone,
+    /// so that it is told in words about this input. Most often the two are written alike, and then they are compared by a
+    /// trait for all inputs, which is much less code to compile.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is one part of one expression"
@@ -184,6 +194,21 @@ impl Taker<'_> {
     ) -> TokenStream {
         let krate = &self.names.krate;
         let (ty, span) = (self.names.detached(input.ty), input.ty.span());
+        if wrong.is_unlikely {
+            return match way {
+                Way::Borrowed => {
+                    quote_spanned!(span=> <#ty as #krate::Taken<'_, #wanted>>::taken(#value))
+                }
+                Way::MaybeBorrowed => {
+                    quote_spanned!(span=> <#ty as #krate::MaybeTaken<'_, #wanted>>::taken(#value))
+                }
+                Way::Owned => quote_spanned!(span=> <#ty as #krate::Owned>::owned(#value)),
+                Way::MaybeOwned => {
+                    let inner = option(input.ty).map(|inner| self.names.detached(inner));
+                    quote_spanned!(span=> #value.map(<#inner as #krate::Owned>::owned))
+                }
+            };
+        }
         let name = format_ident!("SagazInput{at}", span = span);
         let (message, label) = (literal(&wrong.message), literal(&wrong.label));
         let notes = wrong.notes.iter().map(|note| literal(note));
@@ -248,6 +273,7 @@ impl Taker<'_> {
             .map_or_else(|| "()".to_owned(), print::tokens);
         let taken = print::tokens(referent(input.ty));
         Wrong {
+            is_unlikely: taken == wanted,
             message: format!(
                 "{} takes `{taken}` as its input, and the saga's is `{wanted}`",
                 self.subject()
@@ -261,8 +287,9 @@ impl Taker<'_> {
         let taken = option(input.ty)
             .filter(|_| self.own.is_some())
             .unwrap_or(input.ty);
-        let (taken, output) = (print::tokens(referent(taken)), step.output_text());
+        let (taken, output) = (print::tokens(referent(taken)), &step.output_text);
         Wrong {
+            is_unlikely: taken == *output,
             message: format!(
                 "{} takes `{taken}` from `{}`, which returns `{output}`",
                 self.subject(),
@@ -285,6 +312,7 @@ impl Taker<'_> {
             help.push_str("` means that nothing happened");
         }
         Wrong {
+            is_unlikely: false,
             message: format!(
                 "`{}` takes the output of `{}`, whose outcome can be unknown",
                 self.method.name(),

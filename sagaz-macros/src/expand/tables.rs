@@ -112,32 +112,43 @@ fn step(names: &Names, saga: &Saga<'_>, graph: &Graph, edges: &Edges, index: usi
         Some(pivot) if graph.is_after(index, pivot) => quote!(Retriable),
         _ => quote!(Compensatable),
     };
-    let atomic = step.settings.atomic.is_some();
-    let timeout = maybe(step.settings.timeout.map(duration));
-    let retry = step.settings.retry.map_or_else(
-        || quote!(#krate::Retry::NONE),
-        |settings| retry(names, settings),
-    );
-    let limit = maybe(step.settings.limit);
+    // What is not said is as in `StepDefinition::PLAIN`, and not written out: most steps say little.
+    let settings = &step.settings;
+    let atomic = settings.atomic.map(|_| quote!(atomic: true,));
+    let timeout = settings.timeout.map(|timeout| {
+        let timeout = maybe(Some(duration(timeout)));
+        quote!(timeout: #timeout,)
+    });
+    let retry = settings.retry.map(|settings| {
+        let retry = retry(names, settings);
+        quote!(retry: #retry,)
+    });
+    let limit = settings.limit.map(|limit| {
+        let limit = maybe(Some(limit));
+        quote!(limit: #limit,)
+    });
     let undo = step
         .compensations
         .first()
         .map(|&undo| &saga.compensations[undo]);
-    let compensation = maybe(undo.map(|undo| compensation(names, saga, edges, at, step, undo)));
-    let recovery = !step.recoveries.is_empty();
+    let compensation = undo.map(|undo| {
+        let undo = maybe(Some(compensation(names, saga, edges, at, step, undo)));
+        quote!(compensation: #undo,)
+    });
+    let recovery = (!step.recoveries.is_empty()).then(|| quote!(recovery: true,));
     quote! {
         #krate::StepDefinition {
             name: #name,
             depends_on: &[#depends_on],
             dependents: &[#dependents],
             kind: #krate::StepKind::#kind,
-            atomic: #atomic,
-            transactional: false,
-            timeout: #timeout,
-            retry: #retry,
-            limit: #limit,
-            compensation: #compensation,
-            recovery: #recovery,
+            #atomic
+            #timeout
+            #retry
+            #limit
+            #compensation
+            #recovery
+            ..#krate::StepDefinition::PLAIN
         }
     }
 }
@@ -185,7 +196,7 @@ pub(super) fn insists(saga: &Saga<'_>, step: &Step<'_>, undo: &Compensation<'_>)
 /// Whether a parameter of this type takes the output of the step as one that may be missing. Not if the output itself is
 /// such an `Option`.
 pub(super) fn is_optional(step: &Step<'_>, ty: &syn::Type) -> bool {
-    option(ty).is_some() && crate::print::tokens(ty) != step.output_text()
+    option(ty).is_some() && crate::print::tokens(ty) != step.output_text
 }
 
 fn retry(names: &Names, settings: RetrySettings) -> TokenStream {

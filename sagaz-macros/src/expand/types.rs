@@ -13,7 +13,9 @@ use syn::Type;
 /// Names that the generated code uses throughout.
 pub(super) struct Names {
     /// `::sagaz::__private`.
-    pub(super) krate: TokenStream,
+    path: TokenStream,
+    /// The same in one word: what it is called in the generated code, which is full of it.
+    pub(super) krate: Ident,
     /// The user's type.
     pub(super) this: TokenStream,
     pub(super) outputs: Ident,
@@ -23,8 +25,8 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(saga: &Saga<'_>) -> Self {
-        let krate = saga.settings.krate.as_ref();
-        let krate = krate.map_or_else(
+        let path = saga.settings.krate.as_ref();
+        let path = path.map_or_else(
             || quote!(::sagaz::__private),
             |path| quote!(#path::__private),
         );
@@ -33,7 +35,8 @@ impl Names {
         let base = last_segment(&saga.block.parsed.self_ty).unwrap_or_default();
         let name = |suffix: &str| format_ident!("{base}{suffix}", span = Span::call_site());
         Self {
-            krate,
+            path,
+            krate: local("__sagaz"),
             this,
             outputs: name("Outputs"),
             slots: name("Slots"),
@@ -78,10 +81,34 @@ impl Names {
         print::last_span(first_argument(returns).unwrap_or(returns))
     }
 
-    /// The type of the step's output.
-    pub(super) fn output(&self, step: &Step<'_>) -> TokenStream {
-        let (krate, returns) = (&self.krate, self.returns(step.method));
-        quote_spanned!(self.output_span(step)=> <#returns as #krate::StepResult>::Output)
+    /// The type of the step's output: the name of an alias, under the span of the type itself.
+    pub(super) fn output(&self, step: &Step<'_>) -> Ident {
+        format_ident!("__Output_{}", step.name, span = self.output_span(step))
+    }
+
+    /// The type that the step returns: likewise.
+    pub(super) fn result(&self, step: &Step<'_>, span: Span) -> Ident {
+        let _ = self;
+        format_ident!("__Result_{}", step.name, span = span)
+    }
+
+    /// The library in one word, and what the steps return by name, so that a user's type is written out once.
+    pub(super) fn aliases<'a, 'b: 'a>(
+        &self,
+        steps: impl Iterator<Item = &'a Step<'b>>,
+    ) -> TokenStream {
+        let Self { path, krate, .. } = self;
+        let mut aliases = quote!(use #path as #krate;);
+        for step in steps {
+            let span = self.output_span(step);
+            let (output, result) = (self.output(step), self.result(step, span));
+            let returns = self.returns(step.method);
+            aliases.extend(quote_spanned! {span=>
+                type #result = #returns;
+                type #output = <#result as #krate::StepResult>::Output;
+            });
+        }
+        aliases
     }
 
     /// Where the step's output is, in `Slots`.
@@ -155,9 +182,11 @@ pub(super) fn types(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStrea
         let (output, field) = (names.output(step), names.field(step));
         quote_spanned!(names.output_span(step)=> #field: #krate::OnceLock<#output>,)
     });
+    let aliases = names.aliases(steps());
     let outputs = outputs(names, steps());
     let step = step(names, steps());
     quote! {
+        #aliases
         #outputs
         pub struct #slots { #(#places)* }
         #step
@@ -173,9 +202,11 @@ pub(super) fn stub_types(names: &Names, saga: &Saga<'_>) -> TokenStream {
             .and_then(first_argument)
             .is_some_and(is_plain)
     });
-    let outputs = outputs(names, known);
+    let known: Vec<_> = known.collect();
+    let aliases = names.aliases(known.iter().copied());
+    let outputs = outputs(names, known.iter().copied());
     let step = step(names, saga.steps.iter());
-    quote!(#outputs #step)
+    quote!(#aliases #outputs #step)
 }
 
 /// Whether the type can stand in a struct.

@@ -90,7 +90,9 @@ impl Entry {
             Ok(literal) => literal.parse(),
             Err(_) => syn::parse::Parser::parse2(Path::parse_mod_style, value.clone()),
         };
-        parsed.map_err(|_| {
+        // `Self` is a type, and the path is imported.
+        let imported = |path: &Path| !path.segments.iter().any(|segment| segment.ident == "Self");
+        parsed.ok().filter(imported).ok_or_else(|| {
             Diagnostic::at(value, format!("`{}` is a path", self.key.text))
                 .help(format!("write `{example}`"))
         })

@@ -1,0 +1,6 @@
+use sagaz::step;
+
+#[step]
+struct Order;
+
+fn main() {}
