@@ -17,6 +17,7 @@ use crate::{
 use futures_util::FutureExt;
 use std::{
     future::poll_fn,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -172,9 +173,16 @@ impl Troubles {
 
     /// The words of a step's last error.
     pub(crate) fn message(&self, step: usize) -> String {
-        self.of(step)
-            .map_or_else(String::new, |error| clipped(&error.to_string()))
+        self.of(step).map_or_else(String::new, |error| words(error))
     }
+}
+
+/// What an error says. Its author's code writes it, and may panic.
+pub(crate) fn words(error: &StepError) -> String {
+    let words = catch_unwind(AssertUnwindSafe(|| error.to_string()));
+    let words =
+        words.unwrap_or_else(|panic| format!("its words panicked: {}", panic_message(&*panic)));
+    clipped(&words)
 }
 
 /// Messages are bounded: an error may carry a whole response.
@@ -347,7 +355,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
             if next.is_ready() {
                 self.free(self.cursor);
                 if begun {
-                    *self.work_mut(step) = Work::Nothing;
+                    self.clear(step);
                 }
                 return next;
             }
@@ -626,6 +634,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         &mut work.as_mut()[step]
     }
 
+    /// Drops what is under way. A panic of it changes nothing: it is over, and what comes of that is decided already.
+    fn clear(&mut self, step: usize) {
+        let work = mem::replace(self.work_mut(step), Work::Nothing);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+    }
+
     fn place_of(&self, step: usize) -> Option<usize> {
         self.active().iter().position(|place| place.step() == step)
     }
@@ -729,7 +743,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
             Effect::Unwait { step } => {
                 if let Some(place) = self.place_of(step) {
                     self.free(place);
-                    *self.work_mut(step) = Work::Nothing;
+                    self.clear(step);
                 }
             }
             Effect::Drop { step, only_held } => {
@@ -741,7 +755,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
                     Task::Held(_) => *task = Task::Dropped { begun: false },
                     Task::Begun if !only_held => {
                         *task = Task::Dropped { begun: true };
-                        *self.work_mut(step) = Work::Nothing;
+                        self.clear(step);
                     }
                     Task::Begun | Task::Dropped { .. } => {}
                 }

@@ -13,6 +13,7 @@ pub use std::{
     vec::Vec,
 };
 
+use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -102,15 +103,20 @@ where
 {
     match scene.context.timeout() {
         None => attempt(scene, future, end),
-        Some(limit) => attempt(scene, timeout(limit, future), move |slots, result| {
-            result.map_or(AttemptEnd::TimedOut, |result| end(slots, result))
-        }),
+        Some(limit) => {
+            // `map` drops the future in the poll that ends it: one that timed out still holds its locals, and they are to be
+            // gone, or to have panicked, before anybody is told of the end.
+            let limited = timeout(limit, future).map(|result| result);
+            attempt(scene, limited, move |slots, result| {
+                result.map_or(AttemptEnd::TimedOut, |result| end(slots, result))
+            })
+        }
     }
 }
 
 pin_project! {
-    /// A future and what becomes of its result. Leaner than a combinator: whoever drives it drops it when it has ended, and
-    /// its code is there once for each step of every saga.
+    /// A future and what becomes of its result. Leaner than a combinator, for its code is there once for each step of every
+    /// saga: the future is not dropped when it has ended, but with this. A method that has come to its end holds nothing.
     struct Attempt<'a, Slots, F, End> {
         #[pin]
         future: F,

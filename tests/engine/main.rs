@@ -13,6 +13,7 @@ mod lease;
 mod limits;
 mod observe;
 mod operator;
+mod panics;
 mod poison;
 mod shutdown;
 mod sleep;

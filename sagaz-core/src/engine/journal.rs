@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, Payload},
-    driver::{Happened, Host, Leave, View, Waits, clipped, stuck},
+    driver::{Happened, Host, Leave, View, Waits, stuck, words},
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
@@ -375,10 +375,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
             undo_attempts: counts.undo_attempts,
             recoveries: counts.recoveries,
             output,
-            error: view
-                .troubles
-                .of(step)
-                .map(|error| clipped(&error.to_string())),
+            error: view.troubles.of(step).map(|error| words(error)),
             wake: due.map(|(_, due)| due.saturating_duration_since(now)),
         })
     }
