@@ -14,6 +14,8 @@ pub use sagaz_core::{
 };
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
+#[cfg(feature = "postgres")]
+pub use sagaz_storage::postgres;
 #[cfg(feature = "sqlite")]
 pub use sagaz_storage::sqlite;
 

@@ -4,6 +4,7 @@
 //! so that it can be repeated by hand, and the first one that fails ends the task.
 
 mod macro_cost;
+mod services;
 
 use std::{
     env, fs,
@@ -17,6 +18,7 @@ usage: cargo xtask <task>
   test         all tests of the workspace
   lint         format, clippy, documentation
   ci           lint and test, then every feature alone, and what would be published
+  services     `up`, `down` or `status` of the servers that tests need; `test` starts them by itself
   macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`";
 
 type Done = Result<(), String>;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["lint"] => lint(),
         ["macro-cost"] => macro_cost::measure(),
+        ["services", verb] => services::command(verb),
         ["ci"] => lint()
             .and_then(|()| test())
             .and_then(|()| features())
@@ -51,9 +54,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Also builds the examples, which some tests run.
+/// Also builds the examples, which some tests run. A server that cannot be had is a failure in CI, and elsewhere its tests
+/// are left out, loudly.
 fn test() -> Done {
-    run(&mut cargo("test --workspace --all-features"))
+    let mut tests = cargo("test --workspace --all-features");
+    let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
+    match services::postgres() {
+        Ok(server) => run(tests.env(services::POSTGRES_URL, &server.url)),
+        Err(why) if is_ci => Err(format!("no PostgreSQL: {why}")),
+        Err(why) => {
+            run(tests.args(["--", "--skip", "postgres::"]))?;
+            eprintln!("\nSKIPPED: all tests on PostgreSQL: {why}");
+            Ok(())
+        }
+    }
 }
 
 fn lint() -> Done {

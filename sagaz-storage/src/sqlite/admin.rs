@@ -4,11 +4,11 @@
 
 use super::{
     connection::Database,
-    error::unreadable,
     records::{Payloads, Step, json},
     row,
-    sql::{finished, live, millis, now, store_steps, stored_payload},
+    sql::{finished, live, now, store_steps, stored_payload},
 };
+use crate::{decode::unreadable, judging::millis};
 use sagaz_core::{
     SagaId,
     store::{CancelReply, Defined, DefinitionKey, InstanceState, OperatorWrite, StoreError},

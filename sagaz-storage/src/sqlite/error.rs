@@ -3,6 +3,7 @@
 //! Invariant: only an error after which the same call can never succeed is anything but transient, because the engine
 //! gives nothing up on a transient one. A row that is refused for good is a refusal, so that its step can be dealt with.
 
+use crate::decode::{decoding, is_decoding};
 use sagaz_core::store::StoreError;
 use std::path::{Path, PathBuf};
 
@@ -234,24 +235,4 @@ pub(super) fn store_error(path: &Path, error: sqlx::Error) -> StoreError {
         _ => StoreError::transient(format!("the database file {file} does not answer")),
     };
     store_error.caused_by(error)
-}
-
-/// A stored value that this code cannot have written.
-pub(super) fn unreadable(what: &str, value: impl std::fmt::Debug) -> sqlx::Error {
-    sqlx::Error::Decode(format!("the stored {what} {value:?} is not of this store").into())
-}
-
-fn is_decoding(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
-    )
-}
-
-/// What could not be read, in words.
-pub(super) fn decoding(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Decode(source) => source.to_string(),
-        other => other.to_string(),
-    }
 }

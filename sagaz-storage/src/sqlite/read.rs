@@ -3,8 +3,9 @@
 use super::{
     connection::Database,
     row::{self, snapshot_columns, step_columns, summary_columns},
-    sql::{millis, now},
+    sql::now,
 };
+use crate::judging::millis;
 use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},

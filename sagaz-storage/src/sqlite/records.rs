@@ -4,7 +4,8 @@
 //! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
 //! one is refused, and in an error's words it is replaced.
 
-use super::{row::as_i64, sql::millis};
+use super::row::as_i64;
+use crate::{decode::without_nul, judging::millis};
 use sagaz_core::{
     EngineId, Failure, Payload, SagaId, Stuck,
     store::{Accept, Progress, StepState, StepWrite, StoreError, Wake, Write},
@@ -212,14 +213,6 @@ impl<'a> Step<'a> {
             at: place.map(|(at, _)| at),
             len: place.map(|(_, len)| len),
         }
-    }
-}
-
-fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
     }
 }
 

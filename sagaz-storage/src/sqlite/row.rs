@@ -1,6 +1,6 @@
 //! Rows as the values of the store's contract.
 
-use super::error::unreadable;
+use crate::decode::unreadable;
 use sagaz_core::{
     EngineId, Payload, SagaId,
     store::{DefinitionKey, InstanceState, Snapshot, StepRow, StepState, Summary},

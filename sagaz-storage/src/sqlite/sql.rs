@@ -3,8 +3,6 @@
 //! Every statement is a constant, whatever the size of a batch, so that it is prepared once. Parameters are plain `?`:
 //! sqlx binds them one after the other, through all statements of one query.
 
-use std::time::Duration;
-
 /// The database's clock: milliseconds since the Unix epoch. One statement sees one time.
 macro_rules! now {
     () => {
@@ -69,10 +67,3 @@ macro_rules! store_steps {
 }
 
 pub(super) use {finished, live, now, store_steps, stored_payload};
-
-/// A delay or an age in whole milliseconds, never shorter than it was asked for, and small enough to be added to a time.
-pub(super) fn millis(duration: Duration) -> i64 {
-    const FAR_MS: i64 = 1 << 50;
-    i64::try_from(duration.as_nanos().div_ceil(1_000_000))
-        .map_or(FAR_MS, |millis| millis.min(FAR_MS))
-}

@@ -6,10 +6,10 @@
 
 use super::{
     connection::Database,
-    error::unreadable,
     records::{Batch, json},
     sql::{now, store_steps, stored_payload},
 };
+use crate::decode::unreadable;
 use sagaz_core::store::{Accepted, StoreError, Write, Written};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::sync::Arc;

@@ -9,40 +9,21 @@
 
 mod statements;
 
-use super::{
-    connection::Database,
-    error::{decoding, unreadable},
-    records::json,
-    row,
-    sql::millis,
-};
-use sagaz_core::{
-    EngineId, SagaId, StepKind, StuckReason,
-    store::{
-        Candidate, Claim, Claimed, DefinitionKey, InstanceState, StepState, StoreError, StoredStep,
-        Verdict,
+use super::{connection::Database, records::json, row};
+use crate::{
+    decode::unreadable,
+    judging::{
+        Aside, Decision, LOOK_EXTRA, LOOKS_MAX, Room, Standing, Unreadable, stored_steps, versions,
     },
 };
+use sagaz_core::{
+    SagaId,
+    store::{Claim, Claimed, StoreError},
+};
 use serde::Serialize;
-use serde_json::json as json_value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use statements::{CARRY_OUT, DECIDE, LOOK, SET_ASIDE};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-/// How often a look goes on behind candidates that the claim cannot take.
-const LOOKS_MAX: usize = 32;
-
-/// How many more candidates than the limit a look reads of each version.
-const LOOK_EXTRA: u32 = 64;
-
-/// A version of a saga that the claim can run.
-#[derive(Debug, Serialize)]
-struct Registered<'a> {
-    saga: &'a str,
-    version: u32,
-    is_older: bool,
-    suspect_after: u32,
-}
 
 /// A candidate as it was found, and as its identity goes back to the database.
 #[derive(Debug, Serialize)]
@@ -52,48 +33,6 @@ struct Found {
     is_older: bool,
     #[serde(skip)]
     standing: Result<Standing, Unreadable>,
-}
-
-/// How a candidate stands.
-#[derive(Debug)]
-struct Standing {
-    saga: String,
-    fingerprint: String,
-    takeovers: u32,
-    is_orphaned: bool,
-    steps: Vec<StoredStep>,
-}
-
-/// Why an instance cannot be read: a [`Stuck`](sagaz_core::Stuck) as the text that is stored.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct Unreadable(String);
-
-/// An instance that becomes stuck because it cannot be read.
-#[derive(Debug, Serialize)]
-struct Aside {
-    id: SagaId,
-    stuck: Unreadable,
-}
-
-/// What becomes of an instance.
-#[derive(Debug, Serialize)]
-struct Decision {
-    id: SagaId,
-    owner: Option<EngineId>,
-    takeovers: u32,
-    version: u32,
-    fingerprint: String,
-    state: Option<&'static str>,
-    /// As the text that is stored.
-    stuck: Option<String>,
-    wake_ms: Option<i64>,
-    #[serde(skip)]
-    is_orphaned: bool,
-    #[serde(skip)]
-    /// Started with an older version than the one that it is taken under.
-    is_adopted: bool,
-    is_suspect: bool,
 }
 
 pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -107,35 +46,6 @@ pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed,
     let mut turn = database.turn().await?;
     let result = take(&mut turn.connection, claim, chosen, versions, claimed).await;
     turn.end(result).await
-}
-
-fn versions(claim: &Claim) -> Vec<Registered<'_>> {
-    let mut versions = Vec::new();
-    for runnable in &claim.runnable {
-        let (saga, own) = (runnable.key.saga.as_str(), runnable.key.version);
-        let older = runnable
-            .accepts
-            .iter()
-            .copied()
-            .filter(|version| *version != own);
-        let all = [(own, false)]
-            .into_iter()
-            .chain(older.map(|version| (version, true)));
-        for (version, is_older) in all {
-            if !versions
-                .iter()
-                .any(|known: &Registered<'_>| known.saga == saga && known.version == version)
-            {
-                versions.push(Registered {
-                    saga,
-                    version,
-                    is_older,
-                    suspect_after: claim.suspect_after,
-                });
-            }
-        }
-    }
-    versions
 }
 
 /// What can probably be taken, and in `claimed` when to look again.
@@ -316,101 +226,6 @@ fn text<T: Serialize + ?Sized>(records: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(records).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
-impl Unreadable {
-    fn new(step: Option<&str>, error: &sqlx::Error) -> Self {
-        let message = decoding(error);
-        let stuck =
-            json_value!({ "step": step, "reason": StuckReason::Undecodable, "message": message });
-        Self(stuck.to_string())
-    }
-}
-
-/// How much the claim can still take.
-struct Room {
-    limit: u32,
-    suspect: bool,
-}
-
-impl Room {
-    fn new(claim: &Claim) -> Self {
-        Self {
-            limit: claim.limit,
-            suspect: claim.suspect,
-        }
-    }
-
-    /// What becomes of the candidate; `None` if it is left untouched.
-    fn judge(&mut self, claim: &Claim, version: u32, standing: &Standing) -> Option<Verdict> {
-        let verdict = claim.judge(
-            &Candidate {
-                saga: &standing.saga,
-                version,
-                fingerprint: &standing.fingerprint,
-                takeovers: standing.takeovers,
-                orphaned: standing.is_orphaned,
-            },
-            &standing.steps,
-        );
-        match verdict {
-            Verdict::Skip => return None,
-            Verdict::Take(_) => self.limit = self.limit.checked_sub(1)?,
-            Verdict::TakeSuspect(_) if !self.suspect => return None,
-            Verdict::TakeSuspect(_) => self.suspect = false,
-            Verdict::Postpone(_) | Verdict::Poison => {}
-        }
-        Some(verdict)
-    }
-}
-
-impl Decision {
-    fn new(claim: &Claim, id: SagaId, version: u32, standing: Standing, verdict: Verdict) -> Self {
-        let takeovers = standing
-            .takeovers
-            .saturating_add(u32::from(standing.is_orphaned));
-        let mut decision = Self {
-            id,
-            owner: None,
-            takeovers,
-            version,
-            fingerprint: standing.fingerprint,
-            state: None,
-            stuck: None,
-            wake_ms: None,
-            is_orphaned: standing.is_orphaned,
-            is_adopted: false,
-            is_suspect: matches!(verdict, Verdict::TakeSuspect(_)),
-        };
-        match verdict {
-            Verdict::Take(DefinitionKey {
-                version,
-                fingerprint,
-                ..
-            })
-            | Verdict::TakeSuspect(DefinitionKey {
-                version,
-                fingerprint,
-                ..
-            }) => {
-                decision.owner = Some(claim.engine);
-                decision.is_adopted = decision.version != version;
-                decision.version = version;
-                decision.fingerprint = fingerprint;
-            }
-            Verdict::Postpone(delay) => decision.wake_ms = Some(millis(delay)),
-            Verdict::Poison => {
-                let message = format!(
-                    "taken over {takeovers} times without a step being stored: it may be killing its processes"
-                );
-                let stuck = json_value!({ "step": null, "reason": StuckReason::Poison, "message": message });
-                decision.stuck = Some(stuck.to_string());
-                decision.state = Some(InstanceState::Stuck.as_str());
-            }
-            Verdict::Skip => {}
-        }
-        decision
-    }
-}
-
 /// What a claim needs to know beside its candidates.
 struct Outlook {
     is_leased: bool,
@@ -464,22 +279,4 @@ fn standing(row: &SqliteRow) -> Result<Standing, sqlx::Error> {
         is_orphaned: row.try_get("is_orphaned")?,
         steps: stored_steps(row.try_get("steps")?)?,
     })
-}
-
-fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {
-    let Some(text) = text else {
-        return Ok(Vec::new());
-    };
-    let steps: Vec<(String, String, String)> =
-        serde_json::from_str(&text).map_err(|_| unreadable("list of steps", text))?;
-    steps
-        .into_iter()
-        .map(|(name, state, kind)| {
-            let state =
-                StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?;
-            let kind =
-                StepKind::from_word(&kind).ok_or_else(|| unreadable("kind of a step", kind))?;
-            Ok(StoredStep { name, state, kind })
-        })
-        .collect()
 }

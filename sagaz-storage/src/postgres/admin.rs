@@ -1,0 +1,137 @@
+//! Those who own nothing: definitions, requests to cancel, operators, and retention.
+//!
+//! Invariant: each compares the state in the statement that sets it, so that it never writes over an owner's progress.
+
+use super::{database::Database, row, write};
+use crate::judging::millis;
+use sagaz_core::{
+    SagaId,
+    store::{CancelReply, Defined, DefinitionKey, OperatorWrite, StoreError},
+};
+use sqlx::{Connection, Row};
+use std::time::Duration;
+
+/// One at a time for each saga and version.
+const DEFINING: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
+
+const OTHER_DEFINITION: &str = "SELECT fingerprint, count(*) AS unfinished FROM sagaz.saga_instance
+    WHERE saga = $1 AND version = $2 AND state IN ('pending', 'executing', 'compensating', 'stuck') AND fingerprint <> $3
+    GROUP BY fingerprint ORDER BY fingerprint LIMIT 1";
+
+const DEFINE: &str = "INSERT INTO sagaz.saga_definition AS d (saga, version, fingerprint, defined_at)
+    VALUES ($1, $2, $3, clock_timestamp())
+    ON CONFLICT (saga, version) DO UPDATE SET fingerprint = excluded.fingerprint, defined_at = excluded.defined_at
+        WHERE d.fingerprint <> excluded.fingerprint";
+
+const REQUEST_CANCEL: &str =
+    "UPDATE sagaz.saga_instance SET cancel_requested = true, updated_at = clock_timestamp(),
+        wake_at = CASE WHEN owner IS NULL THEN least(wake_at, clock_timestamp()) END
+    WHERE id = $1 AND NOT pivot_passed AND state IN ('pending', 'executing', 'compensating')";
+
+const HOW_IT_STANDS: &str = "SELECT state FROM sagaz.saga_instance WHERE id = $1";
+
+/// Parameters: the age, the limit.
+const PRUNE: &str = "WITH old AS MATERIALIZED (
+        SELECT id FROM sagaz.saga_instance
+        WHERE state IN ('completed', 'rolled_back') AND updated_at <= statement_timestamp() - $1 * interval '1 millisecond'
+        ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), steps AS (
+        DELETE FROM sagaz.saga_step AS s USING old WHERE s.instance_id = old.id
+    ), removed AS (
+        DELETE FROM sagaz.saga_instance AS i USING old WHERE i.id = old.id RETURNING i.id
+    )
+    SELECT count(*) FROM removed";
+
+const FORGET_DEFINITIONS: &str = "DELETE FROM sagaz.saga_definition AS d WHERE NOT EXISTS (
+        SELECT 1 FROM sagaz.saga_instance AS i WHERE i.saga = d.saga AND i.version = d.version)";
+
+pub(super) async fn define(
+    database: &Database,
+    key: &DefinitionKey,
+) -> Result<Defined, StoreError> {
+    let version = i64::from(key.version);
+    database
+        .call(&database.readers, async |connection| {
+            let mut transaction = connection.begin().await?;
+            let lock = database
+                .query(DEFINING)
+                .bind(key.saga.clone())
+                .bind(version);
+            lock.execute(&mut *transaction).await?;
+            let other = database
+                .query(OTHER_DEFINITION)
+                .bind(key.saga.clone())
+                .bind(version)
+                .bind(key.fingerprint.clone());
+            if let Some(other) = other.fetch_optional(&mut *transaction).await? {
+                let conflict = Defined::Conflict {
+                    fingerprint: other.try_get("fingerprint")?,
+                    unfinished: row::as_u64(other.try_get("unfinished")?),
+                };
+                transaction.rollback().await?;
+                return Ok(conflict);
+            }
+            let define = database
+                .query(DEFINE)
+                .bind(key.saga.clone())
+                .bind(version)
+                .bind(key.fingerprint.clone());
+            define.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(Defined::Stored)
+        })
+        .await
+}
+
+pub(super) async fn request_cancel(
+    database: &Database,
+    id: SagaId,
+) -> Result<CancelReply, StoreError> {
+    database
+        .call(&database.readers, async |connection| {
+            let request = database.query(REQUEST_CANCEL).bind(id.as_uuid());
+            if request.execute(&mut **connection).await?.rows_affected() > 0 {
+                return Ok(CancelReply::Requested);
+            }
+            // What was refused stays refused: neither a passed pivot nor an end is taken back. A decision of an operator's
+            // between the two statements is as if it had come after both.
+            let look = database.query(HOW_IT_STANDS).bind(id.as_uuid());
+            Ok(match look.fetch_optional(&mut **connection).await? {
+                None => CancelReply::NotFound,
+                Some(row) => match row::state(&row, "state")? {
+                    state if state.is_live() => CancelReply::PivotPassed,
+                    state => CancelReply::NotLive(state),
+                },
+            })
+        })
+        .await
+}
+
+pub(super) async fn operate(
+    database: &Database,
+    operation: &OperatorWrite,
+) -> Result<bool, StoreError> {
+    write::operate(database, operation).await
+}
+
+pub(super) async fn prune(
+    database: &Database,
+    age: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let prune = database
+        .query(PRUNE)
+        .bind(millis(age))
+        .bind(i64::from(limit));
+    database
+        .call(&database.readers, async |connection| {
+            let removed = prune.fetch_one(&mut **connection).await?;
+            let removed = row::as_u64(removed.try_get(0)?);
+            if removed > 0 {
+                let forget = database.query(FORGET_DEFINITIONS);
+                forget.execute(&mut **connection).await?;
+            }
+            Ok(removed)
+        })
+        .await
+}

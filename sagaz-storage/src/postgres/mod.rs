@@ -1,0 +1,204 @@
+//! Instances in PostgreSQL: the production default, shared by many engines.
+//!
+//! Invariant: an owner's write locks the row of its instance and judges the token in the same statement. At READ COMMITTED a
+//! plain join on the epoch would not fence: it sees the row as it was when the statement began, and writes beside a claim
+//! that commits in between. Every clock is the server's.
+//!
+//! Invariant: nothing is kept in a session, so the store works through a pooler in transaction mode: names are written with
+//! their schema, locks are those of transactions, and statements need not be prepared ([`Options::prepared`]).
+//!
+//! Deliberately not here: notifications. Due instances are found by polling.
+
+mod admin;
+mod claim;
+mod database;
+mod error;
+mod lease;
+mod read;
+mod row;
+mod schema;
+mod write;
+
+pub use error::ConnectError;
+
+use database::Database;
+use sagaz_core::{
+    EngineId, SagaId,
+    store::{
+        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
+        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+    },
+};
+use sqlx::postgres::PgConnectOptions;
+use std::{sync::Arc, time::Duration};
+
+/// A store in a PostgreSQL database. A clone is the same store.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sagaz_storage::postgres::Postgres;
+///
+/// let store = Postgres::connect("postgres://app@db.example.com/shop?sslmode=verify-full").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Its tables are in a schema of their own, `sagaz` if nothing else is said. They are made, and brought up to date, when it
+/// connects.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    database: Arc<Database>,
+}
+
+/// How to connect a [`Postgres`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    connect: PgConnectOptions,
+    schema: String,
+    writers: u32,
+    readers: u32,
+    call_timeout: Duration,
+    prepared: bool,
+}
+
+impl Postgres {
+    /// Connects to the database of a URL, and makes the tables or brings them up to date.
+    ///
+    /// TLS is as the URL says with `sslmode`: by default it is used if the server offers it.
+    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+        Self::options(url)?.connect().await
+    }
+
+    /// Options for the database of a URL.
+    pub fn options(url: &str) -> Result<Options, ConnectError> {
+        // sqlx takes any scheme.
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            return Err(ConnectError::Url {
+                source: sqlx::Error::Configuration("the scheme is not `postgres`".into()),
+            });
+        }
+        let connect = url.parse().map_err(|source| ConnectError::Url { source })?;
+        Ok(Self::options_for(connect))
+    }
+
+    /// Options for a database that sqlx's own options name: TLS certificates, sockets, and so on.
+    pub fn options_for(connect: PgConnectOptions) -> Options {
+        Options {
+            connect,
+            schema: "sagaz".to_owned(),
+            writers: 2,
+            readers: 4,
+            call_timeout: Duration::from_secs(15),
+            prepared: true,
+        }
+    }
+
+    /// The schema that its tables are in.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.database.schema
+    }
+
+    /// Closes its connections, after what is under way. Every later call fails.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+impl Options {
+    /// The schema of the tables; it is made if there is none of this name. Default: `sagaz`.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// How many connections write, each the instances of its share; at least one. Default: 2.
+    pub fn writers(mut self, writers: u32) -> Self {
+        self.writers = writers.max(1);
+        self
+    }
+
+    /// How many connections claim, read and serve operators; at least one. Default: 4. One more renews the lease.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// How long a call waits for the server before it gives up, and the engine tries again. Default: 15 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// Whether statements are prepared once for each connection. Default: yes. Not behind a pooler in transaction mode that
+    /// does not know prepared statements.
+    pub fn prepared(mut self, prepared: bool) -> Self {
+        self.prepared = prepared;
+        self
+    }
+
+    /// Connects.
+    pub async fn connect(self) -> Result<Postgres, ConnectError> {
+        Ok(Postgres {
+            database: Arc::new(Database::connect(self).await?),
+        })
+    }
+}
+
+impl SagaStore for Postgres {
+    async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
+        write::write(&self.database, batch).await
+    }
+
+    async fn renew(&self, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
+        lease::renew(&self.database, engine, ttl).await
+    }
+
+    async fn retire(&self, engine: EngineId) -> Result<(), StoreError> {
+        lease::retire(&self.database, engine).await
+    }
+
+    async fn define(&self, key: &DefinitionKey) -> Result<Defined, StoreError> {
+        admin::define(&self.database, key).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        claim::claim(&self.database, claim).await
+    }
+
+    async fn load(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::load(&self.database, id).await
+    }
+
+    async fn find(&self, saga: &str, start_key: &str) -> Result<Option<SagaId>, StoreError> {
+        read::find(&self.database, saga, start_key).await
+    }
+
+    async fn request_cancel(&self, id: SagaId) -> Result<CancelReply, StoreError> {
+        admin::request_cancel(&self.database, id).await
+    }
+
+    async fn operate(&self, write: &OperatorWrite) -> Result<bool, StoreError> {
+        admin::operate(&self.database, write).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
+        read::list(&self.database, filter).await
+    }
+
+    async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+        read::count(&self.database).await
+    }
+
+    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        admin::prune(&self.database, age, limit).await
+    }
+
+    fn writers(&self) -> usize {
+        self.database.writer_count as usize
+    }
+}

@@ -1,0 +1,149 @@
+//! What only reads.
+
+use super::{
+    database::Database,
+    row::{self, ms, ms_left, snapshot_columns, step_columns, summary_columns},
+};
+use crate::judging::millis;
+use sagaz_core::{
+    SagaId,
+    store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
+};
+use sqlx::{Connection, Row, postgres::PgConnection};
+
+const INSTANCE: &str = concat!(
+    "SELECT ",
+    snapshot_columns!(),
+    " FROM sagaz.saga_instance AS i WHERE i.id = $1"
+);
+
+const STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM sagaz.saga_step AS s WHERE s.instance_id = $1"
+);
+
+const FIND: &str = "SELECT id FROM sagaz.saga_instance WHERE saga = $1 AND start_key = $2";
+
+/// Newest first, from the primary key. Parameters: saga, states, place, age, length.
+const LIST: &str = concat!(
+    "SELECT ",
+    summary_columns!(),
+    " FROM sagaz.saga_instance AS i
+    WHERE ($1::text IS NULL OR i.saga = $1) AND i.state = ANY($2) AND ($3::uuid IS NULL OR i.id < $3)
+        AND ($4::bigint IS NULL OR i.created_at <= statement_timestamp() - $4 * interval '1 millisecond')
+    ORDER BY i.id DESC LIMIT $5"
+);
+
+const COUNT: &str = "SELECT saga, state, count(*) FROM sagaz.saga_instance GROUP BY saga, state";
+
+pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+    database
+        .call(&database.readers, async |connection| {
+            read_snapshot(database, connection, id).await
+        })
+        .await
+}
+
+async fn read_snapshot(
+    database: &Database,
+    connection: &mut PgConnection,
+    id: SagaId,
+) -> Result<Option<Snapshot>, sqlx::Error> {
+    // The instance and its steps are of one moment.
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .persistent(false)
+        .execute(&mut *transaction)
+        .await?;
+    let instance = database
+        .query(INSTANCE)
+        .bind(id.as_uuid())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let steps = database
+        .query(STEPS)
+        .bind(id.as_uuid())
+        .fetch_all(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    let Some(instance) = instance else {
+        return Ok(None);
+    };
+    let mut snapshot = row::snapshot(&instance)?;
+    snapshot.steps = steps.iter().map(row::step).collect::<Result<_, _>>()?;
+    Ok(Some(snapshot))
+}
+
+pub(super) async fn find(
+    database: &Database,
+    saga: &str,
+    start_key: &str,
+) -> Result<Option<SagaId>, StoreError> {
+    if start_key.contains('\0') {
+        // No text of PostgreSQL's has one, so no instance was started with it.
+        return Ok(None);
+    }
+    let query = database
+        .query(FIND)
+        .bind(saga.to_owned())
+        .bind(start_key.to_owned());
+    database
+        .call(&database.readers, async |connection| {
+            let row = query.fetch_optional(&mut **connection).await?;
+            row.map(|row| row::id(&row, "id")).transpose()
+        })
+        .await
+}
+
+pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, StoreError> {
+    let states: Vec<_> = InstanceState::ALL
+        .into_iter()
+        .filter(|state| filter.states.is_empty() || filter.states.contains(state))
+        .map(InstanceState::as_str)
+        .collect();
+    let length = filter.page_len();
+    // One more than a page tells whether there is another.
+    let query = database
+        .query(LIST)
+        .bind(filter.saga.clone())
+        .bind(states)
+        .bind(filter.after.map(|Cursor(id)| id.as_uuid()))
+        .bind(filter.older_than.map(millis))
+        .bind(i64::from(length) + 1);
+    database
+        .call(&database.readers, async |connection| {
+            let rows = query.fetch_all(&mut **connection).await?;
+            let instances = rows.iter().map(row::summary);
+            let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
+            let has_more = instances.len() > length as usize;
+            instances.truncate(length as usize);
+            let next = instances
+                .last()
+                .filter(|_| has_more)
+                .map(|last| Cursor(last.id));
+            Ok(Page { instances, next })
+        })
+        .await
+}
+
+pub(super) async fn count(
+    database: &Database,
+) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+    let mut counts = database
+        .call(&database.readers, async |connection| {
+            let rows = database.query(COUNT).fetch_all(&mut **connection).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok((
+                        row.try_get(0)?,
+                        row::state(row, "state")?,
+                        row::as_u64(row.try_get(2)?),
+                    ))
+                })
+                .collect::<Result<Vec<_>, sqlx::Error>>()
+        })
+        .await?;
+    counts.sort_unstable();
+    Ok(counts)
+}

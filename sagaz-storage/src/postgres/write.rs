@@ -1,0 +1,459 @@
+//! The hot path: a batch of writes in one statement, so in one round trip and one commit.
+//!
+//! Invariant: `held` locks the rows of the instances in the order of their ids and judges their tokens, again after it has
+//! waited for somebody else's lock; what is written goes to these rows alone. So batches cannot deadlock, and a former
+//! owner's write changes nothing. What was not applied is looked at once more in a statement of its own: the first one saw
+//! the tables as they were before it waited.
+
+use super::{database::Database, row};
+use crate::{
+    decode::{unreadable, without_nul},
+    judging::millis,
+};
+use sagaz_core::{
+    Payload, SagaId,
+    store::{
+        Accept, Accepted, OperatorWrite, Progress, StepState, StepWrite, StoreError, Wake, Write,
+        Written,
+    },
+};
+use serde::Serialize;
+use sqlx::{
+    Postgres as Server, Row,
+    postgres::{PgArguments, PgConnection},
+    query::Query,
+};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// The steps `t` of the instances `held`, as rows. An output, once stored, stays.
+macro_rules! store_steps {
+    ($steps:literal) => {
+        concat!(
+            "INSERT INTO sagaz.saga_step AS s (instance_id, name, kind, state, attempts, undo_attempts, recoveries, error,
+                wake_at, updated_at, content_type, output_text, output_bytes)
+            SELECT held.id, t.name, t.kind, t.state, t.attempts, t.undo_attempts, t.recoveries, t.error,
+                clock_timestamp() + t.wake_ms * interval '1 millisecond', clock_timestamp(), t.content_type, t.text, t.bytes
+            FROM unnest(",
+            $steps,
+            ") AS t(id, name, kind, state, attempts, undo_attempts, recoveries, error, wake_ms, content_type, text, bytes)
+            JOIN held ON held.id = t.id
+            ON CONFLICT (instance_id, name) DO UPDATE SET
+                kind = excluded.kind, state = excluded.state, attempts = excluded.attempts,
+                undo_attempts = excluded.undo_attempts, recoveries = excluded.recoveries, error = excluded.error,
+                wake_at = excluded.wake_at, updated_at = excluded.updated_at,
+                content_type = coalesce(excluded.content_type, s.content_type),
+                output_text = CASE WHEN excluded.content_type IS NULL THEN s.output_text ELSE excluded.output_text END,
+                output_bytes = CASE WHEN excluded.content_type IS NULL THEN s.output_bytes ELSE excluded.output_bytes END"
+        )
+    };
+}
+
+/// Parameters: the accepts (1 to 11), the progress (12 to 21), the steps (22 to 33).
+const WRITE: &str = concat!(
+    "WITH accepted AS (
+        INSERT INTO sagaz.saga_instance (id, saga, version, fingerprint, state, owner, epoch, wake_at, deadline_at, start_key,
+            input_digest, created_at, updated_at, content_type, input_text, input_bytes)
+        SELECT a.id, a.saga, a.version, a.fingerprint, 'pending', a.owner, CASE WHEN a.owner IS NULL THEN 0 ELSE 1 END,
+            CASE WHEN a.owner IS NULL THEN clock_timestamp() END,
+            clock_timestamp() + a.deadline_ms * interval '1 millisecond', a.start_key, a.input_digest, clock_timestamp(),
+            clock_timestamp(), a.content_type, a.text, a.bytes
+        FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
+                $9::text[], $10::text[], $11::bytea[])
+            AS a(id, saga, version, fingerprint, owner, start_key, input_digest, deadline_ms, content_type, text, bytes)
+        ORDER BY a.saga, a.start_key, a.id
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    ), v AS MATERIALIZED (
+        SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[],
+                $19::boolean[], $20::bigint[], $21::boolean[])
+            AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced)
+    ), held AS (
+        SELECT v.* FROM v JOIN sagaz.saga_instance AS i ON i.id = v.id AND i.epoch = v.epoch AND i.owner = v.owner
+        ORDER BY i.id FOR NO KEY UPDATE OF i
+    ), stored AS (",
+    store_steps!(
+        "$22::uuid[], $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::text[],
+                $30::bigint[], $31::text[], $32::text[], $33::bytea[]"
+    ),
+    "), changed AS (
+        UPDATE sagaz.saga_instance AS i SET
+            state = held.state, pivot_passed = held.pivot_passed, failure = coalesce(held.failure, i.failure),
+            stuck = held.stuck, owner = CASE WHEN held.release THEN NULL ELSE i.owner END,
+            wake_at = clock_timestamp() + held.wake_ms * interval '1 millisecond',
+            takeovers = CASE WHEN held.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp()
+        FROM held WHERE i.id = held.id
+        RETURNING i.id, i.cancel_requested
+    )
+    SELECT id, false AS cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
+);
+
+/// What is there of writes that were not applied. Parameters: ids, sagas and start keys.
+const LOOK: &str =
+    "SELECT w.id AS write_id, i.id, i.epoch, i.owner, i.cancel_requested, i.input_digest
+    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w(id, saga, start_key)
+    JOIN sagaz.saga_instance AS i ON i.id = w.id OR i.saga = w.saga AND i.start_key = w.start_key";
+
+/// Parameters: the instance, its epoch, state, whether the pivot is passed, failure, whether it is live, the intervention up to
+/// its time, the steps (8 to 19).
+const OPERATE: &str = concat!(
+    "WITH held AS (
+        SELECT id FROM sagaz.saga_instance WHERE id = $1 AND epoch = $2 AND state = 'stuck' FOR NO KEY UPDATE
+    ), stored AS (",
+    store_steps!(
+        "$8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
+                $16::bigint[], $17::text[], $18::text[], $19::bytea[]"
+    ),
+    ")
+    UPDATE sagaz.saga_instance AS i SET epoch = i.epoch + 1, takeovers = 0, owner = NULL, stuck = NULL,
+        cancel_requested = false, state = $3, pivot_passed = $4, failure = coalesce($5, i.failure),
+        wake_at = CASE WHEN $6 THEN clock_timestamp() END,
+        interventions = coalesce(left(i.interventions, -1) || ',', '[') || $7
+            || (extract(epoch FROM clock_timestamp()) * 1000)::bigint || '}]',
+        updated_at = clock_timestamp()
+    FROM held WHERE i.id = held.id RETURNING i.id"
+);
+
+pub(super) async fn write(
+    database: &Database,
+    writes: &[Write],
+) -> Result<Vec<Written>, StoreError> {
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut accepts = Accepts::default();
+    let mut changes = Changes::default();
+    let mut steps = Steps::default();
+    for write in writes {
+        match write {
+            Write::Accept(accept) => accepts.push(accept),
+            Write::Progress(progress) => {
+                changes.push(progress)?;
+                for step in &progress.steps {
+                    steps.push(progress.id, step);
+                }
+            }
+            _ => {
+                let id = write.id();
+                return Err(StoreError::refusal(format!(
+                    "a write of instance {id} is of no known kind"
+                )));
+            }
+        }
+    }
+    let query = steps.bind(changes.bind(accepts.bind(database.query(WRITE))));
+    database
+        .call(&database.writers, async |connection| {
+            let mut applied = HashMap::with_capacity(writes.len());
+            for row in query.fetch_all(&mut **connection).await? {
+                applied.insert(row::id(&row, "id")?, row.try_get("cancel_requested")?);
+            }
+            let mut written: Vec<_> = writes
+                .iter()
+                .map(|write| applied_write(write, &applied))
+                .collect();
+            if written.iter().any(Option::is_none) {
+                look_again(database, connection, writes, &mut written).await?;
+            }
+            written
+                .into_iter()
+                .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
+                .collect()
+        })
+        .await
+}
+
+/// What became of a write that was applied.
+fn applied_write(write: &Write, applied: &HashMap<SagaId, bool>) -> Option<Written> {
+    let cancel_requested = *applied.get(&write.id())?;
+    Some(match write {
+        Write::Accept(_) => Written::Accepted(Accepted::New),
+        _ => Written::Stored { cancel_requested },
+    })
+}
+
+async fn look_again(
+    database: &Database,
+    connection: &mut PgConnection,
+    writes: &[Write],
+    written: &mut [Option<Written>],
+) -> Result<(), sqlx::Error> {
+    let (mut ids, mut sagas, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (write, _) in writes.iter().zip(&*written).filter(|(_, w)| w.is_none()) {
+        ids.push(write.id().as_uuid());
+        let (saga, key) = match write {
+            Write::Accept(accept) => (
+                Some(accept.definition.saga.clone()),
+                accept.start_key.clone(),
+            ),
+            _ => (None, None),
+        };
+        sagas.push(saga);
+        keys.push(key);
+    }
+    let rows = database
+        .query(LOOK)
+        .bind(ids)
+        .bind(sagas)
+        .bind(keys)
+        .fetch_all(connection)
+        .await?;
+    let mut there: HashMap<SagaId, Vec<_>> = HashMap::new();
+    for row in rows {
+        let place = there.entry(row::id(&row, "write_id")?).or_default();
+        place.push(row);
+    }
+    for (write, written) in writes.iter().zip(written) {
+        if written.is_some() {
+            continue;
+        }
+        let rows = there.remove(&write.id()).unwrap_or_default();
+        *written = Some(match write {
+            Write::Accept(accept) => {
+                let mut existing = None;
+                for row in &rows {
+                    let id = row::id(row, "id")?;
+                    if id == accept.id {
+                        // By an earlier try of the same write.
+                        existing = Some(Accepted::New);
+                        break;
+                    }
+                    let input_digest = row.try_get("input_digest")?;
+                    existing = Some(Accepted::Existing { id, input_digest });
+                }
+                // Removed since: the same write may be stored now.
+                Written::Accepted(existing.ok_or(sqlx::Error::WorkerCrashed)?)
+            }
+            Write::Progress(progress) => {
+                let row = rows.first();
+                let is_stored = row.map_or(Ok::<_, sqlx::Error>(false), |row| {
+                    let epoch = row::as_u64(row.try_get("epoch")?);
+                    let owner: Option<Uuid> = row.try_get("owner")?;
+                    let is_mine = owner.is_none_or(|owner| owner == progress.token.owner.as_uuid());
+                    Ok(epoch > 0 && epoch == progress.token.epoch && is_mine)
+                })?;
+                match row {
+                    Some(row) if is_stored => Written::Stored {
+                        cancel_requested: row.try_get("cancel_requested")?,
+                    },
+                    _ => Written::Lost,
+                }
+            }
+            _ => Written::Lost,
+        });
+    }
+    Ok(())
+}
+
+pub(super) async fn operate(
+    database: &Database,
+    write: &OperatorWrite,
+) -> Result<bool, StoreError> {
+    let mut steps = Steps::default();
+    for step in &write.steps {
+        steps.push(write.id, step);
+    }
+    // The time is the last field, and the server's.
+    let mut intervention = write.intervention.clone();
+    intervention.at_ms = 0;
+    let intervention = json(&intervention)?;
+    let intervention = intervention.trim_end_matches("0}").to_owned();
+    let failure = write.failure.as_ref().map(json);
+    let query = database
+        .query(OPERATE)
+        .bind(write.id.as_uuid())
+        .bind(row::as_i64(write.epoch))
+        .bind(write.state.as_str())
+        .bind(write.pivot_passed)
+        .bind(failure.transpose()?)
+        .bind(write.state.is_live())
+        .bind(intervention);
+    let query = steps.bind(query);
+    database
+        .call(&database.readers, async |connection| {
+            let row = query.fetch_optional(&mut **connection).await?;
+            Ok(row.is_some())
+        })
+        .await
+}
+
+/// JSON as text.
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
+}
+
+type Statement = Query<'static, Server, PgArguments>;
+
+/// New instances, a column each.
+#[derive(Default)]
+struct Accepts {
+    ids: Vec<Uuid>,
+    sagas: Vec<String>,
+    versions: Vec<i64>,
+    fingerprints: Vec<String>,
+    owners: Vec<Option<Uuid>>,
+    start_keys: Vec<Option<String>>,
+    digests: Vec<String>,
+    deadlines_ms: Vec<Option<i64>>,
+    payloads: Payloads,
+}
+
+impl Accepts {
+    fn push(&mut self, accept: &Accept) {
+        self.ids.push(accept.id.as_uuid());
+        self.sagas.push(accept.definition.saga.clone());
+        self.versions.push(accept.definition.version.into());
+        self.fingerprints
+            .push(accept.definition.fingerprint.clone());
+        self.owners.push(accept.owner.map(|owner| owner.as_uuid()));
+        self.start_keys.push(accept.start_key.clone());
+        self.digests.push(accept.input_digest.clone());
+        self.deadlines_ms.push(accept.deadline.map(millis));
+        self.payloads.push(Some(&accept.input));
+    }
+
+    fn bind(self, query: Statement) -> Statement {
+        let query = query
+            .bind(self.ids)
+            .bind(self.sagas)
+            .bind(self.versions)
+            .bind(self.fingerprints)
+            .bind(self.owners)
+            .bind(self.start_keys)
+            .bind(self.digests)
+            .bind(self.deadlines_ms);
+        self.payloads.bind(query)
+    }
+}
+
+/// Progress of instances, a column each.
+#[derive(Default)]
+struct Changes {
+    ids: Vec<Uuid>,
+    owners: Vec<Uuid>,
+    epochs: Vec<i64>,
+    states: Vec<&'static str>,
+    pivots_passed: Vec<bool>,
+    failures: Vec<Option<String>>,
+    stucks: Vec<Option<String>>,
+    releases: Vec<bool>,
+    wakes_ms: Vec<Option<i64>>,
+    advanced: Vec<bool>,
+}
+
+impl Changes {
+    fn push(&mut self, progress: &Progress) -> Result<(), StoreError> {
+        let is_live = progress.state.is_live();
+        self.ids.push(progress.id.as_uuid());
+        self.owners.push(progress.token.owner.as_uuid());
+        self.epochs.push(row::as_i64(progress.token.epoch));
+        self.states.push(progress.state.as_str());
+        self.pivots_passed.push(progress.pivot_passed);
+        let failure = progress.failure.as_ref().map(json);
+        self.failures.push(failure.transpose()?);
+        let stuck = progress.stuck.as_ref().map(json);
+        self.stucks.push(stuck.transpose()?);
+        self.releases.push(!is_live || progress.release.is_some());
+        let wake = progress.release.filter(|_| is_live);
+        self.wakes_ms.push(wake.map(|wake| match wake {
+            Wake::Now => 0,
+            Wake::After(delay) => millis(delay),
+        }));
+        // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
+        let has_advanced =
+            |step: &StepWrite| !matches!(step.state, StepState::Pending | StepState::Running);
+        self.advanced.push(progress.steps.iter().any(has_advanced));
+        Ok(())
+    }
+
+    fn bind(self, query: Statement) -> Statement {
+        query
+            .bind(self.ids)
+            .bind(self.owners)
+            .bind(self.epochs)
+            .bind(self.states)
+            .bind(self.pivots_passed)
+            .bind(self.failures)
+            .bind(self.stucks)
+            .bind(self.releases)
+            .bind(self.wakes_ms)
+            .bind(self.advanced)
+    }
+}
+
+/// Rows of steps, a column each.
+#[derive(Default)]
+struct Steps {
+    known: HashSet<(SagaId, String)>,
+    ids: Vec<Uuid>,
+    names: Vec<String>,
+    kinds: Vec<&'static str>,
+    states: Vec<&'static str>,
+    attempts: Vec<i64>,
+    undo_attempts: Vec<i64>,
+    recoveries: Vec<i64>,
+    errors: Vec<Option<String>>,
+    wakes_ms: Vec<Option<i64>>,
+    payloads: Payloads,
+}
+
+impl Steps {
+    fn push(&mut self, id: SagaId, step: &StepWrite) {
+        // The engine says each step once; a statement cannot write one row twice.
+        if !self.known.insert((id, step.name.clone())) {
+            return;
+        }
+        self.ids.push(id.as_uuid());
+        self.names.push(step.name.clone());
+        self.kinds.push(step.kind.as_str());
+        self.states.push(step.state.as_str());
+        self.attempts.push(step.attempts.into());
+        self.undo_attempts.push(step.undo_attempts.into());
+        self.recoveries.push(step.recoveries.into());
+        let error = step.error.as_deref();
+        self.errors
+            .push(error.map(|error| without_nul(error).into_owned()));
+        self.wakes_ms.push(step.wake.map(millis));
+        self.payloads.push(step.output.as_ref());
+    }
+
+    fn bind(self, query: Statement) -> Statement {
+        let query = query
+            .bind(self.ids)
+            .bind(self.names)
+            .bind(self.kinds)
+            .bind(self.states)
+            .bind(self.attempts)
+            .bind(self.undo_attempts)
+            .bind(self.recoveries)
+            .bind(self.errors)
+            .bind(self.wakes_ms);
+        self.payloads.bind(query)
+    }
+}
+
+/// Payloads as three columns.
+#[derive(Default)]
+struct Payloads {
+    content_types: Vec<Option<String>>,
+    texts: Vec<Option<String>>,
+    bytes: Vec<Option<Vec<u8>>>,
+}
+
+impl Payloads {
+    fn push(&mut self, payload: Option<&Payload>) {
+        let (text, bytes) = payload.map_or((None, None), row::columns);
+        self.content_types
+            .push(payload.map(|payload| payload.content_type.clone()));
+        self.texts.push(text.map(str::to_owned));
+        self.bytes.push(bytes.map(<[u8]>::to_vec));
+    }
+
+    fn bind(self, query: Statement) -> Statement {
+        query
+            .bind(self.content_types)
+            .bind(self.texts)
+            .bind(self.bytes)
+    }
+}

@@ -1,0 +1,365 @@
+//! What only a server with many sessions shows: fences between statements that overlap, killed sessions, other users'
+//! transactions, and refusals.
+#![cfg(feature = "postgres")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+/// By this name they are left out where there is no server.
+mod postgres {
+    use crate::support::postgres::{connect, schema, store, url};
+    use sagaz_core::{
+        EngineId, Payload, SagaId, StepKind, Token,
+        store::{
+            Accept, Claim, Claimed, DefinitionKey, Filter, InstanceState, Progress, Runnable,
+            SagaStore, StepState, StepWrite, Write, Written,
+        },
+    };
+    use sagaz_storage::postgres::{ConnectError, Postgres};
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+    use std::time::{Duration, Instant};
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn definition() -> DefinitionKey {
+        DefinitionKey {
+            saga: "shop".to_owned(),
+            version: 1,
+            fingerprint: "graph".to_owned(),
+        }
+    }
+
+    async fn engine(store: &Postgres) -> EngineId {
+        let engine = EngineId::random();
+        store.renew(engine, HOUR).await.unwrap();
+        engine
+    }
+
+    async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) {
+        let id = SagaId::new();
+        let accept = Accept {
+            id,
+            definition: definition(),
+            input: Payload {
+                content_type: "application/json".to_owned(),
+                bytes: b"{}".to_vec(),
+            },
+            input_digest: "digest".to_owned(),
+            start_key: None,
+            owner: Some(owner),
+            deadline: None,
+        };
+        store.write(&[Write::Accept(accept)]).await.unwrap();
+        (id, Token { owner, epoch: 1 })
+    }
+
+    fn progress(id: SagaId, token: Token) -> Write {
+        Write::Progress(Progress {
+            id,
+            token,
+            state: InstanceState::Executing,
+            pivot_passed: false,
+            failure: None,
+            stuck: None,
+            release: None,
+            steps: vec![StepWrite {
+                name: "charge".to_owned(),
+                kind: StepKind::Compensatable,
+                state: StepState::Completed,
+                attempts: 1,
+                undo_attempts: 0,
+                recoveries: 0,
+                output: None,
+                error: None,
+                wake: None,
+            }],
+        })
+    }
+
+    fn claim(engine: EngineId) -> Claim {
+        Claim {
+            engine,
+            runnable: vec![Runnable {
+                key: definition(),
+                accepts: Vec::new(),
+                steps: Vec::new(),
+            }],
+            limit: 100,
+            suspect: true,
+            suspect_after: 2,
+            poison_after: 2,
+            suspect_delay: Duration::from_secs(1),
+            suspect_delay_max: Duration::from_secs(1),
+        }
+    }
+
+    async fn session() -> PgConnection {
+        PgConnection::connect(&url()).await.expect("a session")
+    }
+
+    async fn run(session: &mut PgConnection, sql: String) {
+        session.execute(AssertSqlSafe(sql)).await.expect("it runs");
+    }
+
+    /// Waits until as many sessions wait for a lock as are expected.
+    async fn until_blocked(session: &mut PgConnection, schema: &str) {
+        let began = Instant::now();
+        loop {
+            let row = sqlx::query(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1",
+            )
+            .bind(format!("%{schema}%"))
+            .fetch_one(&mut *session)
+            .await
+            .unwrap();
+            if row.get::<i64, _>(0) > 0 {
+                return;
+            }
+            assert!(began.elapsed() < HOUR, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A plain join on the epoch would write: it sees the row as it was when its statement began.
+    #[tokio::test]
+    async fn p7_a_write_that_waited_for_a_claim_changes_nothing() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let (id, token) = owned(&store, engine(&store).await).await;
+        // A claim by another engine, held open between its statement and its commit.
+        let mut other = session().await;
+        run(&mut other, "BEGIN".to_owned()).await;
+        run(
+            &mut other,
+            format!("UPDATE {schema}.saga_instance SET epoch = 2, owner = gen_random_uuid()"),
+        )
+        .await;
+        let writing = {
+            let store = store.clone();
+            tokio::spawn(async move { store.write(&[progress(id, token)]).await })
+        };
+        until_blocked(&mut session().await, &schema).await;
+        run(&mut other, "COMMIT".to_owned()).await;
+        assert_eq!(writing.await.unwrap().unwrap(), [Written::Lost]);
+        let snapshot = store.load(id).await.unwrap().unwrap();
+        assert_eq!(snapshot.summary.epoch, 2);
+        assert_eq!(snapshot.summary.state, InstanceState::Pending);
+        assert!(snapshot.steps.is_empty(), "{:?}", snapshot.steps);
+    }
+
+    /// The other way round: the owner's batch is under way when others want to claim.
+    #[tokio::test]
+    async fn p7_a_claim_leaves_alone_what_a_write_holds() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let owner = engine(&store).await;
+        let (held, _) = owned(&store, owner).await;
+        let (free, _) = owned(&store, owner).await;
+        let mut writer = session().await;
+        run(&mut writer, "BEGIN".to_owned()).await;
+        run(
+            &mut writer,
+            format!("SELECT 1 FROM {schema}.saga_instance WHERE id = '{held}' FOR NO KEY UPDATE"),
+        )
+        .await;
+        store.retire(owner).await.unwrap();
+        let next = engine(&store).await;
+        let claimed = store.claim(&claim(next)).await.unwrap();
+        let ids = |claimed: &Claimed| -> Vec<SagaId> {
+            let instances = claimed.instances.iter();
+            instances.map(|snapshot| snapshot.summary.id).collect()
+        };
+        assert_eq!(ids(&claimed), [free]);
+        run(&mut writer, "COMMIT".to_owned()).await;
+        let claimed = store.claim(&claim(next)).await.unwrap();
+        assert_eq!(ids(&claimed), [held]);
+    }
+
+    /// The claimer has looked at the clock and found the owner dead; the owner's renewal waits for its claim.
+    #[tokio::test]
+    async fn p7_a_renewal_that_waited_for_a_takeover_tells_that_the_lease_had_lapsed() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let owner = engine(&store).await;
+        let mut other = session().await;
+        run(&mut other, "BEGIN".to_owned()).await;
+        run(
+            &mut other,
+            format!("UPDATE {schema}.saga_engine SET lease_until = '-infinity'"),
+        )
+        .await;
+        let renewing = {
+            let store = store.clone();
+            tokio::spawn(async move { store.renew(owner, HOUR).await })
+        };
+        until_blocked(&mut session().await, &schema).await;
+        run(&mut other, "COMMIT".to_owned()).await;
+        assert!(renewing.await.unwrap().unwrap().lapsed);
+        assert!(!store.renew(owner, HOUR).await.unwrap().lapsed);
+    }
+
+    #[tokio::test]
+    async fn a_killed_session_is_no_business_error_and_the_next_call_has_a_new_one() {
+        let store = store().await;
+        let owner = engine(&store).await;
+        let (id, token) = owned(&store, owner).await;
+        let mut admin = session().await;
+        let killed = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE $1 AND pid <> pg_backend_pid()",
+        )
+        .bind(format!("%{}%", store.schema()))
+        .fetch_all(&mut admin)
+        .await
+        .unwrap();
+        assert!(!killed.is_empty(), "there are sessions to kill");
+        let began = Instant::now();
+        loop {
+            match store.write(&[progress(id, token)]).await {
+                Ok(written) => {
+                    assert!(
+                        matches!(written[..], [Written::Stored { .. }]),
+                        "{written:?}"
+                    );
+                    break;
+                }
+                Err(error) => assert!(error.is_transient() && began.elapsed() < HOUR, "{error:?}"),
+            }
+        }
+        assert_eq!(store.load(id).await.unwrap().unwrap().steps.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_value_that_no_column_holds_is_a_refusal_and_its_neighbours_can_be_written() {
+        let store = store().await;
+        let owner = engine(&store).await;
+        let (bad, bad_token) = owned(&store, owner).await;
+        let (good, good_token) = owned(&store, owner).await;
+        let mut write = progress(bad, bad_token);
+        if let Write::Progress(progress) = &mut write {
+            progress.steps[0].name = "a\0b".to_owned();
+        }
+        let batch = [write, progress(good, good_token)];
+        let error = store.write(&batch).await.unwrap_err();
+        assert!(error.is_refusal(), "{error:?}");
+        let written = store.write(&batch[1..]).await.unwrap();
+        assert!(matches!(written[..], [Written::Stored { .. }]));
+    }
+
+    #[tokio::test]
+    async fn p8_what_cannot_be_read_is_stuck_and_harms_no_other() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let owner = engine(&store).await;
+        let (damaged, _) = owned(&store, owner).await;
+        let (sound, _) = owned(&store, owner).await;
+        let damage =
+            format!("UPDATE {schema}.saga_instance SET failure = 'no JSON' WHERE id = '{damaged}'");
+        run(&mut session().await, damage).await;
+        store.retire(owner).await.unwrap();
+        let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
+        let ids: Vec<_> = claimed.instances.iter().map(|it| it.summary.id).collect();
+        assert_eq!(ids, [sound]);
+        let stuck = Filter::all().state(InstanceState::Stuck);
+        let stuck = store.list(&stuck).await.unwrap();
+        assert_eq!(stuck.instances[0].id, damaged);
+    }
+
+    #[tokio::test]
+    async fn engines_that_connect_at_once_make_the_tables_once() {
+        let schema = schema();
+        let stores: Vec<_> = (0..4)
+            .map(|_| {
+                let schema = schema.clone();
+                tokio::spawn(async move { connect(&schema).await })
+            })
+            .collect();
+        for store in stores {
+            engine(&store.await.unwrap()).await;
+        }
+    }
+
+    fn options(schema: &str) -> sagaz_storage::postgres::Options {
+        Postgres::options(&url()).unwrap().schema(schema)
+    }
+
+    #[tokio::test]
+    async fn statements_that_are_not_prepared_do_as_well() {
+        let store = options(&schema()).prepared(false).connect().await.unwrap();
+        let owner = engine(&store).await;
+        let (id, token) = owned(&store, owner).await;
+        store.write(&[progress(id, token)]).await.unwrap();
+        store.retire(owner).await.unwrap();
+        let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
+        assert_eq!(claimed.instances.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_is_refused() {
+        let schema = schema();
+        connect(&schema).await.close().await;
+        let newer = format!("UPDATE {schema}.saga_meta SET value = '99'");
+        run(&mut session().await, newer).await;
+        let error = options(&schema).connect().await.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::NewerSchema { schema: 99, .. }),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn tables_of_somebody_else_are_left_alone() {
+        let schema = schema();
+        let make = format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.saga_step (mine int)");
+        run(&mut session().await, make).await;
+        let error = options(&schema).connect().await.unwrap_err();
+        assert!(
+            error.to_string().contains("has its own `saga_step`"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_schema_name_that_needs_quotes_is_refused() {
+        for name in ["", "Sagas", "a b", "a\"; DROP TABLE x", "pg_sagas", "1st"] {
+            let error = options(name).connect().await.unwrap_err();
+            assert!(
+                matches!(error, ConnectError::SchemaName { .. }),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_be_used_is_told_in_words_that_help() {
+        let mut admin = session().await;
+        let _ = admin.execute("CREATE ROLE poor LOGIN").await;
+        let with = |from: &str, to: &str| url().replace(from, to);
+        let refused = [
+            ("mysql://localhost/shop".to_owned(), "cannot be read"),
+            (
+                // Not the user, whose name comes first.
+                format!("{}/nowhere", url().trim_end_matches("/postgres")),
+                "there is no database",
+            ),
+            (with("postgres@", "nobody@"), "refuses the user"),
+            (with("postgres@", "poor@"), "lacks a privilege"),
+            ("postgres://127.0.0.1:1/shop".to_owned(), "cannot reach"),
+        ];
+        for (url, words) in refused {
+            let connected = match Postgres::options(&url) {
+                Ok(options) => options.schema(schema()).connect().await,
+                Err(error) => Err(error),
+            };
+            let error = connected.unwrap_err().to_string();
+            assert!(error.contains(words), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_refused() {
+        let read_only = format!("{}?options=-c%20default_transaction_read_only%3Don", url());
+        let options = Postgres::options(&read_only).unwrap().schema(schema());
+        let error = options.connect().await.unwrap_err();
+        assert!(matches!(error, ConnectError::ReadOnly { .. }), "{error}");
+    }
+}
