@@ -1,7 +1,7 @@
 //! `SIGKILL`, again and again.
 
-use crate::worker::{Buy, STEPS, ledger, purchases, spawn, store};
-use sagaz::{Engine, Filter, InstanceState, StepState};
+use crate::worker::{Buy, STEPS, ledger, purchases, spawn, spawn_on, store, store_on_server};
+use sagaz::{Engine, Filter, InstanceState, StepState, store::Store};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -40,13 +40,52 @@ async fn p1_p2_p4_killed_again_and_again_every_instance_ends_and_the_books_balan
         kills += 1;
     }
     println!("{kills} kills in {:?}", began.elapsed());
-    audit(folder.path()).await;
+    audit(store(folder.path()).await, folder.path()).await;
+}
+
+/// By this name they are left out where there is no server.
+mod postgres {
+    use super::*;
+
+    const WORKERS: usize = 3;
+
+    /// Several processes share the instances; each is killed now and then, and started again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p2_p4_p7_of_three_processes_any_is_killed_and_the_books_balance() {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let schema = format!("sagaz_kill_{seed}");
+        let start = || spawn_on(&schema, folder.path(), PURCHASES, false);
+        let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
+        let mut kills = 0;
+        while kills < KILLS_MAX {
+            // Which one has ended by itself is as good as killed: there is no more to do.
+            let one = rng.usize(..WORKERS);
+            let life = Duration::from_millis(rng.u64(100..600));
+            if let Ok(status) = timeout(life, workers[one].wait()).await {
+                assert!(status.unwrap().success(), "the worker failed");
+                break;
+            }
+            workers[one].kill().await.unwrap();
+            workers[one] = start();
+            kills += 1;
+        }
+        for mut worker in workers {
+            let status = timeout(Duration::from_mins(5), worker.wait()).await;
+            let status = status.expect("the workers come to an end").unwrap();
+            assert!(status.success(), "the worker failed");
+        }
+        println!("{kills} kills");
+        audit(store_on_server(&schema).await, folder.path()).await;
+    }
 }
 
 /// Every instance ended; the effects in force are those of the completed ones, once each; no step ran again after its
 /// output was stored.
-async fn audit(folder: &Path) {
-    let (store, ledger) = (store(folder).await, ledger(folder).await);
+async fn audit<S: Store>(store: S, folder: &Path) {
+    let ledger = ledger(folder).await;
     let engine = Engine::builder(store)
         .register(Buy {
             ledger: ledger.clone(),

@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use sagaz::{
     Engine, InstanceState, IntoStepError, Lifecycle, Observer, StepContext, StepError, compensate,
-    saga, sqlite::Sqlite, step,
+    postgres::Postgres, saga, sqlite::Sqlite, step, store::Store,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -201,6 +201,14 @@ pub(crate) async fn store(folder: &Path) -> Sqlite {
     Sqlite::open(folder.join("sagas.db")).await.unwrap()
 }
 
+/// The store in a schema of the server that `cargo xtask test` starts.
+pub(crate) async fn store_on_server(schema: &str) -> Postgres {
+    let url = std::env::var("SAGAZ_TEST_POSTGRES_URL");
+    let url = url.expect("`cargo xtask test` starts a server and sets SAGAZ_TEST_POSTGRES_URL");
+    let options = Postgres::options(&url).unwrap().schema(schema);
+    options.connect().await.unwrap()
+}
+
 pub(crate) async fn ledger(folder: &Path) -> Ledger {
     Ledger::open(&folder.join("ledger.db")).await
 }
@@ -208,8 +216,13 @@ pub(crate) async fn ledger(folder: &Path) -> Ledger {
 /// How long a dead process's instances wait for another, in these tests.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
-/// Starts a worker.
+/// Starts a worker on a file.
 pub(crate) fn spawn(folder: &Path, purchases: u32, stop_self: bool) -> Child {
+    spawn_on("", folder, purchases, stop_self)
+}
+
+/// Starts a worker on a schema of the server, or on a file if there is no name.
+pub(crate) fn spawn_on(schema: &str, folder: &Path, purchases: u32, stop_self: bool) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "worker::worker",
@@ -218,6 +231,7 @@ pub(crate) fn spawn(folder: &Path, purchases: u32, stop_self: bool) -> Child {
             "--test-threads=1",
         ])
         .env("SAGAZ_WORKER", folder)
+        .env("SAGAZ_WORKER_SCHEMA", schema)
         .env("SAGAZ_WORKER_PURCHASES", purchases.to_string())
         .env("SAGAZ_WORKER_STOP_SELF", if stop_self { "1" } else { "" })
         .stdin(Stdio::null())
@@ -233,6 +247,13 @@ async fn worker() {
     let Some(folder) = std::env::var_os("SAGAZ_WORKER").map(PathBuf::from) else {
         return;
     };
+    match std::env::var("SAGAZ_WORKER_SCHEMA") {
+        Ok(schema) if !schema.is_empty() => work(store_on_server(&schema).await, &folder).await,
+        _ => work(store(&folder).await, &folder).await,
+    }
+}
+
+async fn work<S: Store>(store: S, folder: &Path) {
     let count = std::env::var("SAGAZ_WORKER_PURCHASES")
         .unwrap()
         .parse()
@@ -240,10 +261,10 @@ async fn worker() {
     let stop_self = std::env::var("SAGAZ_WORKER_STOP_SELF").is_ok_and(|word| !word.is_empty());
     let stop = stop_self.then(Arc::<StopSelf>::default);
     let saga = Buy {
-        ledger: ledger(&folder).await,
+        ledger: ledger(folder).await,
         stop: stop.clone(),
     };
-    let engine = Engine::builder(store(&folder).await)
+    let engine = Engine::builder(store)
         .register(saga)
         .lease(LEASE)
         .poll_interval(Duration::from_millis(100))

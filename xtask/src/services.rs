@@ -108,7 +108,7 @@ impl Postgres {
         // What a run that was killed has left.
         let _ = self.stop();
         let _ = fs::remove_dir_all(&self.folder);
-        fs::create_dir_all(&self.folder).map_err(|error| at(&self.folder, error))?;
+        fs::create_dir_all(&self.folder).map_err(|error| at(&self.folder, &error))?;
         if is_root() {
             let owner = Command::new("chown")
                 .arg("postgres")
@@ -137,7 +137,7 @@ impl Postgres {
             ])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&binaries, error))
+            .map_err(|error| at(&binaries, &error))
             .and_then(succeeded("initdb"))?;
         let port = free_port()?;
         let options = format!(
@@ -152,10 +152,10 @@ impl Postgres {
             .args(["-o", &options, "start"])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&binaries, error))
+            .map_err(|error| at(&binaries, &error))
             .and_then(succeeded("pg_ctl start"))?;
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        fs::write(self.url_file(), &url).map_err(|error| at(&self.folder, error))?;
+        fs::write(self.url_file(), &url).map_err(|error| at(&self.folder, &error))?;
         Ok(url)
     }
 
@@ -170,7 +170,7 @@ impl Postgres {
             .args(["-m", "fast", "-w", "stop"])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&data, error))
+            .map_err(|error| at(&data, &error))
             .and_then(succeeded("pg_ctl stop"))
     }
 }
@@ -275,6 +275,6 @@ fn succeeded(what: &str) -> impl Fn(std::process::ExitStatus) -> Done + '_ {
     }
 }
 
-fn at(path: &Path, error: std::io::Error) -> String {
+fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
