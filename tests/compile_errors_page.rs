@@ -14,7 +14,11 @@ const PAGE: &str = include_str!("../src/docs/compile_errors.md");
 const CODES: [&str; 3] = ["E0080", "E0277", "E0592"];
 
 /// What rustc says of its own accord, of Rust and not of sagas.
-const RUSTC: [&str; 1] = ["unexpected token: `_`"];
+const RUSTC: [&str; 3] = [
+    "unexpected token: `_`",
+    "cannot find attribute `_` in this scope",
+    "expected one of `_`, `_`, or `_`, found `_`",
+];
 
 #[test]
 fn every_message_of_a_ui_case_is_on_the_page() {

@@ -1,25 +1,31 @@
 impl Chain {
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn first(&self) -> Result<u8, StepError> {
         Ok(1)
     }
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn second(&self, first: &u8) -> Result<(), StepError> {
         Ok(())
     }
@@ -29,6 +35,7 @@ impl Chain {
     clippy::all,
     clippy::pedantic,
     dead_code,
+    deprecated,
     elided_lifetimes_in_paths,
     long_running_const_eval,
     missing_debug_implementations,
@@ -250,5 +257,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for Chain {}
+    impl<__P: __sagaz::AnyPlace> __sagaz::RunsOn<__P> for Chain {}
 };

@@ -1,77 +1,98 @@
 impl Diamond {
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn reserve(&self, order: &Order) -> Result<Hold, StockError> {}
-    #[allow(
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self
-    )]
     #[compensate(__in_a_saga)]
-    async fn release(&self, reserve: &Hold) -> Result<(), StockError> {}
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
+    async fn release(&self, reserve: &Hold) -> Result<(), StockError> {}
     #[step(__in_a_saga)]
+    #[allow(
+        clippy::borrowed_box,
+        clippy::needless_pass_by_value,
+        clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
+        clippy::trivially_copy_pass_by_ref,
+        clippy::unnecessary_wraps,
+        clippy::unused_async,
+        clippy::unused_self
+    )]
     async fn charge(
         &self,
         ctx: &StepContext<'_>,
         reserve: &Hold,
     ) -> Result<Payment, PaymentError> {}
-    #[allow(
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self
-    )]
     #[compensate(__in_a_saga)]
+    #[allow(
+        clippy::borrowed_box,
+        clippy::needless_pass_by_value,
+        clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
+        clippy::trivially_copy_pass_by_ref,
+        clippy::unnecessary_wraps,
+        clippy::unused_async,
+        clippy::unused_self
+    )]
     async fn refund(&self, charge: Option<&Payment>) -> Result<(), PaymentError> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn check(&self, order: Order) -> Result<(), StockError> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn book(&self, charge: &Payment) -> Result<Shipment, CourierError> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn confirm(&self, book: &Shipment) -> Result<(), MailError> {}
 }
 #[doc(hidden)]
@@ -79,6 +100,7 @@ impl Diamond {
     clippy::all,
     clippy::pedantic,
     dead_code,
+    deprecated,
     elided_lifetimes_in_paths,
     long_running_const_eval,
     missing_debug_implementations,
@@ -543,5 +565,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for Diamond {}
+    impl<__P: __sagaz::AnyPlace> __sagaz::RunsOn<__P> for Diamond {}
 };

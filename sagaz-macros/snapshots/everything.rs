@@ -4,128 +4,158 @@ impl shop::Everything {
     fn allowed(&self, amount: u64) -> bool {
         amount < Self::LIMIT
     }
+    #[sagas::step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[sagas::step(__in_a_saga)]
     async fn validate(&self, http_order: shop::HTTPOrder) -> Result<(), String> {}
     #[instrument(skip_all)]
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn maybe(
         &self,
         _ctx: &StepContext<'_>,
         _validate: &(),
     ) -> Result<Option<u64>, &'static str> {}
+    #[compensate(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[compensate(__in_a_saga)]
     async fn forget(&self, maybe: Option<Option<u64>>) -> Result<(), StepError> {}
-    #[allow(
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self
-    )]
     #[step(__in_a_saga)]
-    async fn r#type(&self, order: &shop::HTTPOrder) -> BankResult<Self::Hold> {}
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
+    async fn r#type(&self, order: &shop::HTTPOrder) -> BankResult<Self::Hold> {}
     #[compensate(__in_a_saga)]
+    #[allow(
+        clippy::borrowed_box,
+        clippy::needless_pass_by_value,
+        clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
+        clippy::trivially_copy_pass_by_ref,
+        clippy::unnecessary_wraps,
+        clippy::unused_async,
+        clippy::unused_self
+    )]
     async fn untype(
         &self,
         r#type: Option<&Hold>,
         ctx: &StepContext<'_>,
     ) -> BankResult<()> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn charge<'x>(
         &'x self,
         ctx: &'x StepContext<'x>,
         Hold { hold }: &'x Hold,
         mut maybe: Option<u64>,
     ) -> std::io::Result<Payment> {}
+    #[compensate(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[compensate(__in_a_saga)]
     async fn refund(
         &self,
         charge: Option<Payment>,
         input: shop::HTTPOrder,
         r#type: &Hold,
     ) -> Result<(), StepError> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
+    #[step(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[step(__in_a_saga)]
     async fn confirm(
         &self,
         validate: &(),
         book: &HashMap<String, Vec<u8>>,
     ) -> Result<Payment, StepError> {}
+    #[recover(__in_a_saga)]
     #[allow(
+        clippy::borrowed_box,
         clippy::needless_pass_by_value,
         clippy::ptr_arg,
+        clippy::ref_option,
+        clippy::too_many_arguments,
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
         clippy::unused_self
     )]
-    #[recover(__in_a_saga)]
     async fn give_up(
         &self,
         error: &StepError,
@@ -138,6 +168,7 @@ impl shop::Everything {
     clippy::all,
     clippy::pedantic,
     dead_code,
+    deprecated,
     elided_lifetimes_in_paths,
     long_running_const_eval,
     missing_debug_implementations,
@@ -798,5 +829,5 @@ const _: () = {
     }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
-    impl<P: __sagaz::AnyPlace> __sagaz::RunsOn<P> for shop::Everything {}
+    impl<__P: __sagaz::AnyPlace> __sagaz::RunsOn<__P> for shop::Everything {}
 };

@@ -29,7 +29,7 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
     let types = types::types(&names, saga, graph);
     let calls = calls::calls(&names, saga, graph);
     let members = members(&names, saga, graph);
-    let (input, codec) = (names.input(saga), names.codec(saga));
+    let (input, codec) = (names.input_item(saga), names.codec_item(saga));
     let count = saga.steps.len();
     hidden(&quote! {
         use #krate::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
@@ -43,10 +43,10 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
         impl #krate::Saga for #this {
-            type Input = #input;
+            #input
             type Outputs = #outputs;
             type Step = #step;
-            type Codec = #codec;
+            #codec
             const DEFINITION: &'static #krate::Definition = &DEFINITION;
             type Slots = #slots;
             type PerStep<T: ::core::marker::Send> = [T; #count];
@@ -64,7 +64,7 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
 
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
-        impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
+        impl<__P: #krate::AnyPlace> #krate::RunsOn<__P> for #this {}
     })
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
         ..
     } = &names;
     let types = types::stub_types(&names, saga);
-    let (input, codec) = (names.input(saga), names.codec(saga));
+    let (input, codec) = (names.input_item(saga), names.codec_item(saga));
     let name = saga.name();
     hidden(&quote! {
         #types
@@ -167,10 +167,10 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
         impl #krate::Saga for #this {
-            type Input = #input;
+            #input
             type Outputs = #outputs;
             type Step = #step;
-            type Codec = #codec;
+            #codec
             const DEFINITION: &'static #krate::Definition = &#krate::stub_definition(#name);
             type Slots = ();
             type PerStep<T: ::core::marker::Send> = [T; 0];
@@ -201,7 +201,7 @@ pub(crate) fn stub(saga: &Saga<'_>) -> TokenStream {
 
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
-        impl<P: #krate::AnyPlace> #krate::RunsOn<P> for #this {}
+        impl<__P: #krate::AnyPlace> #krate::RunsOn<__P> for #this {}
     })
 }
 
@@ -213,6 +213,7 @@ fn hidden(items: &TokenStream) -> TokenStream {
             clippy::all,
             clippy::pedantic,
             dead_code,
+            deprecated,
             elided_lifetimes_in_paths,
             long_running_const_eval,
             missing_debug_implementations,

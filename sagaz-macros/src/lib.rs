@@ -98,7 +98,13 @@ fn expand_block(block: &ImplBlock, arguments: TokenStream) -> TokenStream {
         return diagnostics.into_errors().unwrap_or_default();
     }
     let saga = model::Saga::build(block, arguments, &mut diagnostics);
-    let graph = check::check(&saga, &mut diagnostics);
+    let graph = if block.half_typed.is_some() {
+        // rustc says what is missing; whether the rest makes a saga is asked when it is there.
+        diagnostics.leave_to_rustc();
+        None
+    } else {
+        check::check(&saga, &mut diagnostics)
+    };
     match (diagnostics.into_errors(), graph) {
         (None, Some(graph)) => expand::saga(&saga, &graph),
         (errors, _) => {

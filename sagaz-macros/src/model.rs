@@ -19,6 +19,8 @@ use syn::{Ident, Type};
 pub(crate) struct Saga<'a> {
     pub(crate) block: &'a ImplBlock,
     pub(crate) settings: SagaSettings,
+    /// Compensations of which nobody knows what they undo: as many steps may only seem to have none.
+    pub(crate) lost_compensations: usize,
     /// In source order, as everything here.
     pub(crate) steps: Vec<Step<'a>>,
     pub(crate) compensations: Vec<Compensation<'a>>,
@@ -33,6 +35,8 @@ pub(crate) struct Step<'a> {
     pub(crate) depends_on: Vec<Reference>,
     /// Whether all its dependencies are known; if not, nothing can be said about its ancestors.
     pub(crate) complete: bool,
+    /// Whether all that is written about it was understood; if not, what is missing may be among the rest.
+    pub(crate) is_sure: bool,
     pub(crate) inputs: Vec<Input<'a>>,
     /// What it returns, in words: the output if it can be told from the type.
     pub(crate) output_text: String,
@@ -62,6 +66,8 @@ pub(crate) struct Recovery<'a> {
 pub(crate) struct Reference {
     pub(crate) step: usize,
     pub(crate) name: Name,
+    /// There is no step of the name that was written; this one is similar. What is wrong with it is no second mistake.
+    pub(crate) is_repaired: bool,
 }
 
 /// A parameter after `&self`.
@@ -94,18 +100,20 @@ impl<'a> Saga<'a> {
         diagnostics: &mut Diagnostics,
     ) -> Self {
         let mut settings = SagaSettings::default();
-        settings::read(
+        let reading = settings::read(
             settings::SAGA,
             "a saga",
             &settings::split(arguments),
             &mut settings,
             diagnostics,
         );
-        let roles = roles(block, diagnostics);
-        let names = Names::of(&roles, &settings);
+        settings.is_input_unsure |= !reading.is_whole && settings.input.is_none();
+        let (roles, lost_compensations) = roles(block, diagnostics);
+        let names = Names::of(block, &roles, &settings);
         let mut saga = Self {
             block,
             settings,
+            lost_compensations,
             steps: Vec::new(),
             compensations: Vec::new(),
             recoveries: Vec::new(),
@@ -125,13 +133,28 @@ impl<'a> Saga<'a> {
                 }
             }
         }
-        for (at, compensation) in saga.compensations.iter().enumerate() {
-            if let Some(reference) = &compensation.step {
-                saga.steps[reference.step].compensations.push(at);
+        // Those first whose step is sure: one that was taken for its step is no second one.
+        for is_repaired in [false, true] {
+            for (at, compensation) in saga.compensations.iter().enumerate() {
+                let Some(reference) = &compensation.step else {
+                    saga.lost_compensations += usize::from(is_repaired);
+                    continue;
+                };
+                let of_step = &mut saga.steps[reference.step].compensations;
+                if reference.is_repaired != is_repaired {
+                    continue;
+                }
+                if is_repaired && !of_step.is_empty() {
+                    saga.lost_compensations += 1;
+                } else {
+                    of_step.push(at);
+                }
             }
         }
         for (at, recovery) in saga.recoveries.iter().enumerate() {
-            if let Some(reference) = &recovery.step {
+            if let Some(reference) = &recovery.step
+                && !reference.is_repaired
+            {
                 saga.steps[reference.step].recoveries.push(at);
             }
         }
@@ -175,7 +198,12 @@ impl<'a> Saga<'a> {
 }
 
 /// The methods that are ours, with their first attribute of ours.
-fn roles<'a>(block: &'a ImplBlock, diagnostics: &mut Diagnostics) -> Vec<(&'a Method, &'a Role)> {
+/// Also how many compensations are among those that are left out.
+fn roles<'a>(
+    block: &'a ImplBlock,
+    diagnostics: &mut Diagnostics,
+) -> (Vec<(&'a Method, &'a Role)>, usize) {
+    let mut lost_compensations = 0;
     let mut roles: Vec<(&Method, &Role)> = Vec::new();
     let mut names: HashMap<String, RoleKind> = HashMap::new();
     for item in &block.items {
@@ -186,15 +214,17 @@ fn roles<'a>(block: &'a ImplBlock, diagnostics: &mut Diagnostics) -> Vec<(&'a Me
         };
         for second in of_method {
             diagnostics.push(second_role(method, role, second));
+            lost_compensations += usize::from(second.kind == RoleKind::Compensation);
         }
         // Two methods of one name: rustc says so.
         if names.insert(method.name(), role.kind).is_some() {
             diagnostics.leave_to_rustc();
+            lost_compensations += usize::from(role.kind == RoleKind::Compensation);
             continue;
         }
         roles.push((method, role));
     }
-    roles
+    (roles, lost_compensations)
 }
 
 fn second_role(method: &Method, first: &Role, second: &Role) -> Diagnostic {
@@ -226,7 +256,7 @@ impl<'a> Step<'a> {
         diagnostics: &mut Diagnostics,
     ) -> Self {
         let mut settings = StepSettings::default();
-        settings::read(
+        let reading = settings::read(
             settings::STEP,
             "a step",
             &settings::split(role.arguments()),
@@ -236,19 +266,22 @@ impl<'a> Step<'a> {
         let depends_on: Vec<_> = settings
             .depends_on
             .iter()
-            .map(|name| names.resolve(name, diagnostics))
+            .map(|name| names.resolve(name, Some(&method.name()), diagnostics))
             .collect();
-        let complete = depends_on.iter().all(Option::is_some);
+        let is_sure = reading.is_known && method.roles.len() == 1;
+        let complete =
+            is_sure && !settings.are_dependencies_unsure && depends_on.iter().all(Option::is_some);
         let dependencies: Vec<_> = settings.depends_on.iter().collect();
         Self {
             method,
             name: method.name(),
             depends_on: depends_on.into_iter().flatten().collect(),
             complete,
+            is_sure,
             inputs: names.inputs(method, role, &dependencies, diagnostics),
             output_text: method.returns().map_or_else(
                 || "()".to_owned(),
-                |returns| print::tokens(print::first_argument(returns).unwrap_or(returns)),
+                |returns| print::tokens(print::output(returns).unwrap_or(returns)),
             ),
             settings,
             compensations: Vec::new(),
@@ -290,11 +323,11 @@ impl<'a> Compensation<'a> {
             name: method.name(),
             step: step
                 .as_ref()
-                .and_then(|name| names.resolve(name, diagnostics)),
+                .and_then(|name| names.resolve(name, None, diagnostics)),
             after: settings
                 .after
                 .iter()
-                .filter_map(|name| names.resolve(name, diagnostics))
+                .filter_map(|name| names.resolve(name, None, diagnostics))
                 .collect(),
             inputs: names.inputs(
                 method,
@@ -336,7 +369,7 @@ impl<'a> Recovery<'a> {
             method,
             step: step
                 .as_ref()
-                .and_then(|name| names.resolve(name, diagnostics)),
+                .and_then(|name| names.resolve(name, None, diagnostics)),
             inputs: names.inputs(method, role, &step.iter().collect::<Vec<_>>(), diagnostics),
         }
     }

@@ -64,6 +64,14 @@ pub(crate) fn first_argument(ty: &Type) -> Option<&Type> {
     arguments(ty).next()
 }
 
+/// The output in what a method returns, if its name says that it is a `Result`: an alias of another name may have other
+/// arguments.
+pub(crate) fn output(returns: &Type) -> Option<&Type> {
+    last_segment(returns)
+        .filter(|name| name.ends_with("Result"))
+        .and_then(|_| first_argument(returns))
+}
+
 /// The `E` of `Result<T, E>`.
 pub(crate) fn second_argument(ty: &Type) -> Option<&Type> {
     arguments(ty).nth(1)
@@ -125,7 +133,7 @@ fn last_of(path: &Path) -> Option<String> {
 
 /// The first lifetime but `'static`, or the first reference.
 pub(crate) fn lifetime(tokens: TokenStream) -> Option<TokenStream> {
-    let mut tokens = tokens.into_iter();
+    let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match &token {
             TokenTree::Group(group) => {
@@ -139,7 +147,13 @@ pub(crate) fn lifetime(tokens: TokenStream) -> Option<TokenStream> {
                     return Some(TokenStream::from_iter([token, name]));
                 }
             }
-            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(token.into()),
+            // `&'static` borrows nothing that ends; its lifetime is looked at next.
+            TokenTree::Punct(punct)
+                if punct.as_char() == '&'
+                    && !matches!(tokens.peek(), Some(TokenTree::Punct(tick)) if tick.as_char() == '\'') =>
+            {
+                return Some(token.into());
+            }
             _ => {}
         }
     }

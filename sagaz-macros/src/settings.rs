@@ -12,7 +12,6 @@ use crate::{
     similar::similar,
 };
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
-use quote::ToTokens;
 use syn::{Path, Type};
 
 /// `#[saga(..)]`.
@@ -26,6 +25,8 @@ pub(crate) struct SagaSettings {
     pub(crate) accepts: Vec<u32>,
     pub(crate) codec: Option<Type>,
     pub(crate) krate: Option<Path>,
+    /// Something that could not be understood may have been the input.
+    pub(crate) is_input_unsure: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,8 @@ pub(crate) enum OnFailure {
 pub(crate) struct StepSettings {
     pub(crate) name: Option<Name>,
     pub(crate) depends_on: Vec<Name>,
+    /// Something that could not be understood may have been a dependency.
+    pub(crate) are_dependencies_unsure: bool,
     pub(crate) timeout: Option<Millis>,
     pub(crate) retry: Option<RetrySettings>,
     pub(crate) atomic: Option<Span>,
@@ -92,7 +95,9 @@ pub(crate) const SAGA: &[Setting<SagaSettings>] = &[
         synonyms: &["data", "args"],
         example: "input = Order",
         read: |settings, entry, example, _| {
-            entry.ty(example).map(|input| settings.input = Some(input))
+            let input = entry.ty(example);
+            settings.is_input_unsure |= input.is_err();
+            input.map(|input| settings.input = Some(input))
         },
     },
     Setting {
@@ -164,12 +169,23 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
     },
     Setting {
         key: "depends_on",
-        synonyms: &["after", "requires", "needs", "deps"],
+        synonyms: &[
+            "after",
+            "requires",
+            "needs",
+            "deps",
+            "depends",
+            "dependencies",
+            "on",
+        ],
         example: "depends_on = [\"reserve\"]",
-        read: |settings, entry, example, _| {
-            entry
-                .names(example)
-                .map(|names| settings.depends_on = names)
+        read: |settings, entry, example, diagnostics| {
+            let names = entry.names(example, diagnostics);
+            settings.are_dependencies_unsure |= names.is_err();
+            let (names, are_all) = names?;
+            settings.depends_on = names;
+            settings.are_dependencies_unsure |= !are_all;
+            Ok(())
         },
     },
     Setting {
@@ -256,8 +272,10 @@ pub(crate) const COMPENSATION: &[Setting<CompensationSettings>] = &[
         key: "after",
         synonyms: &["depends_on"],
         example: "after = [\"charge\"]",
-        read: |settings, entry, example, _| {
-            entry.names(example).map(|names| settings.after = names)
+        read: |settings, entry, example, diagnostics| {
+            let (names, _) = entry.names(example, diagnostics)?;
+            settings.after = names;
+            Ok(())
         },
     },
 ];
@@ -398,6 +416,14 @@ impl Entry {
     }
 }
 
+/// What was made of an attribute.
+pub(crate) struct Reading {
+    /// Every part is a setting, or was meant to be one that is known.
+    pub(crate) is_known: bool,
+    /// And each could be read.
+    pub(crate) is_whole: bool,
+}
+
 /// Reads the settings of one attribute; `subject` is what they are settings of.
 pub(crate) fn read<T>(
     table: &'static [Setting<T>],
@@ -405,8 +431,12 @@ pub(crate) fn read<T>(
     parts: &[TokenStream],
     settings: &mut T,
     diagnostics: &mut Diagnostics,
-) {
+) -> Reading {
     let mut given: Vec<String> = Vec::new();
+    let mut reading = Reading {
+        is_known: true,
+        is_whole: true,
+    };
     for part in parts {
         let Some(entry) = Entry::parse(part) else {
             diagnostics.push(
@@ -419,6 +449,7 @@ pub(crate) fn read<T>(
                 )
                 .note(all(table)),
             );
+            (reading.is_known, reading.is_whole) = (false, false);
             continue;
         };
         let key = entry.key.text.as_str();
@@ -431,7 +462,10 @@ pub(crate) fn read<T>(
                 let result = (setting.read)(settings, &entry, setting.example, &mut ignored);
                 ignored.keep(result);
                 ignored.into_errors();
+            } else {
+                reading.is_known = false;
             }
+            reading.is_whole = false;
             continue;
         };
         if given.iter().any(|earlier| earlier == key) {
@@ -443,8 +477,9 @@ pub(crate) fn read<T>(
         }
         given.push(key.to_owned());
         let result = (setting.read)(settings, &entry, setting.example, diagnostics);
-        diagnostics.keep(result);
+        reading.is_whole &= diagnostics.keep(result).is_some();
     }
+    reading
 }
 
 /// The setting that somebody meant who wrote `key`.
@@ -565,6 +600,18 @@ pub(crate) fn named_step(
         parts.remove(0);
         return (Some(named), parts);
     }
+    // What stands in the place of the name is no second mistake, unless it is a setting.
+    let is_setting = |part: &TokenStream| {
+        let entry = Entry::parse(part);
+        entry.is_some_and(|entry| {
+            COMPENSATION
+                .iter()
+                .any(|setting| setting.key == entry.key.text)
+        })
+    };
+    if parts.first().is_some_and(|part| !is_setting(part)) {
+        parts.remove(0);
+    }
     let attribute = path
         .segments
         .last()
@@ -586,19 +633,5 @@ pub(crate) fn bound_name(attribute: &syn::Attribute) -> Result<Name, Diagnostic>
     match &attribute.meta {
         syn::Meta::List(list) => name(&list.tokens).ok_or_else(wrong),
         _ => Err(wrong()),
-    }
-}
-
-impl ToTokens for Name {
-    /// As an identifier under the span of what was written, so that go-to-definition leads from a string to the method.
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        let ident = syn::parse_str::<syn::Ident>(&self.text).map_or_else(
-            |_| proc_macro2::Ident::new_raw(&self.text, self.span),
-            |mut ident| {
-                ident.set_span(self.span);
-                ident
-            },
-        );
-        ident.to_tokens(tokens);
     }
 }

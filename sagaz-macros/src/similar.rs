@@ -5,7 +5,11 @@ pub(crate) fn similar<'a>(
     typed: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let limit = (typed.chars().count() / 3).max(1);
+    // Two short names always look alike.
+    let limit = match typed.chars().count() {
+        0..3 => return None,
+        letters => (letters / 3).max(1),
+    };
     names
         .into_iter()
         .map(|name| (distance(typed, name), name))

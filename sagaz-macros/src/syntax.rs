@@ -22,6 +22,9 @@ pub(crate) struct ImplBlock {
     /// The same, taken apart, with no items.
     pub(crate) parsed: ItemImpl,
     pub(crate) items: Vec<Item>,
+    /// Methods that are not whole yet, by name; `None` if all of the block could be taken apart. What rustc's own parser
+    /// makes of the rest of such a block, nobody knows.
+    pub(crate) half_typed: Option<Vec<String>>,
     braces: Span,
 }
 
@@ -30,6 +33,8 @@ pub(crate) enum Item {
     Method(Box<Method>),
     /// Anything else, as it was written.
     Other(TokenStream),
+    /// A token of something that is no item, or not yet.
+    Token(TokenTree),
 }
 
 /// A method.
@@ -83,11 +88,12 @@ impl RoleKind {
 }
 
 impl Role {
-    /// The tokens between the parentheses.
+    /// The tokens between the parentheses, or after `=`, where nothing belongs.
     pub(crate) fn arguments(&self) -> TokenStream {
         match &self.attribute.meta {
             syn::Meta::List(list) => list.tokens.clone(),
-            _ => TokenStream::new(),
+            syn::Meta::NameValue(value) => value.value.to_token_stream(),
+            syn::Meta::Path(_) => TokenStream::new(),
         }
     }
 }
@@ -148,10 +154,13 @@ impl ImplBlock {
         let header_tokens: TokenStream = header.iter().cloned().collect();
         let parsed =
             syn::parse2::<ItemImpl>(quote!(#header_tokens {})).map_err(|_| keyword(header))?;
+        let items = items(body.stream());
+        let half_typed = half_typed(&items);
         Ok(Self {
             header: header_tokens,
             parsed,
-            items: items(body.stream()),
+            items,
+            half_typed,
             braces: body.span(),
         })
     }
@@ -186,7 +195,7 @@ fn items(tokens: TokenStream) -> Vec<Item> {
     let rest = tokens.clone();
     if syn::parse::Parser::parse2(parser, tokens).is_err() {
         // Only where rustc's own parser is ahead of syn: `item` takes whatever tokens there are.
-        return vec![Item::Other(rest)];
+        return rest.into_iter().map(Item::Token).collect();
     }
     items
 }
@@ -202,9 +211,55 @@ fn item(input: ParseStream<'_>) -> syn::Result<Item> {
         input.advance_to(&ahead);
         return Ok(Item::Other(item.to_token_stream()));
     }
-    input
-        .parse::<TokenTree>()
-        .map(|token| Item::Other(token.into()))
+    // An attribute of ours on a method that is not whole yet has nothing to say, and is not to be asked.
+    let ahead = input.fork();
+    if let Ok(attribute) = ahead.call(one_attribute)
+        && RoleKind::of(attribute.path()).is_some()
+    {
+        input.advance_to(&ahead);
+        return Ok(Item::Other(marked(&attribute).into_token_stream()));
+    }
+    input.parse().map(Item::Token)
+}
+
+/// The attribute as one that has been read, in its own place.
+fn marked(attribute: &Attribute) -> Attribute {
+    let (mut attribute, path) = (attribute.clone(), attribute.path());
+    let marker = Ident::new(MARKER, Span::call_site());
+    attribute.meta = syn::parse_quote!(#path(#marker));
+    attribute
+}
+
+/// `#[..]`.
+fn one_attribute(input: ParseStream<'_>) -> syn::Result<Attribute> {
+    let hash: Token![#] = input.parse()?;
+    let brackets: Group = input.parse()?;
+    let attribute = quote!(#hash #brackets);
+    let mut attributes = syn::parse::Parser::parse2(Attribute::parse_outer, attribute)?;
+    attributes
+        .pop()
+        .ok_or_else(|| input.error("expected an attribute"))
+}
+
+/// The names of the methods among the tokens that are no items.
+fn half_typed(items: &[Item]) -> Option<Vec<String>> {
+    let tokens: Vec<&TokenTree> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Token(token) => Some(token),
+            _ => None,
+        })
+        .collect();
+    if tokens.is_empty() {
+        return None;
+    }
+    let names = tokens.windows(2).filter_map(|pair| match pair {
+        [TokenTree::Ident(keyword), TokenTree::Ident(name)] if *keyword == "fn" => {
+            Some(plain(name))
+        }
+        _ => None,
+    });
+    Some(names.collect())
 }
 
 impl Parse for Method {
@@ -261,6 +316,7 @@ impl ToTokens for ImplBlock {
             match item {
                 Item::Method(method) => method.to_tokens(&mut body),
                 Item::Other(other) => other.to_tokens(&mut body),
+                Item::Token(token) => token.to_tokens(&mut body),
             }
         }
         let mut braces = Group::new(Delimiter::Brace, body);
@@ -282,21 +338,24 @@ impl ToTokens for Method {
         if roles.is_empty() {
             return quote!(#(#attrs)* #vis #sig #body).to_tokens(tokens);
         }
-        let marker = Ident::new(MARKER, Span::call_site());
-        let paths = roles.iter().map(|role| &role.path);
+        let roles = roles.iter().map(|role| marked(&role.attribute));
         let sig = with_context_lifetime(sig.clone());
         // What the saga asks of a signature is not the author's choice.
         let allowed = quote! {
             #[allow(
+                clippy::borrowed_box,
                 clippy::needless_pass_by_value,
                 clippy::ptr_arg,
+                clippy::ref_option,
+                clippy::too_many_arguments,
                 clippy::trivially_copy_pass_by_ref,
                 clippy::unnecessary_wraps,
                 clippy::unused_async,
                 clippy::unused_self
             )]
         };
-        quote!(#(#attrs)* #allowed #(#[#paths(#marker)])* #vis #sig #body).to_tokens(tokens);
+        // Ours first, where they stand: what rustc says of a token, it says twice if it has another place here.
+        quote!(#(#attrs)* #(#roles)* #allowed #vis #sig #body).to_tokens(tokens);
     }
 }
 
@@ -306,7 +365,11 @@ fn with_context_lifetime(mut sig: Signature) -> Signature {
         let FnArg::Typed(parameter) = input else {
             continue;
         };
-        let Type::Reference(reference) = &mut *parameter.ty else {
+        let mut ty = &mut *parameter.ty;
+        while let Type::Group(group) = ty {
+            ty = &mut group.elem;
+        }
+        let Type::Reference(reference) = ty else {
             continue;
         };
         let Type::Path(path) = &mut *reference.elem else {

@@ -7,11 +7,15 @@ use crate::{
     print::option,
 };
 
-pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
+/// What can be told without an order of the steps.
+pub(crate) fn check_each(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     check_single(saga, diagnostics);
     check_no_compensation(saga, diagnostics);
-    check_forgotten(saga, graph, diagnostics);
     check_atomic_timeout(saga, diagnostics);
+}
+
+pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
+    check_forgotten(saga, graph, diagnostics);
 }
 
 /// A step is undone in one way.
@@ -57,6 +61,10 @@ fn check_no_compensation(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for step in &saga.steps {
         if let (Some(setting), Some(&undo)) =
             (step.settings.no_compensation, step.compensations.first())
+            && saga.compensations[undo]
+                .step
+                .as_ref()
+                .is_some_and(|reference| !reference.is_repaired)
         {
             let message = format!("step `{}` says `no_compensation` and has one", step.name);
             diagnostics.push(
@@ -70,12 +78,16 @@ fn check_no_compensation(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
 /// In a saga without a pivot, every step has a compensation or says that it needs none. Exempt is only the sole last step,
 /// if its outcome cannot be unknown: when it fails, nothing of it is left to undo, and nothing can fail after it.
 fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
-    if saga.pivot().is_some() || has_lost_compensation(saga) {
+    if saga.pivot().is_some() {
         return;
     }
+    let mut forgotten = Vec::new();
     let all = 0..saga.steps.len();
     for (at, step) in saga.steps.iter().enumerate() {
-        if step.settings.no_compensation.is_some() || !step.compensations.is_empty() {
+        if step.settings.no_compensation.is_some()
+            || !step.compensations.is_empty()
+            || !step.is_sure
+        {
             continue;
         }
         let message = match all.clone().find(|&other| graph.is_after(other, at)) {
@@ -102,8 +114,9 @@ fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics
                 None => continue,
             },
         };
-        diagnostics.push(Diagnostic::new(step.ident(), message).help(help(&step.name)));
+        forgotten.push(Diagnostic::new(step.ident(), message).help(help(&step.name)));
     }
+    push_unless_lost(saga, forgotten, diagnostics);
 }
 
 /// How a compensation is written or waived.
@@ -113,11 +126,16 @@ pub(super) fn help(step: &str) -> String {
     )
 }
 
-/// A compensation that names no step may be the one that seems to be missing.
-pub(super) fn has_lost_compensation(saga: &Saga<'_>) -> bool {
-    saga.compensations
-        .iter()
-        .any(|compensation| compensation.step.is_none())
+/// A compensation that names no step may be the one that seems to be missing: only if more are missing than were lost, some
+/// surely are.
+pub(super) fn push_unless_lost(
+    saga: &Saga<'_>,
+    forgotten: Vec<Diagnostic>,
+    diagnostics: &mut Diagnostics,
+) {
+    if forgotten.len() > saga.lost_compensations {
+        diagnostics.extend(forgotten);
+    }
 }
 
 /// `atomic` speaks of errors; a timeout is none, so it cannot promise an output to the compensation.

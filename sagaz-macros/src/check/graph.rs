@@ -247,6 +247,9 @@ fn check_dependencies(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for (at, step) in saga.steps.iter().enumerate() {
         let mut seen = Vec::new();
         for reference in &step.depends_on {
+            if reference.is_repaired {
+                continue;
+            }
             if reference.step == at {
                 diagnostics.push(Diagnostic::new(
                     &reference.name,

@@ -8,14 +8,13 @@ use crate::{
 };
 
 pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
-    check_names(saga, diagnostics);
     check_steps(saga, graph, diagnostics);
     check_compensations(saga, graph, diagnostics);
     check_recoveries(saga, graph, diagnostics);
 }
 
 /// No step has the name of a parameter that means something else.
-fn check_names(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
+pub(crate) fn check_names(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     let input = saga
         .settings
         .input

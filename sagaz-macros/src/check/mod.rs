@@ -59,6 +59,9 @@ pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool 
 /// Checks every rule that still makes sense. The graph is `None` if it has no order.
 pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Graph> {
     signature::check(saga, diagnostics);
+    inputs::check_names(saga, diagnostics);
+    compensation::check_each(saga, diagnostics);
+    pivot::check_single(saga, diagnostics);
     let graph = graph::check(saga, diagnostics);
     if let Some(graph) = &graph {
         inputs::check(saga, graph, diagnostics);

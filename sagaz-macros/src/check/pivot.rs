@@ -9,7 +9,10 @@ use crate::{
 pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
     check_recoveries(saga, graph, diagnostics);
     let Some(pivot) = saga.pivot() else { return };
-    if check_single(saga, pivot, diagnostics) {
+    if saga.steps[pivot + 1..]
+        .iter()
+        .all(|step| step.settings.pivot.is_none())
+    {
         check_beside(saga, graph, pivot, diagnostics);
         check_before(saga, graph, pivot, diagnostics);
         check_retried(saga, graph, pivot, diagnostics);
@@ -18,19 +21,17 @@ pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostic
 }
 
 /// A saga has one point of no return.
-fn check_single(saga: &Saga<'_>, pivot: usize, diagnostics: &mut Diagnostics) -> bool {
+pub(crate) fn check_single(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
+    let Some(pivot) = saga.pivot() else { return };
     let first = &saga.steps[pivot];
-    let mut single = true;
     for step in &saga.steps[pivot + 1..] {
         if let (Some(setting), Some(first_setting)) = (step.settings.pivot, first.settings.pivot) {
             diagnostics.push(
                 Diagnostic::new(setting, format!("`{}` is a second pivot", step.name))
                     .and(first_setting, format!("`{}` is the first", first.name)),
             );
-            single = false;
         }
     }
-    single
 }
 
 /// Every other step is before or after the pivot.
@@ -51,13 +52,11 @@ fn check_beside(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut 
 
 /// What comes before the pivot can be undone.
 fn check_before(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut Diagnostics) {
-    if compensation::has_lost_compensation(saga) {
-        return;
-    }
+    let mut forgotten = Vec::new();
     for (at, step) in saga.steps.iter().enumerate() {
         let undone = step.settings.no_compensation.is_some() || !step.compensations.is_empty();
-        if graph.is_after(pivot, at) && !undone {
-            diagnostics.push(
+        if graph.is_after(pivot, at) && !undone && step.is_sure {
+            forgotten.push(
                 Diagnostic::new(
                     step.ident(),
                     format!(
@@ -73,6 +72,7 @@ fn check_before(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut 
             );
         }
     }
+    compensation::push_unless_lost(saga, forgotten, diagnostics);
 }
 
 /// The pivot, and what comes after it, can only be tried again, and so says how.
@@ -81,7 +81,7 @@ fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut
         .steps
         .iter()
         .enumerate()
-        .filter(|(_, step)| step.settings.retry.is_none())
+        .filter(|(_, step)| step.settings.retry.is_none() && step.is_sure)
     {
         let message = if at == pivot {
             format!("step `{}` is the pivot and is not retried", step.name)
@@ -100,7 +100,7 @@ fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut
 /// From the pivot on, nothing is undone.
 fn check_never_undone(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut Diagnostics) {
     for undo in &saga.compensations {
-        let Some(reference) = &undo.step else {
+        let Some(reference) = undo.step.as_ref().filter(|step| !step.is_repaired) else {
             continue;
         };
         let (step, pivot_name) = (&saga.steps[reference.step].name, &saga.steps[pivot].name);

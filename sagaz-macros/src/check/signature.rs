@@ -3,7 +3,7 @@
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     model::Saga,
-    print::{self, first_argument},
+    print, settings,
     syntax::{Item, Method, RoleKind},
 };
 use proc_macro2::{TokenStream, TokenTree};
@@ -60,7 +60,7 @@ fn check_receiver(method: &Method, subject: &str, diagnostics: &mut Diagnostics)
     };
     let shared = match &receiver.kind {
         ReceiverKind::Reference(_, _, mutability) => mutability.is_none(),
-        _ => false,
+        _ => print::tokens(receiver) == "self:&Self",
     };
     if !shared {
         let message = format!("{subject} takes `{}`, not `&self`", print::tokens(receiver));
@@ -105,11 +105,16 @@ fn check_conditions(method: &Method, subject: &str, diagnostics: &mut Diagnostic
     let note = "a saga that was started by one build may be finished by another";
     for attribute in method.attrs() {
         let hides_ours = || {
-            let ours = ["step", "compensate", "recover"];
-            attribute.path().is_ident("cfg_attr")
-                && ours
-                    .iter()
-                    .any(|name| mentions(attribute.to_token_stream(), name))
+            let syn::Meta::List(list) = &attribute.meta else {
+                return false;
+            };
+            // After the condition.
+            let attributes = settings::split(list.tokens.clone()).into_iter().skip(1);
+            let is_ours = |attribute: TokenStream| {
+                syn::parse2::<syn::Meta>(attribute)
+                    .is_ok_and(|attribute| RoleKind::of(attribute.path()).is_some())
+            };
+            attribute.path().is_ident("cfg_attr") && attributes.into_iter().any(is_ours)
         };
         if attribute.path().is_ident("cfg") || hides_ours() {
             diagnostics.push(
@@ -183,12 +188,19 @@ fn check_return(
         diagnostics.push(Diagnostic::at(returns, message).note(note));
         return;
     }
-    let output = first_argument(returns).unwrap_or(returns);
+    let output = print::output(returns).unwrap_or(returns);
+    if let Some(error @ Type::ImplTrait(_)) = print::second_argument(returns) {
+        let note = "an error says by its type whether it may be tried again";
+        diagnostics
+            .push(Diagnostic::at(error, format!("the error of {subject} has no name")).note(note));
+    }
     if let Type::ImplTrait(_) = output {
         let note = "an output is stored, and read again by its type";
         diagnostics.push(
             Diagnostic::at(output, format!("the output of {subject} has no name")).note(note),
         );
+    } else if kind == RoleKind::Compensation {
+        // What it gives is nobody's.
     } else if let Some((borrow, owned)) = borrowed(output) {
         let diagnostic = Diagnostic::at(&borrow, format!("the output of {subject} is borrowed"));
         diagnostics.push(match owned {
@@ -216,22 +228,22 @@ impl Values {
     fn of(saga: &Saga<'_>) -> Self {
         let mut values = Self(HashSet::new());
         values.add(&saga.block.parsed.self_ty);
+        values.0.insert("Self".to_owned());
         if let Some(input) = &saga.settings.input {
             values.add(input);
         }
         for item in &saga.block.items {
             let Item::Method(method) = item else { continue };
+            if method.roles.is_empty() {
+                continue;
+            }
             for parameter in &method.sig.inputs {
                 if let FnArg::Typed(typed) = parameter {
                     let taken = print::referent(&typed.ty);
                     values.add(print::referent(print::option(taken).unwrap_or(taken)));
                 }
             }
-            if let Some(output) = method
-                .returns()
-                .filter(|returns| print::last_segment(returns).is_some_and(|name| name == "Result"))
-                .and_then(first_argument)
-            {
+            if let Some(output) = method.returns().and_then(print::output) {
                 values.add(output);
             }
         }
@@ -279,13 +291,5 @@ fn mentions_infer(tokens: TokenStream) -> bool {
             TokenTree::Punct(punct) => punct.as_char() == '_',
             TokenTree::Literal(_) => false,
         }
-    })
-}
-
-fn mentions(tokens: TokenStream, name: &str) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Group(group) => mentions(group.stream(), name),
-        TokenTree::Ident(ident) => ident == name,
-        _ => false,
     })
 }

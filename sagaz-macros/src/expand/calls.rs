@@ -63,7 +63,7 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
         own: None,
     };
     let (items, arguments) = taker.take(&step.inputs);
-    let mentions = mentions(this, step.depends_on.iter());
+    let mentions = mentions(saga, this, step.depends_on.iter());
     let (result, span, field) = (
         names.result(step, names.output_span(step)),
         names.output_span(step),
@@ -111,7 +111,7 @@ fn compensation(
         own: Some(step),
     };
     let (items, arguments) = taker.take(&undo.inputs);
-    let mentions = mentions(this, undo.step.iter().chain(&undo.after));
+    let mentions = mentions(saga, this, undo.step.iter().chain(&undo.after));
     let returns = names.returns(undo.method);
     let span = undo
         .method
@@ -152,7 +152,7 @@ fn recovery(
         own: None,
     };
     let (items, arguments) = taker.take(&recovery.inputs);
-    let mentions = mentions(this, recovery.step.iter());
+    let mentions = mentions(saga, this, recovery.step.iter());
     let returns = names.returns(recovery.method);
     let span = recovery
         .method
@@ -183,8 +183,16 @@ fn recovery(
                 }
             }
     };
-    let (scene, result) = (local("scene"), local("result"));
+    let (scene, result, error) = (local("scene"), local("result"), local("error"));
     let end = quote_spanned!(span=> <#returns as SagazRecovery<#output>>::end(#result, &#scene.slots.#field));
+    // What has to be `Send`, so it stands under the name of the method.
+    let future = quote_spanned! {recovery.method.sig.ident.span()=>
+        async move {
+            let #error = #error;
+            let #result = #call.await;
+            #end
+        }
+    };
     quote! {
         fn #name<'a>(
             saga: &'a #this,
@@ -194,11 +202,7 @@ fn recovery(
             #mentions
             #items
             #check
-            #krate::recovery(async move {
-                let error = error;
-                let result = #call.await;
-                #end
-            })
+            #krate::recovery(#future)
         }
     }
 }
@@ -212,13 +216,19 @@ fn call(names: &Names, method: &Method, arguments: &[TokenStream]) -> TokenStrea
 
 /// Every step that is named, as a mention of its method, so that go-to-definition and rename work on it.
 fn mentions<'a>(
+    saga: &Saga<'_>,
     this: &TokenStream,
     references: impl Iterator<Item = &'a Reference>,
 ) -> TokenStream {
     let mut mentions = TokenStream::new();
     for reference in references {
-        let name = &reference.name;
-        mentions.extend(quote_spanned!(name.span=> let _ = <#this>::#name;));
+        // By the method's own name, which may be raw, at the place where it is named.
+        let (mut name, span) = (
+            saga.steps[reference.step].ident().clone(),
+            reference.name.span,
+        );
+        name.set_span(span);
+        mentions.extend(quote_spanned!(span=> let _ = <#this>::#name;));
     }
     mentions
 }

@@ -49,6 +49,12 @@ fn is_reference(ty: &Type) -> bool {
     matches!(crate::syntax::ungrouped(ty), Type::Reference(_))
 }
 
+/// Whether the output is written in the signature: an alias of `Result` may have other arguments.
+fn output_is_told(step: &Step<'_>) -> bool {
+    let name = step.method.returns().and_then(print::last_segment);
+    name.is_some_and(|name| name == "Result")
+}
+
 /// What a wrong type is told.
 struct Wrong {
     /// The type is written as the one that is there: only another type of the same name can be wrong.
@@ -117,7 +123,8 @@ impl Taker<'_> {
         let place = quote_spanned!(self.names.output_span(step)=> &#scene.slots.#field);
         let is_own = self.own.is_some_and(|own| own.name == step.name);
         if !is_own {
-            let is_alike = || print::tokens(referent(input.ty)) == step.output_text;
+            let is_alike =
+                || output_is_told(step) && print::tokens(referent(input.ty)) == step.output_text;
             if is_reference(input.ty) && is_alike() {
                 // The most frequent of all, in fewer words.
                 let (ty, span) = (self.names.detached(input.ty), input.ty.span());
@@ -231,29 +238,23 @@ impl Taker<'_> {
                 },
                 quote_spanned!(span=> <#ty as #name<'_, #wanted>>::of(#value)),
             ),
-            // In two steps, so that a type that is right and cannot be cloned is told just that.
+            // In two steps, so that a type that is right and cannot be cloned is told just that. The trait is named once: of a
+            // type of several tokens, a second mention would be a second error.
             Way::Owned => (
                 quote_spanned! {span=>
-                    trait #name<T> { type Value; fn of(value: &T) -> &Self::Value; }
+                    trait #name<T> { fn of(value: T) -> Self; }
                     #[diagnostic::do_not_recommend]
-                    impl<T> #name<T> for T { type Value = T; fn of(value: &T) -> &T { value } }
+                    impl<T> #name<T> for T { fn of(value: T) -> T { value } }
                 },
-                quote_spanned! {span=>
-                    <<#ty as #name<#wanted>>::Value as #krate::Owned>::owned(<#ty as #name<#wanted>>::of(#value))
-                },
+                quote_spanned!(span=> <#ty as #name<#wanted>>::of(<#wanted as #krate::Owned>::owned(#value))),
             ),
             Way::MaybeOwned => (
                 quote_spanned! {span=>
-                    trait #name<T> { type Value; fn of(value: #optional<&T>) -> #optional<&Self::Value>; }
+                    trait #name<T> { fn of(value: #optional<T>) -> Self; }
                     #[diagnostic::do_not_recommend]
-                    impl<T> #name<T> for #optional<T> {
-                        type Value = T;
-                        fn of(value: #optional<&T>) -> #optional<&T> { value }
-                    }
+                    impl<T> #name<T> for #optional<T> { fn of(value: Self) -> Self { value } }
                 },
-                quote_spanned! {span=>
-                    <#ty as #name<#wanted>>::of(#value).map(<<#ty as #name<#wanted>>::Value as #krate::Owned>::owned)
-                },
+                quote_spanned!(span=> <#ty as #name<#wanted>>::of(#value.map(<#wanted as #krate::Owned>::owned))),
             ),
         };
         items.extend(quote!(#says #definition));
@@ -289,7 +290,7 @@ impl Taker<'_> {
             .unwrap_or(input.ty);
         let (taken, output) = (print::tokens(referent(taken)), &step.output_text);
         Wrong {
-            is_unlikely: taken == *output,
+            is_unlikely: output_is_told(step) && taken == *output,
             message: format!(
                 "{} takes `{taken}` from `{}`, which returns `{output}`",
                 self.subject(),
@@ -301,9 +302,15 @@ impl Taker<'_> {
     }
 
     fn uncertain(&self, input: &Input<'_>, step: &Step<'_>, doubt: String) -> Wrong {
-        let optional = match input.ty {
-            Type::Reference(reference) => format!("Option<&{}>", print::tokens(&*reference.elem)),
-            ty => format!("Option<{}>", print::tokens(ty)),
+        let output = if output_is_told(step) {
+            step.output_text.clone()
+        } else {
+            print::tokens(referent(input.ty))
+        };
+        let optional = if is_reference(input.ty) {
+            format!("Option<&{output}>")
+        } else {
+            format!("Option<{output}>")
         };
         let mut help = format!("take `{}: {optional}`", input.name.text);
         if step.settings.atomic.is_none() {

@@ -4,7 +4,7 @@ use super::types::Names;
 use crate::{
     check::graph::{Graph, direct},
     model::{Compensation, Saga, Source, Step},
-    print::option,
+    print::{self, option},
     settings::{Millis, OnFailure, RetrySettings},
 };
 use proc_macro2::{Literal, TokenStream};
@@ -196,7 +196,14 @@ pub(super) fn insists(saga: &Saga<'_>, step: &Step<'_>, undo: &Compensation<'_>)
 /// Whether a parameter of this type takes the output of the step as one that may be missing. Not if the output itself is
 /// such an `Option`.
 pub(super) fn is_optional(step: &Step<'_>, ty: &syn::Type) -> bool {
-    option(ty).is_some() && crate::print::tokens(ty) != step.output_text
+    let Some(taken) = option(ty) else {
+        return false;
+    };
+    let output = step.method.returns().and_then(print::output);
+    // However the path to `Option` is written.
+    output
+        .and_then(option)
+        .is_none_or(|output| print::tokens(output) != print::tokens(taken))
 }
 
 fn retry(names: &Names, settings: RetrySettings) -> TokenStream {

@@ -3,7 +3,8 @@
 use crate::{
     check::graph::Graph,
     model::{Saga, Step},
-    print::{self, first_argument, last_segment, pascal_case},
+    print::{self, last_segment, pascal_case},
+    syntax::Item,
 };
 use proc_macro2::{Group, Ident, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -33,7 +34,15 @@ impl Names {
         let this = saga.block.parsed.self_ty.to_token_stream();
         // With the name of the saga before them: a bare `Step` would hide a type of the user's of that name.
         let base = last_segment(&saga.block.parsed.self_ty).unwrap_or_default();
-        let name = |suffix: &str| format_ident!("{base}{suffix}", span = Span::call_site());
+        let taken = written(saga);
+        let name = |suffix: &str| {
+            let mut name = format!("{base}{suffix}");
+            // In the hidden constant it would hide the user's.
+            while taken.contains(&name) {
+                name.push('_');
+            }
+            Ident::new(&name, Span::call_site())
+        };
         Self {
             path,
             krate: local("__sagaz"),
@@ -59,6 +68,24 @@ impl Names {
             .map_or_else(|| quote!(#krate::Json), |codec| self.detached(codec))
     }
 
+    /// `type Input`, in the place of the user's type: what rustc says of it, it says there.
+    pub(super) fn input_item(&self, saga: &Saga<'_>) -> TokenStream {
+        let (ty, span) = (
+            self.input(saga),
+            saga.settings.input.as_ref().map(print::last_span),
+        );
+        quote_spanned!(span.unwrap_or_else(Span::call_site)=> type Input = #ty;)
+    }
+
+    /// `type Codec`, likewise.
+    pub(super) fn codec_item(&self, saga: &Saga<'_>) -> TokenStream {
+        let (ty, span) = (
+            self.codec(saga),
+            saga.settings.codec.as_ref().map(print::last_span),
+        );
+        quote_spanned!(span.unwrap_or_else(Span::call_site)=> type Codec = #ty;)
+    }
+
     /// A type of a signature, as it can be written outside of the impl block: without `Self` and without names of
     /// lifetimes.
     pub(super) fn detached(&self, ty: &Type) -> TokenStream {
@@ -78,7 +105,7 @@ impl Names {
         let Some(returns) = step.method.returns() else {
             return step.ident().span();
         };
-        print::last_span(first_argument(returns).unwrap_or(returns))
+        print::last_span(print::output(returns).unwrap_or(returns))
     }
 
     /// The type of the step's output: the name of an alias, under the span of the type itself.
@@ -117,6 +144,32 @@ impl Names {
         ident.set_span(self.output_span(step));
         ident
     }
+}
+
+/// Every identifier in the signatures of the methods and in the settings of the saga.
+fn written(saga: &Saga<'_>) -> HashSet<String> {
+    fn collect(tokens: TokenStream, names: &mut HashSet<String>) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => collect(group.stream(), names),
+                TokenTree::Ident(ident) => {
+                    names.insert(ident.to_string());
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut names = HashSet::new();
+    let types = [&saga.settings.input, &saga.settings.codec];
+    for ty in types.into_iter().flatten() {
+        collect(ty.to_token_stream(), &mut names);
+    }
+    for item in &saga.block.items {
+        if let Item::Method(method) = item {
+            collect(method.sig.to_token_stream(), &mut names);
+        }
+    }
+    names
 }
 
 /// A variable of the generated functions. The user's tokens can come from a `macro_rules!`, and then a name under their span
@@ -196,11 +249,9 @@ pub(super) fn types(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStrea
 /// The same as far as it can be told when there is a mistake.
 pub(super) fn stub_types(names: &Names, saga: &Saga<'_>) -> TokenStream {
     let known = saga.steps.iter().filter(|step| {
-        step.method
-            .returns()
-            .filter(|returns| last_segment(returns).is_some_and(|name| name.ends_with("Result")))
-            .and_then(first_argument)
-            .is_some_and(is_plain)
+        let returns = step.method.returns();
+        let has_name = |ty: &Type| !print::tokens(ty).contains("impl ");
+        returns.is_some_and(has_name) && returns.and_then(print::output).is_some_and(is_plain)
     });
     let known: Vec<_> = known.collect();
     let aliases = names.aliases(known.iter().copied());
@@ -212,7 +263,7 @@ pub(super) fn stub_types(names: &Names, saga: &Saga<'_>) -> TokenStream {
 /// Whether the type can stand in a struct.
 fn is_plain(output: &Type) -> bool {
     let text = print::tokens(output);
-    !text.contains(['&', '\'', '_']) && !text.contains("impl ")
+    !text.contains(['&', '\'', '_'])
 }
 
 fn outputs<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>) -> TokenStream {

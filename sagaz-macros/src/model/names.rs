@@ -6,9 +6,9 @@ use crate::{
     print::{last_segment, snake_case},
     settings::{self, Name, SagaSettings},
     similar::similar,
-    syntax::{Method, Role, RoleKind, plain},
+    syntax::{ImplBlock, Item, Method, Role, RoleKind, plain},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use syn::{FnArg, Pat};
 
 /// What a name can mean.
@@ -19,10 +19,41 @@ pub(super) struct Names {
     by_name: HashMap<String, usize>,
     /// The name that the saga's input has beside `input`.
     input: Option<String>,
+    has_input: bool,
+    /// There may be an input, or there may not: nothing is said about names that are no step's.
+    is_input_unsure: bool,
+    /// Methods without an attribute of ours.
+    ordinary: HashSet<String>,
+    /// Methods about which rustc says enough: not whole yet, or with an attribute that it does not know.
+    excused: HashSet<String>,
 }
 
 impl Names {
-    pub(super) fn of(roles: &[(&Method, &Role)], settings: &SagaSettings) -> Self {
+    pub(super) fn of(
+        block: &ImplBlock,
+        roles: &[(&Method, &Role)],
+        settings: &SagaSettings,
+    ) -> Self {
+        let (mut ordinary, mut excused) = (HashSet::new(), HashSet::new());
+        excused.extend(block.half_typed.iter().flatten().cloned());
+        for item in &block.items {
+            let Item::Method(method) = item else { continue };
+            let is_misspelt = |attribute: &syn::Attribute| {
+                let name = attribute.path().segments.last();
+                name.is_some_and(|name| {
+                    let name = name.ident.to_string();
+                    similar(&name, ["step", "compensate", "recover"]).is_some()
+                })
+            };
+            if method.roles.is_empty() {
+                let names = if method.attrs().iter().any(is_misspelt) {
+                    &mut excused
+                } else {
+                    &mut ordinary
+                };
+                names.insert(method.name());
+            }
+        }
         let methods = roles
             .iter()
             .filter(|(_, role)| role.kind == RoleKind::Step)
@@ -41,27 +72,55 @@ impl Names {
         Self {
             steps,
             by_name,
+            has_input: settings.input.is_some(),
+            is_input_unsure: settings.is_input_unsure,
             input,
+            ordinary,
+            excused,
         }
     }
 
-    /// The step that the user named; the similar one if there is none, after saying so.
-    pub(super) fn resolve(&self, name: &Name, diagnostics: &mut Diagnostics) -> Option<Reference> {
+    /// The step that the user named; the similar one if there is none, after saying so. `own` is the step that names it,
+    /// and is not meant.
+    pub(super) fn resolve(
+        &self,
+        name: &Name,
+        own: Option<&str>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Reference> {
         let mut name = name.clone();
-        let step = self.by_name.get(&name.text).copied().or_else(|| {
-            let similar = self.similar(&name.text);
-            diagnostics.push(self.unknown(&name, similar));
-            similar
-        })?;
+        if let Some(&step) = self.by_name.get(&name.text) {
+            return Some(Reference {
+                step,
+                name,
+                is_repaired: false,
+            });
+        }
+        if self.excused.contains(&name.text) {
+            diagnostics.leave_to_rustc();
+            return None;
+        }
+        let similar = self.similar(&name.text, own);
+        diagnostics.push(self.unknown(&name, similar));
+        let step = similar?;
         name.text.clone_from(&self.steps[step]);
-        Some(Reference { step, name })
+        Some(Reference {
+            step,
+            name,
+            is_repaired: true,
+        })
     }
 
-    fn similar(&self, typed: &str) -> Option<usize> {
-        similar(typed, self.steps.iter().map(String::as_str)).map(|name| self.by_name[name])
+    fn similar(&self, typed: &str, own: Option<&str>) -> Option<usize> {
+        let others = self.steps.iter().map(String::as_str);
+        similar(typed, others.filter(|name| Some(*name) != own)).map(|name| self.by_name[name])
     }
 
     fn unknown(&self, name: &Name, similar: Option<usize>) -> Diagnostic {
+        if self.ordinary.contains(&name.text) {
+            return Diagnostic::new(name.span, format!("`{}` is not a step", name.text))
+                .help("put `#[step]` on the method of that name");
+        }
         let diagnostic = Diagnostic::new(name.span, format!("no step is named `{}`", name.text));
         match similar {
             Some(similar) => diagnostic.help(format!(
@@ -112,13 +171,13 @@ impl Names {
                 None => diagnostics.keep(named(&typed.pat, method, role.kind)),
             };
             let Some(mut name) = name else { continue };
-            if from.is_none() {
+            if from.is_none() && !self.by_name.contains_key(&name.text) {
                 name.text = without_underscore(name.text);
             }
             let is_reported = !self.by_name.contains_key(&name.text)
                 && named_steps.iter().any(|named| named.text == name.text);
             let source = if is_reported {
-                self.similar(&name.text)
+                self.similar(&name.text, Some(&method.name()))
                     .map_or(Source::Unknown, Source::Step)
             } else if from.is_some() {
                 self.bound(&name, diagnostics)
@@ -136,10 +195,10 @@ impl Names {
 
     /// The source of a parameter with `#[from(..)]`.
     fn bound(&self, name: &Name, diagnostics: &mut Diagnostics) -> Source {
-        if name.text == "input" {
+        if name.text == "input" || self.input.as_ref() == Some(&name.text) {
             return Source::SagaInput;
         }
-        self.resolve(name, diagnostics)
+        self.resolve(name, None, diagnostics)
             .map_or(Source::Unknown, |reference| Source::Step(reference.step))
     }
 
@@ -177,9 +236,14 @@ impl Names {
         if self.input.as_ref() == Some(&name.text) {
             return Source::SagaInput;
         }
-        let similar = self.similar(&name.text);
+        if self.is_input_unsure || self.excused.contains(&name.text) {
+            diagnostics.leave_to_rustc();
+            return Source::Unknown;
+        }
+        let similar = self.similar(&name.text, Some(&method.name()));
         let input = match &self.input {
             Some(input) => format!("the saga's input is `{input}`"),
+            None if self.has_input => "the saga's input is called `input`".to_owned(),
             None => "the saga takes no input".to_owned(),
         };
         let diagnostic = Diagnostic::new(

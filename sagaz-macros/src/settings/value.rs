@@ -1,7 +1,7 @@
 //! What a setting's value can be, and what is said when it is something else.
 
 use super::Entry;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use proc_macro2::{Delimiter, Group, Literal, Span, TokenStream, TokenTree};
 use syn::{Ident, Lit, LitStr, Path, Type};
 
@@ -138,7 +138,7 @@ impl Entry {
             Ok(Lit::Int(literal)) => literal.base10_parse::<u32>().ok().map(f64::from),
             _ => None,
         };
-        number.ok_or_else(|| {
+        number.filter(|number| number.is_finite()).ok_or_else(|| {
             Diagnostic::at(value, format!("`{}` is a number", self.key.text))
                 .help(format!("write `{example}`"))
         })
@@ -152,20 +152,24 @@ impl Entry {
         }
     }
 
-    /// A name or a list of names.
-    pub(super) fn names(&self, example: &str) -> Result<Vec<Name>, Diagnostic> {
+    /// A name or a list of names, and whether each part of it is one.
+    pub(super) fn names(
+        &self,
+        example: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<(Vec<Name>, bool), Diagnostic> {
         let value = self.value(example)?;
         let parts = bracketed(value)
             .map_or_else(|| vec![value.clone()], |list| super::split(list.stream()));
-        parts
-            .iter()
-            .map(|part| {
-                name(part).ok_or_else(|| {
-                    Diagnostic::at(part, format!("`{}` is a list of steps", self.key.text))
-                        .help(format!("write `{example}`"))
-                })
-            })
-            .collect()
+        let mut names = Vec::new();
+        for part in &parts {
+            names.extend(diagnostics.keep(name(part).ok_or_else(|| {
+                Diagnostic::at(part, format!("`{}` is a list of steps", self.key.text))
+                    .help(format!("write `{example}`"))
+            })));
+        }
+        let are_all = names.len() == parts.len();
+        Ok((names, are_all))
     }
 
     /// A duration, which `zero` says cannot be none.
