@@ -135,12 +135,15 @@ pub(crate) fn plain(ident: &Ident) -> String {
         .map_or_else(|| text.clone(), str::to_owned)
 }
 
-/// The type without the invisible group that a `macro_rules!` puts around it.
+/// The type without parentheses, and without the invisible group that a `macro_rules!` puts around it.
 pub(crate) fn ungrouped(mut ty: &Type) -> &Type {
-    while let Type::Group(group) = ty {
-        ty = &group.elem;
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            ty => return ty,
+        };
     }
-    ty
 }
 
 impl ImplBlock {

@@ -322,8 +322,7 @@ fn step<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>) ->
 /// share one.
 fn variant(step: &Step<'_>, taken: &mut HashSet<String>) -> Ident {
     let mut name = pascal_case(&step.name);
-    while name == "Self"
-        || name.is_empty()
+    while ["", "_", "Self"].contains(&name.as_str())
         || name.starts_with(|c: char| c.is_ascii_digit())
         || !taken.insert(name.clone())
     {
