@@ -1,5 +1,6 @@
 //! A batch as the statements take it: JSON arrays, with every payload's bytes in one blob beside them, so that no
-//! payload is escaped or parsed.
+//! payload is escaped or parsed. The hot statements read them by `jsonb_each`: with `json_each`, which gives each record as
+//! text to be parsed anew for every field, a batch takes almost twice as long.
 //!
 //! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
 //! one is refused, and in an error's words it is replaced.

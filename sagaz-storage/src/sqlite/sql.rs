@@ -51,7 +51,7 @@ macro_rules! store_steps {
                     v.value->>'$.error' AS error, v.value->>'$.wake_ms' AS wake_ms,
                     v.value->>'$.content_type' AS content_type,
                     substr(?, v.value->>'$.at', v.value->>'$.len') AS payload
-                FROM json_each(?) AS v CROSS JOIN saga_instance AS i
+                FROM jsonb_each(?) AS v CROSS JOIN saga_instance AS i
                 WHERE i.id = v.value->>'$.id' AND i.epoch = v.value->>'$.epoch' AND ",
             $fence,
             ")

@@ -37,7 +37,7 @@ macro_rules! accept {
                     value->>'$.start_key' AS start_key, value->>'$.input_digest' AS input_digest,
                     value->>'$.deadline_ms' AS deadline_ms, value->>'$.content_type' AS content_type,
                     substr(?, value->>'$.at', value->>'$.len') AS payload
-                FROM json_each(?)
+                FROM jsonb_each(?)
             )
             WHERE true
             ON CONFLICT DO NOTHING;"
@@ -66,7 +66,7 @@ macro_rules! progress {
                     value->>'$.state' AS state, value->>'$.pivot_passed' AS pivot_passed,
                     value->'$.failure' AS failure, value->'$.stuck' AS stuck, value->>'$.release' AS release,
                     value->>'$.wake_ms' AS wake_ms, value->>'$.advanced' AS advanced
-                FROM json_each(?)
+                FROM jsonb_each(?)
             ) AS v
             WHERE saga_instance.id = v.id AND +saga_instance.owner = v.owner AND saga_instance.epoch = v.epoch;"
         )
@@ -79,14 +79,14 @@ macro_rules! replies {
     () => {
         "SELECT json_array_length(?) + json_array_length(?),
             (SELECT json_group_array(json_array(v.value->>'$.n', other.id, other.input_digest))
-            FROM json_each(?) AS v LEFT JOIN saga_instance AS other
+            FROM jsonb_each(?) AS v LEFT JOIN saga_instance AS other
                 ON other.saga = v.value->>'$.saga' AND other.start_key = v.value->>'$.start_key'
             WHERE NOT EXISTS (SELECT 1 FROM saga_instance AS i WHERE i.id = v.value->>'$.id')),
             (SELECT json_group_array(json_array(n, is_stored, cancel_requested)) FROM (
                 SELECT v.value->>'$.n' AS n, coalesce(i.cancel_requested, 0) AS cancel_requested,
                     coalesce(i.epoch > 0 AND i.epoch = v.value->>'$.epoch'
                         AND (i.owner IS NULL OR i.owner = v.value->>'$.owner'), 0) AS is_stored
-                FROM json_each(?) AS v LEFT JOIN saga_instance AS i ON i.id = v.value->>'$.id'
+                FROM jsonb_each(?) AS v LEFT JOIN saga_instance AS i ON i.id = v.value->>'$.id'
             ) WHERE cancel_requested OR NOT is_stored);"
     };
 }
