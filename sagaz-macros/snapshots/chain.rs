@@ -31,24 +31,7 @@ impl Chain {
     }
 }
 #[doc(hidden)]
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    dead_code,
-    deprecated,
-    elided_lifetimes_in_paths,
-    long_running_const_eval,
-    missing_debug_implementations,
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    private_bounds,
-    private_interfaces,
-    unreachable_code,
-    unreachable_pub,
-    unused_imports,
-    unused_qualifications
-)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {
@@ -77,16 +60,16 @@ const _: () = {
     };
     const _: () = DEFINITION.check();
     use ::sagaz::__private as __sagaz;
-    type __Result_first = Result<u8, StepError>;
-    type __Output_first = <__Result_first as __sagaz::StepResult>::Output;
-    type __Result_second = Result<(), StepError>;
-    type __Output_second = <__Result_second as __sagaz::StepResult>::Output;
+    type __Result0 = Result<u8, StepError>;
+    type __Output0 = <__Result0 as __sagaz::StepResult>::Output;
+    type __Result1 = Result<(), StepError>;
+    type __Output1 = <__Result1 as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct ChainOutputs {
         ///The output of step `first`.
-        pub first: __Output_first,
+        pub first: __Output0,
         ///The output of step `second`.
-        pub second: __Output_second,
+        pub second: __Output1,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -96,8 +79,8 @@ const _: () = {
         }
     }
     pub struct ChainSlots {
-        first: __sagaz::OnceLock<__Output_first>,
-        second: __sagaz::OnceLock<__Output_second>,
+        first: __sagaz::OnceLock<__Output0>,
+        second: __sagaz::OnceLock<__Output1>,
     }
     /// The steps.
     #[derive(
@@ -130,12 +113,12 @@ const _: () = {
             scene,
             <Chain>::first(saga),
             |slots, result| __sagaz::ended::<
-                __Result_first,
+                __Result0,
             >(
                 result,
                 &slots.first,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_first as __sagaz::StepResult>::Error,
+                    <__Result0 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -149,15 +132,15 @@ const _: () = {
             scene,
             <Chain>::second(
                 saga,
-                <&u8 as __sagaz::Taken<'_, __Output_first>>::stored(&scene.slots.first),
+                <&u8 as __sagaz::Taken<'_, __Output0>>::stored(&scene.slots.first),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_second,
+                __Result1,
             >(
                 result,
                 &slots.second,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_second as __sagaz::StepResult>::Error,
+                    <__Result1 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -230,12 +213,12 @@ const _: () = {
         ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <__Output_first as __sagaz::StepOutput>::answer::<
+                    <__Output0 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.first, request)
                 }
                 1usize => {
-                    <__Output_second as __sagaz::StepOutput>::answer::<
+                    <__Output1 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.second, request)
                 }

@@ -96,24 +96,7 @@ impl Diamond {
     async fn confirm(&self, book: &Shipment) -> Result<(), MailError> {}
 }
 #[doc(hidden)]
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    dead_code,
-    deprecated,
-    elided_lifetimes_in_paths,
-    long_running_const_eval,
-    missing_debug_implementations,
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    private_bounds,
-    private_interfaces,
-    unreachable_code,
-    unreachable_pub,
-    unused_imports,
-    unused_qualifications
-)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {
@@ -196,28 +179,28 @@ const _: () = {
     };
     const _: () = DEFINITION.check();
     use ::sagaz::__private as __sagaz;
-    type __Result_reserve = Result<Hold, StockError>;
-    type __Output_reserve = <__Result_reserve as __sagaz::StepResult>::Output;
-    type __Result_charge = Result<Payment, PaymentError>;
-    type __Output_charge = <__Result_charge as __sagaz::StepResult>::Output;
-    type __Result_check = Result<(), StockError>;
-    type __Output_check = <__Result_check as __sagaz::StepResult>::Output;
-    type __Result_book = Result<Shipment, CourierError>;
-    type __Output_book = <__Result_book as __sagaz::StepResult>::Output;
-    type __Result_confirm = Result<(), MailError>;
-    type __Output_confirm = <__Result_confirm as __sagaz::StepResult>::Output;
+    type __Result0 = Result<Hold, StockError>;
+    type __Output0 = <__Result0 as __sagaz::StepResult>::Output;
+    type __Result1 = Result<Payment, PaymentError>;
+    type __Output1 = <__Result1 as __sagaz::StepResult>::Output;
+    type __Result2 = Result<(), StockError>;
+    type __Output2 = <__Result2 as __sagaz::StepResult>::Output;
+    type __Result3 = Result<Shipment, CourierError>;
+    type __Output3 = <__Result3 as __sagaz::StepResult>::Output;
+    type __Result4 = Result<(), MailError>;
+    type __Output4 = <__Result4 as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct DiamondOutputs {
         ///The output of step `reserve`.
-        pub reserve: __Output_reserve,
+        pub reserve: __Output0,
         ///The output of step `charge`.
-        pub charge: __Output_charge,
+        pub charge: __Output1,
         ///The output of step `check`.
-        pub check: __Output_check,
+        pub check: __Output2,
         ///The output of step `book`.
-        pub book: __Output_book,
+        pub book: __Output3,
         ///The output of step `confirm`.
-        pub confirm: __Output_confirm,
+        pub confirm: __Output4,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -227,11 +210,11 @@ const _: () = {
         }
     }
     pub struct DiamondSlots {
-        reserve: __sagaz::OnceLock<__Output_reserve>,
-        charge: __sagaz::OnceLock<__Output_charge>,
-        check: __sagaz::OnceLock<__Output_check>,
-        book: __sagaz::OnceLock<__Output_book>,
-        confirm: __sagaz::OnceLock<__Output_confirm>,
+        reserve: __sagaz::OnceLock<__Output0>,
+        charge: __sagaz::OnceLock<__Output1>,
+        check: __sagaz::OnceLock<__Output2>,
+        book: __sagaz::OnceLock<__Output3>,
+        confirm: __sagaz::OnceLock<__Output4>,
     }
     /// The steps.
     #[derive(
@@ -276,12 +259,12 @@ const _: () = {
                 <&Order as __sagaz::Taken<'_, Order>>::taken(scene.input),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_reserve,
+                __Result0,
             >(
                 result,
                 &slots.reserve,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_reserve as __sagaz::StepResult>::Error,
+                    <__Result0 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -297,7 +280,7 @@ const _: () = {
                 saga,
                 <&Hold as __sagaz::Taken<
                     '_,
-                    __Output_reserve,
+                    __Output0,
                 >>::taken(
                     __sagaz::certain(__sagaz::undone(scene.known, &scene.slots.reserve)),
                 ),
@@ -324,19 +307,16 @@ const _: () = {
             scene,
             <Diamond>::charge(
                 saga,
-                <&StepContext as __sagaz::Context<'_>>::from_context(scene.context),
-                <&Hold as __sagaz::Taken<
-                    '_,
-                    __Output_reserve,
-                >>::stored(&scene.slots.reserve),
+                <&StepContext<'_> as __sagaz::Context<'_>>::from_context(scene.context),
+                <&Hold as __sagaz::Taken<'_, __Output0>>::stored(&scene.slots.reserve),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_charge,
+                __Result1,
             >(
                 result,
                 &slots.charge,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_charge as __sagaz::StepResult>::Error,
+                    <__Result1 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -354,7 +334,7 @@ const _: () = {
                     &Payment,
                 > as __sagaz::MaybeTaken<
                     '_,
-                    __Output_charge,
+                    __Output1,
                 >>::taken(__sagaz::undone(scene.known, &scene.slots.charge)),
             ),
             |_, result| match <Result<
@@ -379,12 +359,12 @@ const _: () = {
             scene,
             <Diamond>::check(saga, <Order as __sagaz::Owned>::owned(scene.input)),
             |slots, result| __sagaz::ended::<
-                __Result_check,
+                __Result2,
             >(
                 result,
                 &slots.check,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_check as __sagaz::StepResult>::Error,
+                    <__Result2 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -399,18 +379,15 @@ const _: () = {
             scene,
             <Diamond>::book(
                 saga,
-                <&Payment as __sagaz::Taken<
-                    '_,
-                    __Output_charge,
-                >>::stored(&scene.slots.charge),
+                <&Payment as __sagaz::Taken<'_, __Output1>>::stored(&scene.slots.charge),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_book,
+                __Result3,
             >(
                 result,
                 &slots.book,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_book as __sagaz::StepResult>::Error,
+                    <__Result3 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -424,18 +401,15 @@ const _: () = {
             scene,
             <Diamond>::confirm(
                 saga,
-                <&Shipment as __sagaz::Taken<
-                    '_,
-                    __Output_book,
-                >>::stored(&scene.slots.book),
+                <&Shipment as __sagaz::Taken<'_, __Output3>>::stored(&scene.slots.book),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_confirm,
+                __Result4,
             >(
                 result,
                 &slots.confirm,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_confirm as __sagaz::StepResult>::Error,
+                    <__Result4 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -519,27 +493,27 @@ const _: () = {
         ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <__Output_reserve as __sagaz::StepOutput>::answer::<
+                    <__Output0 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.reserve, request)
                 }
                 1usize => {
-                    <__Output_charge as __sagaz::StepOutput>::answer::<
+                    <__Output1 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.charge, request)
                 }
                 2usize => {
-                    <__Output_check as __sagaz::StepOutput>::answer::<
+                    <__Output2 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.check, request)
                 }
                 3usize => {
-                    <__Output_book as __sagaz::StepOutput>::answer::<
+                    <__Output3 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.book, request)
                 }
                 4usize => {
-                    <__Output_confirm as __sagaz::StepOutput>::answer::<
+                    <__Output4 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.confirm, request)
                 }

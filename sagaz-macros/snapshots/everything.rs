@@ -164,24 +164,7 @@ impl shop::Everything {
     ) -> Recover<Payment> {}
 }
 #[doc(hidden)]
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    dead_code,
-    deprecated,
-    elided_lifetimes_in_paths,
-    long_running_const_eval,
-    missing_debug_implementations,
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    private_bounds,
-    private_interfaces,
-    unreachable_code,
-    unreachable_pub,
-    unused_imports,
-    unused_qualifications
-)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {
@@ -298,32 +281,32 @@ const _: () = {
     };
     const _: () = DEFINITION.check();
     use ::sagas::__private as __sagaz;
-    type __Result_validate = Result<(), String>;
-    type __Output_validate = <__Result_validate as __sagaz::StepResult>::Output;
-    type __Result_maybe = Result<Option<u64>, &'static str>;
-    type __Output_maybe = <__Result_maybe as __sagaz::StepResult>::Output;
-    type __Result_type = BankResult<shop::Everything::Hold>;
-    type __Output_type = <__Result_type as __sagaz::StepResult>::Output;
-    type __Result_charge = std::io::Result<Payment>;
-    type __Output_charge = <__Result_charge as __sagaz::StepResult>::Output;
-    type __Result_book = Result<HashMap<String, Vec<u8>>, StepError>;
-    type __Output_book = <__Result_book as __sagaz::StepResult>::Output;
-    type __Result_confirm = Result<Payment, StepError>;
-    type __Output_confirm = <__Result_confirm as __sagaz::StepResult>::Output;
+    type __Result0 = Result<(), String>;
+    type __Output0 = <__Result0 as __sagaz::StepResult>::Output;
+    type __Result1 = Result<Option<u64>, &'static str>;
+    type __Output1 = <__Result1 as __sagaz::StepResult>::Output;
+    type __Result2 = BankResult<shop::Everything::Hold>;
+    type __Output2 = <__Result2 as __sagaz::StepResult>::Output;
+    type __Result3 = std::io::Result<Payment>;
+    type __Output3 = <__Result3 as __sagaz::StepResult>::Output;
+    type __Result4 = Result<HashMap<String, Vec<u8>>, StepError>;
+    type __Output4 = <__Result4 as __sagaz::StepResult>::Output;
+    type __Result5 = Result<Payment, StepError>;
+    type __Output5 = <__Result5 as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct EverythingOutputs {
         ///The output of step `validate`.
-        pub validate: __Output_validate,
+        pub validate: __Output0,
         ///The output of step `maybe`.
-        pub maybe: __Output_maybe,
+        pub maybe: __Output1,
         ///The output of step `type`.
-        pub r#type: __Output_type,
+        pub r#type: __Output2,
         ///The output of step `charge`.
-        pub charge: __Output_charge,
+        pub charge: __Output3,
         ///The output of step `book`.
-        pub book: __Output_book,
+        pub book: __Output4,
         ///The output of step `confirm`.
-        pub confirm: __Output_confirm,
+        pub confirm: __Output5,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -333,12 +316,12 @@ const _: () = {
         }
     }
     pub struct EverythingSlots {
-        validate: __sagaz::OnceLock<__Output_validate>,
-        maybe: __sagaz::OnceLock<__Output_maybe>,
-        r#type: __sagaz::OnceLock<__Output_type>,
-        charge: __sagaz::OnceLock<__Output_charge>,
-        book: __sagaz::OnceLock<__Output_book>,
-        confirm: __sagaz::OnceLock<__Output_confirm>,
+        validate: __sagaz::OnceLock<__Output0>,
+        maybe: __sagaz::OnceLock<__Output1>,
+        r#type: __sagaz::OnceLock<__Output2>,
+        charge: __sagaz::OnceLock<__Output3>,
+        book: __sagaz::OnceLock<__Output4>,
+        confirm: __sagaz::OnceLock<__Output5>,
     }
     /// The steps.
     #[derive(
@@ -386,12 +369,12 @@ const _: () = {
                 <shop::HTTPOrder as __sagaz::Owned>::owned(scene.input),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_validate,
+                __Result0,
             >(
                 result,
                 &slots.validate,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_validate as __sagaz::StepResult>::Error,
+                    <__Result0 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -406,18 +389,15 @@ const _: () = {
             <shop::Everything>::maybe(
                 saga,
                 <&StepContext<'_> as __sagaz::Context<'_>>::from_context(scene.context),
-                <&() as __sagaz::Taken<
-                    '_,
-                    __Output_validate,
-                >>::stored(&scene.slots.validate),
+                <&() as __sagaz::Taken<'_, __Output0>>::stored(&scene.slots.validate),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_maybe,
+                __Result1,
             >(
                 result,
                 &slots.maybe,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_maybe as __sagaz::StepResult>::Error,
+                    <__Result1 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -463,12 +443,12 @@ const _: () = {
                 >>::taken(scene.input),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_type,
+                __Result2,
             >(
                 result,
                 &slots.r#type,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_type as __sagaz::StepResult>::Error,
+                    <__Result2 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -500,7 +480,7 @@ const _: () = {
                     &Hold,
                 > as SagazInput0<
                     '_,
-                    __Output_type,
+                    __Output2,
                 >>::of(__sagaz::undone(scene.known, &scene.slots.r#type)),
                 <&StepContext<'_> as __sagaz::Context<'_>>::from_context(scene.context),
             ),
@@ -543,19 +523,19 @@ const _: () = {
                 > as __sagaz::Context<'_>>::from_context(scene.context),
                 <&'_ Hold as SagazInput1<
                     '_,
-                    __Output_type,
+                    __Output2,
                 >>::of(__sagaz::stored(&scene.slots.r#type)),
                 <Option<
                     u64,
                 > as __sagaz::Owned>::owned(__sagaz::stored(&scene.slots.maybe)),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_charge,
+                __Result3,
             >(
                 result,
                 &slots.charge,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_charge as __sagaz::StepResult>::Error,
+                    <__Result3 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -588,7 +568,7 @@ const _: () = {
                 <shop::HTTPOrder as __sagaz::Owned>::owned(scene.input),
                 <&Hold as SagazInput2<
                     '_,
-                    __Output_type,
+                    __Output2,
                 >>::of(__sagaz::stored(&scene.slots.r#type)),
             ),
             |_, result| match <Result<
@@ -613,12 +593,12 @@ const _: () = {
             scene,
             <shop::Everything>::book(saga),
             |slots, result| __sagaz::ended::<
-                __Result_book,
+                __Result4,
             >(
                 result,
                 &slots.book,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_book as __sagaz::StepResult>::Error,
+                    <__Result4 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -632,22 +612,19 @@ const _: () = {
             scene,
             <shop::Everything>::confirm(
                 saga,
-                <&() as __sagaz::Taken<
-                    '_,
-                    __Output_validate,
-                >>::stored(&scene.slots.validate),
+                <&() as __sagaz::Taken<'_, __Output0>>::stored(&scene.slots.validate),
                 <&HashMap<
                     String,
                     Vec<u8>,
-                > as __sagaz::Taken<'_, __Output_book>>::stored(&scene.slots.book),
+                > as __sagaz::Taken<'_, __Output4>>::stored(&scene.slots.book),
             ),
             |slots, result| __sagaz::ended::<
-                __Result_confirm,
+                __Result5,
             >(
                 result,
                 &slots.confirm,
                 |error| <_ as __sagaz::Converted<
-                    <__Result_confirm as __sagaz::StepResult>::Error,
+                    <__Result5 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
@@ -679,7 +656,7 @@ const _: () = {
                     <&StepError as __sagaz::ErrorInput<'_>>::from_error(&*error),
                     <&Payment as __sagaz::Taken<
                         '_,
-                        __Output_charge,
+                        __Output3,
                     >>::stored(&scene.slots.charge),
                     <&StepContext<
                         '_,
@@ -688,7 +665,7 @@ const _: () = {
                 .await;
             <Recover<
                 Payment,
-            > as SagazRecovery<__Output_confirm>>::end(result, &scene.slots.confirm)
+            > as SagazRecovery<__Output5>>::end(result, &scene.slots.confirm)
         })
     }
     #[automatically_derived]
@@ -774,32 +751,32 @@ const _: () = {
         ) -> ::core::result::Result<(), __sagaz::CodecError> {
             match step {
                 0usize => {
-                    <__Output_validate as __sagaz::StepOutput>::answer::<
+                    <__Output0 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.validate, request)
                 }
                 1usize => {
-                    <__Output_maybe as __sagaz::StepOutput>::answer::<
+                    <__Output1 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.maybe, request)
                 }
                 2usize => {
-                    <__Output_type as __sagaz::StepOutput>::answer::<
+                    <__Output2 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.r#type, request)
                 }
                 3usize => {
-                    <__Output_charge as __sagaz::StepOutput>::answer::<
+                    <__Output3 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.charge, request)
                 }
                 4usize => {
-                    <__Output_book as __sagaz::StepOutput>::answer::<
+                    <__Output4 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.book, request)
                 }
                 5usize => {
-                    <__Output_confirm as __sagaz::StepOutput>::answer::<
+                    <__Output5 as __sagaz::StepOutput>::answer::<
                         Self,
                     >(&slots.confirm, request)
                 }

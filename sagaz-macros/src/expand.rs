@@ -212,20 +212,11 @@ fn hidden(items: &TokenStream) -> TokenStream {
         #[allow(
             clippy::all,
             clippy::pedantic,
+            // Not every output is read.
             dead_code,
+            // An output may be of a type that is, or of a private one.
             deprecated,
-            elided_lifetimes_in_paths,
-            long_running_const_eval,
-            missing_debug_implementations,
-            missing_docs,
-            non_camel_case_types,
-            non_snake_case,
-            private_bounds,
-            private_interfaces,
-            unreachable_code,
-            unreachable_pub,
-            unused_imports,
-            unused_qualifications
+            private_interfaces
         )]
         const _: () = {
             #items

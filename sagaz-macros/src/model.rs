@@ -29,6 +29,8 @@ pub(crate) struct Saga<'a> {
 
 pub(crate) struct Step<'a> {
     pub(crate) method: &'a Method,
+    /// Its index in [`Saga::steps`].
+    pub(crate) at: usize,
     /// The name of the method, by which others refer to it.
     pub(crate) name: String,
     pub(crate) settings: StepSettings,
@@ -120,9 +122,11 @@ impl<'a> Saga<'a> {
         };
         for (method, role) in &roles {
             match role.kind {
-                RoleKind::Step => saga
-                    .steps
-                    .push(Step::build(method, role, &names, diagnostics)),
+                RoleKind::Step => {
+                    let at = saga.steps.len();
+                    saga.steps
+                        .push(Step::build(at, method, role, &names, diagnostics));
+                }
                 RoleKind::Compensation => {
                     saga.compensations
                         .push(Compensation::build(method, role, &names, diagnostics));
@@ -250,6 +254,7 @@ fn second_role(method: &Method, first: &Role, second: &Role) -> Diagnostic {
 
 impl<'a> Step<'a> {
     fn build(
+        at: usize,
         method: &'a Method,
         role: &Role,
         names: &Names,
@@ -274,6 +279,7 @@ impl<'a> Step<'a> {
         let dependencies: Vec<_> = settings.depends_on.iter().collect();
         Self {
             method,
+            at,
             name: method.name(),
             depends_on: depends_on.into_iter().flatten().collect(),
             complete,

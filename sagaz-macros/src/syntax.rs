@@ -368,23 +368,23 @@ fn with_context_lifetime(mut sig: Signature) -> Signature {
         let FnArg::Typed(parameter) = input else {
             continue;
         };
-        let mut ty = &mut *parameter.ty;
-        while let Type::Group(group) = ty {
-            ty = &mut group.elem;
-        }
-        let Type::Reference(reference) = ty else {
-            continue;
-        };
-        let Type::Path(path) = &mut *reference.elem else {
-            continue;
-        };
-        if let Some(last) = path.path.segments.last_mut()
-            && last.ident == "StepContext"
-            && last.arguments.is_none()
-        {
-            let span = last.ident.span();
-            last.arguments = PathArguments::AngleBracketed(parse_quote_spanned!(span=> <'_>));
-        }
+        write_context_lifetime(&mut parameter.ty);
     }
     sig
+}
+
+/// In the type of one parameter.
+pub(crate) fn write_context_lifetime(mut ty: &mut Type) {
+    while let Type::Group(group) = ty {
+        ty = &mut group.elem;
+    }
+    if let Type::Reference(reference) = ty
+        && let Type::Path(path) = &mut *reference.elem
+        && let Some(last) = path.path.segments.last_mut()
+        && last.ident == "StepContext"
+        && last.arguments.is_none()
+    {
+        let span = last.ident.span();
+        last.arguments = PathArguments::AngleBracketed(parse_quote_spanned!(span=> <'_>));
+    }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::{Input, Saga, Source, Step},
     print::{self, option, referent},
-    syntax::{Method, RoleKind},
+    syntax::{Method, RoleKind, write_context_lifetime},
 };
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -82,6 +82,9 @@ impl Taker<'_> {
         let (scene, error) = (local("scene"), local("error"));
         match input.source {
             Source::Context => {
+                let mut ty = input.ty.clone();
+                write_context_lifetime(&mut ty);
+                let ty = self.names.detached(&ty);
                 quote_spanned!(span=> <#ty as #krate::Context<'_>>::from_context(#scene.context))
             }
             Source::Error => {

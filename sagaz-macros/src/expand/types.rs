@@ -110,13 +110,13 @@ impl Names {
 
     /// The type of the step's output: the name of an alias, under the span of the type itself.
     pub(super) fn output(&self, step: &Step<'_>) -> Ident {
-        format_ident!("__Output_{}", step.name, span = self.output_span(step))
+        format_ident!("__Output{}", step.at, span = self.output_span(step))
     }
 
     /// The type that the step returns: likewise.
     pub(super) fn result(&self, step: &Step<'_>, span: Span) -> Ident {
         let _ = self;
-        format_ident!("__Result_{}", step.name, span = span)
+        format_ident!("__Result{}", step.at, span = span)
     }
 
     /// The library in one word, and what the steps return by name, so that a user's type is written out once.
