@@ -72,7 +72,8 @@ fn check(seed: u64) {
     }
 }
 
-/// The names between `fn` and parentheses, in source order, but for those in attributes.
+/// The names after `fn`, in source order, but for those in attributes: before parentheses, or generics (which `syn` does
+/// not print when they are empty).
 fn methods(tokens: &TokenStream) -> Vec<String> {
     let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
     let mut names = Vec::new();
@@ -81,7 +82,7 @@ fn methods(tokens: &TokenStream) -> Vec<String> {
         match (before(2), before(1), token) {
             (_, Some(TokenTree::Punct(hash)), TokenTree::Group(_)) if hash.as_char() == '#' => {}
             (Some(TokenTree::Ident(keyword)), Some(TokenTree::Ident(name)), _)
-                if keyword == "fn" && matches!(token, TokenTree::Group(_)) =>
+                if keyword == "fn" && opens(token) =>
             {
                 names.push(name.to_string());
             }
@@ -90,6 +91,14 @@ fn methods(tokens: &TokenStream) -> Vec<String> {
         }
     }
     names
+}
+
+fn opens(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Group(_) => true,
+        TokenTree::Punct(punct) => punct.as_char() == '<',
+        _ => false,
+    }
 }
 
 /// All tokens, at whatever depth, groups before what is in them.
