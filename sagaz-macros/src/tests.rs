@@ -81,12 +81,6 @@ fn no_tokens_make_it_panic() {
                 async fn f(&self) -> Result<(), E> {}
             }
         ),
-        quote!(
-            impl (A, B) {
-                #[step(atomic)]
-                async fn _0(&self) -> Result<(), E> {}
-            }
-        ),
     ];
     for item in items {
         for arguments in [
@@ -102,6 +96,35 @@ fn no_tokens_make_it_panic() {
                 "#[saga({arguments})] {item}"
             );
         }
+    }
+}
+
+#[test]
+fn an_impl_that_no_type_can_have_is_left_to_rustc() {
+    let printed = |this: &TokenStream| {
+        expand(quote! {
+            impl #this {
+                #[step(atomic)]
+                async fn reserve(&self) -> Result<[u8; { Self::SIZE }], E> {}
+            }
+        })
+    };
+    for this in [
+        quote!((A, B)),
+        quote!(&Shop),
+        quote!(impl Shop),
+        quote!([Shop]),
+        quote!(_),
+    ] {
+        let text = printed(&this);
+        assert!(
+            text.ends_with("Result < [u8 ; { Self :: SIZE }] , E > { } }"),
+            "{text}"
+        );
+    }
+    for this in [quote!(Shop), quote!((Shop)), quote!(crate::Shop)] {
+        let text = printed(&this);
+        assert!(text.contains(":: Saga for"), "{text}");
     }
 }
 

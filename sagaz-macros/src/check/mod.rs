@@ -18,8 +18,10 @@ use crate::{
 };
 use graph::Graph;
 use quote::ToTokens;
+use syn::Type;
 
-/// A saga is an inherent impl of one type: no trait's, and not generic.
+/// A saga is an inherent impl of one type: no trait's, and not generic. That `impl Trait`, a reference or a tuple has no
+/// inherent impl is rustc's to say, and nothing can be generated for them.
 pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool {
     let parsed = &block.parsed;
     if let Some((path, _)) = &parsed.trait_ {
@@ -38,6 +40,13 @@ pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool 
         );
         return false;
     }
+    if !matches!(
+        ungrouped(&parsed.self_ty),
+        Type::Path(_) | Type::TraitObject(_)
+    ) {
+        diagnostics.leave_to_rustc();
+        return false;
+    }
     let generics = &parsed.generics;
     let lifetimes = print::lifetime(parsed.self_ty.to_token_stream());
     let place = if generics.params.is_empty() {
@@ -54,6 +63,15 @@ pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool 
         return false;
     }
     true
+}
+
+/// The type within parentheses, and within the invisible ones of a `macro_rules!`.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        ty => ty,
+    }
 }
 
 /// Checks every rule that still makes sense. The graph is `None` if it has no order.
