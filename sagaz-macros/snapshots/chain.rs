@@ -9,7 +9,8 @@ impl Chain {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn first(&self) -> Result<u8, StepError> {
         Ok(1)
@@ -24,14 +25,22 @@ impl Chain {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn second(&self, first: &u8) -> Result<(), StepError> {
         Ok(())
     }
 }
 #[doc(hidden)]
-#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    dead_code,
+    deprecated,
+    private_interfaces,
+    reason = "what a saga generates is not its author's to mend"
+)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {

@@ -9,7 +9,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn reserve(&self, order: &Order) -> Result<Hold, StockError> {}
     #[compensate(__in_a_saga)]
@@ -22,7 +23,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn release(&self, reserve: &Hold) -> Result<(), StockError> {}
     #[step(__in_a_saga)]
@@ -35,7 +37,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn charge(
         &self,
@@ -52,7 +55,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn refund(&self, charge: Option<&Payment>) -> Result<(), PaymentError> {}
     #[step(__in_a_saga)]
@@ -65,7 +69,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn check(&self, order: Order) -> Result<(), StockError> {}
     #[step(__in_a_saga)]
@@ -78,7 +83,8 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn book(&self, charge: &Payment) -> Result<Shipment, CourierError> {}
     #[step(__in_a_saga)]
@@ -91,12 +97,20 @@ impl Diamond {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn confirm(&self, book: &Shipment) -> Result<(), MailError> {}
 }
 #[doc(hidden)]
-#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    dead_code,
+    deprecated,
+    private_interfaces,
+    reason = "what a saga generates is not its author's to mend"
+)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {

@@ -14,7 +14,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn validate(&self, http_order: shop::HTTPOrder) -> Result<(), String> {}
     #[instrument(skip_all)]
@@ -28,7 +29,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn maybe(
         &self,
@@ -45,7 +47,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn forget(&self, maybe: Option<Option<u64>>) -> Result<(), StepError> {}
     #[step(__in_a_saga)]
@@ -58,7 +61,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn r#type(&self, order: &shop::HTTPOrder) -> BankResult<Self::Hold> {}
     #[compensate(__in_a_saga)]
@@ -71,7 +75,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn untype(
         &self,
@@ -88,7 +93,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn charge<'x>(
         &'x self,
@@ -106,7 +112,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn refund(
         &self,
@@ -124,7 +131,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
     #[step(__in_a_saga)]
@@ -137,7 +145,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn confirm(
         &self,
@@ -154,7 +163,8 @@ impl shop::Everything {
         clippy::trivially_copy_pass_by_ref,
         clippy::unnecessary_wraps,
         clippy::unused_async,
-        clippy::unused_self
+        clippy::unused_self,
+        reason = "the saga asks for this signature"
     )]
     async fn give_up(
         &self,
@@ -164,7 +174,14 @@ impl shop::Everything {
     ) -> Recover<Payment> {}
 }
 #[doc(hidden)]
-#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    dead_code,
+    deprecated,
+    private_interfaces,
+    reason = "what a saga generates is not its author's to mend"
+)]
 const _: () = {
     use __sagaz::{ViaError as _, ViaIntoStepError as _, ViaItself as _, ViaNothing as _};
     static DEFINITION: __sagaz::Definition = __sagaz::Definition {

@@ -90,6 +90,15 @@ impl Diagnostic {
         self
     }
 
+    /// As an error.
+    pub(crate) fn into_error(self) -> TokenStream {
+        let mut error = compile_error(self.place, &self.text());
+        for (place, message) in self.related {
+            error.extend(compile_error(place, &message));
+        }
+        error
+    }
+
     fn text(&self) -> String {
         let mut text = self.message.clone();
         // rustc prints a line of this form in a message as it prints a note or help of its own.
@@ -142,14 +151,7 @@ impl Diagnostics {
         }
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|diagnostic| diagnostic.place.position());
-        let mut errors = TokenStream::new();
-        for diagnostic in found {
-            errors.extend(compile_error(diagnostic.place, &diagnostic.text()));
-            for (place, message) in diagnostic.related {
-                errors.extend(compile_error(place, &message));
-            }
-        }
-        Some(errors)
+        Some(found.into_iter().map(Diagnostic::into_error).collect())
     }
 }
 

@@ -112,7 +112,6 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
         }
 
         fn step<'a>(&'a self, step: usize, scene: #krate::Scene<'a, Self>) -> #krate::StepFuture<'a> {
-
             static STEPS: [for<'a> fn(&'a #this, #krate::Scene<'a, #this>) -> #krate::StepFuture<'a>; #count] = [#steps];
             STEPS[step](self, scene)
         }
@@ -216,7 +215,8 @@ fn hidden(items: &TokenStream) -> TokenStream {
             dead_code,
             // An output may be of a type that is, or of a private one.
             deprecated,
-            private_interfaces
+            private_interfaces,
+            reason = "what a saga generates is not its author's to mend"
         )]
         const _: () = {
             #items

@@ -63,26 +63,20 @@ fn expand_saga(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let block = match ImplBlock::parse(&item) {
         Ok(block) => block,
         Err(found) => {
-            let mut diagnostics = Diagnostics::default();
-            diagnostics.push(
-                Diagnostic::at(
-                    &found,
-                    format!("`#[saga]` is on `{found}`, and a saga is an impl block"),
-                )
-                .help("put `#[saga]` on the `impl` block that has the steps"),
-            );
-            let errors = diagnostics.into_errors();
-            return quote!(#item #errors);
+            let error = Diagnostic::at(
+                &found,
+                format!("`#[saga]` is on `{found}`, and a saga is an impl block"),
+            )
+            .help("put `#[saga]` on the `impl` block that has the steps")
+            .into_error();
+            return quote!(#item #error);
         }
     };
     let generated = catch_unwind(AssertUnwindSafe(|| expand_block(&block, arguments)))
         .unwrap_or_else(|_| {
-            let mut diagnostics = Diagnostics::default();
-            diagnostics.push(
-                Diagnostic::at(&block.parsed.impl_token, "the macro panicked at this saga")
-                    .note("this is a mistake in `sagaz`, not in the saga"),
-            );
-            diagnostics.into_errors().unwrap_or_default()
+            Diagnostic::at(&block.parsed.impl_token, "the macro panicked at this saga")
+                .note("this is a mistake in `sagaz`, not in the saga")
+                .into_error()
         });
     let name = print::last_segment(&block.parsed.self_ty);
     let block = block.into_token_stream();

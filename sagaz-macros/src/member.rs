@@ -2,7 +2,7 @@
 //! outside of one they say so.
 
 use crate::{
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::Diagnostic,
     syntax::{MARKER, Method, RoleKind, keyword},
 };
 use proc_macro2::TokenStream;
@@ -12,24 +12,21 @@ pub(crate) fn expand(kind: RoleKind, arguments: &TokenStream, item: TokenStream)
     if arguments.to_string() == MARKER {
         return item;
     }
-    let mut diagnostics = Diagnostics::default();
     let Ok(method) = syn::parse2::<Method>(item.clone()) else {
         let found = keyword(item.clone());
-        diagnostics.push(Diagnostic::at(
+        let error = Diagnostic::at(
             &found,
             format!("a {} is an async method of a saga", kind.noun()),
-        ));
-        let errors = diagnostics.into_errors();
-        return quote!(#item #errors);
-    };
-    diagnostics.push(
-        Diagnostic::new(
-            &method.sig.ident,
-            format!("{} `{}` is not in a saga", kind.noun(), method.name()),
         )
-        .help("put `#[saga]` on the impl block around it"),
-    );
-    let errors = diagnostics.into_errors();
+        .into_error();
+        return quote!(#item #error);
+    };
+    let error = Diagnostic::new(
+        &method.sig.ident,
+        format!("{} `{}` is not in a saga", kind.noun(), method.name()),
+    )
+    .help("put `#[saga]` on the impl block around it")
+    .into_error();
     // Inside of the body: next to a method of a trait or an impl, a macro call would be an item of it.
-    method.with_errors(&errors.unwrap_or_default())
+    method.with_error(&error)
 }

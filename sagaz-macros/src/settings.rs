@@ -9,6 +9,7 @@ pub(crate) use value::{Millis, Name, name};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
+    print::{self, last_segment, snake_case},
     similar::similar,
 };
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
@@ -27,6 +28,14 @@ pub(crate) struct SagaSettings {
     pub(crate) krate: Option<Path>,
     /// Something that could not be understood may have been the input.
     pub(crate) is_input_unsure: bool,
+}
+
+impl SagaSettings {
+    /// What parameters call the input, beside `input`: its type in snake case.
+    pub(crate) fn input_name(&self) -> Option<String> {
+        let ty = self.input.as_ref().and_then(last_segment)?;
+        Some(snake_case(&ty))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -442,10 +451,7 @@ pub(crate) fn read<T>(
             diagnostics.push(
                 Diagnostic::at(
                     part,
-                    format!(
-                        "`{}` is not a setting of {subject}",
-                        crate::print::tokens(part)
-                    ),
+                    format!("`{}` is not a setting of {subject}", print::tokens(part)),
                 )
                 .note(all(table)),
             );
@@ -561,7 +567,7 @@ fn on_failure(
     diagnostics: &mut Diagnostics,
 ) -> Result<OnFailure, Diagnostic> {
     let wrong = || {
-        let written = entry.value.as_ref().map(crate::print::tokens);
+        let written = entry.value.as_ref().map(print::tokens);
         let written = written.unwrap_or_else(|| entry.key.text.clone());
         Diagnostic::new(entry.place(), format!("`{written}` is not a failure strategy"))
             .help(format!("write `{example}`, `on_failure = grace`, `on_failure = grace(\"10s\")` or `on_failure = wait_all`"))

@@ -107,16 +107,16 @@ impl Method {
         plain(&self.sig.ident)
     }
 
-    /// The method with the errors as the first items of its body.
-    pub(crate) fn with_errors(mut self, errors: &TokenStream) -> TokenStream {
+    /// The method with the error as the first item of its body.
+    pub(crate) fn with_error(mut self, error: &TokenStream) -> TokenStream {
         if let TokenTree::Group(body) = &self.body {
             let rest = body.stream();
-            let mut group = Group::new(Delimiter::Brace, quote!(#errors #rest));
+            let mut group = Group::new(Delimiter::Brace, quote!(#error #rest));
             group.set_span(body.span());
             self.body = group.into();
             return self.into_token_stream();
         }
-        quote!(#self #errors)
+        quote!(#self #error)
     }
 
     /// The type in the signature, if the method returns one.
@@ -343,7 +343,6 @@ impl ToTokens for Method {
         }
         let roles = roles.iter().map(|role| marked(&role.attribute));
         let sig = with_context_lifetime(sig.clone());
-        // What the saga asks of a signature is not the author's choice.
         let allowed = quote! {
             #[allow(
                 clippy::borrowed_box,
@@ -354,7 +353,8 @@ impl ToTokens for Method {
                 clippy::trivially_copy_pass_by_ref,
                 clippy::unnecessary_wraps,
                 clippy::unused_async,
-                clippy::unused_self
+                clippy::unused_self,
+                reason = "the saga asks for this signature"
             )]
         };
         // Ours first, where they stand: what rustc says of a token, it says twice if it has another place here.

@@ -4,7 +4,6 @@ use super::graph::Graph;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     model::{Input, RESERVED, Saga, Source, Step},
-    print::{last_segment, snake_case},
 };
 
 pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
@@ -15,12 +14,7 @@ pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostic
 
 /// No step has the name of a parameter that means something else.
 pub(crate) fn check_names(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
-    let input = saga
-        .settings
-        .input
-        .as_ref()
-        .and_then(last_segment)
-        .map(|name| snake_case(&name));
+    let input = saga.settings.input_name();
     for step in &saga.steps {
         let diagnostic = Diagnostic::new(
             step.ident(),

@@ -14,7 +14,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     model::Saga,
     print,
-    syntax::ImplBlock,
+    syntax::{ImplBlock, ungrouped},
 };
 use graph::Graph;
 use quote::ToTokens;
@@ -63,15 +63,6 @@ pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool 
         return false;
     }
     true
-}
-
-/// The type within parentheses, and within the invisible ones of a `macro_rules!`.
-fn ungrouped(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => ungrouped(&group.elem),
-        Type::Paren(paren) => ungrouped(&paren.elem),
-        ty => ty,
-    }
 }
 
 /// Checks every rule that still makes sense. The graph is `None` if it has no order.

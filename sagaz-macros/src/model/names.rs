@@ -3,10 +3,9 @@
 use super::{Input, Reference, Source};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    print::{last_segment, snake_case},
     settings::{self, Name, SagaSettings},
     similar::similar,
-    syntax::{ImplBlock, Item, Method, Role, RoleKind, plain},
+    syntax::{ImplBlock, Item, Method, Role, RoleKind, ungrouped},
 };
 use std::collections::{HashMap, HashSet};
 use syn::{FnArg, Pat};
@@ -64,17 +63,12 @@ impl Names {
             .enumerate()
             .map(|(at, name)| (name.clone(), at))
             .collect();
-        let input = settings
-            .input
-            .as_ref()
-            .and_then(last_segment)
-            .map(|name| snake_case(&name));
         Self {
             steps,
             by_name,
             has_input: settings.input.is_some(),
             is_input_unsure: settings.is_input_unsure,
-            input,
+            input: settings.input_name(),
             ordinary,
             excused,
         }
@@ -172,7 +166,7 @@ impl Names {
             };
             let Some(mut name) = name else { continue };
             if from.is_none() && !self.by_name.contains_key(&name.text) {
-                name.text = without_underscore(name.text);
+                name.text = name.text.trim_start_matches('_').to_owned();
             }
             let is_reported = !self.by_name.contains_key(&name.text)
                 && named_steps.iter().any(|named| named.text == name.text);
@@ -186,7 +180,7 @@ impl Names {
             };
             inputs.push(Input {
                 name,
-                ty: crate::syntax::ungrouped(&typed.ty),
+                ty: ungrouped(&typed.ty),
                 source,
             });
         }
@@ -224,7 +218,7 @@ impl Names {
             "tx" => {
                 diagnostics.push(
                     Diagnostic::new(name.span, "`tx` needs the feature `postgres` of sagaz")
-                        .note("a step takes part in the transaction of the saga's store, if that has transactions"),
+                        .note("this version has no transactional steps yet, with that feature or without it"),
                 );
                 return Source::Unknown;
             }
@@ -240,7 +234,7 @@ impl Names {
             diagnostics.leave_to_rustc();
             return Source::Unknown;
         }
-        let similar = self.similar(&name.text, Some(&method.name()));
+        let meant = self.similar(&name.text, Some(&method.name()));
         let input = match &self.input {
             Some(input) => format!("the saga's input is `{input}`"),
             None if self.has_input => "the saga's input is called `input`".to_owned(),
@@ -253,11 +247,11 @@ impl Names {
         let is_input = self
             .input
             .as_deref()
-            .is_some_and(|input| similar_to(&name.text, input));
-        diagnostics.push(match (similar, &self.input, self.steps.first()) {
-            (Some(similar), ..) => diagnostic.help(format!(
+            .is_some_and(|input| similar(&name.text, [input]).is_some());
+        diagnostics.push(match (meant, &self.input, self.steps.first()) {
+            (Some(meant), ..) => diagnostic.help(format!(
                 "a step with a similar name exists: `{}`",
-                self.steps[similar]
+                self.steps[meant]
             )),
             (None, Some(input), _) if is_input => {
                 diagnostic.help(format!("the saga's input is called `{input}` or `input`"))
@@ -274,26 +268,15 @@ impl Names {
             }
             (None, _, None) => diagnostic,
         });
-        similar.map_or(Source::Unknown, Source::Step)
+        meant.map_or(Source::Unknown, Source::Step)
     }
-}
-
-fn without_underscore(mut name: String) -> String {
-    let start = name.len() - name.trim_start_matches('_').len();
-    name.drain(..start);
-    name
-}
-
-fn similar_to(typed: &str, name: &str) -> bool {
-    similar(typed, [name]).is_some()
 }
 
 fn named(pattern: &Pat, method: &Method, kind: RoleKind) -> Result<Name, Diagnostic> {
     match pattern {
-        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => Ok(Name {
-            text: plain(&pattern.ident),
-            span: pattern.ident.span(),
-        }),
+        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => {
+            Ok(Name::from_ident(&pattern.ident))
+        }
         pattern => Err(Diagnostic::at(
             pattern,
             format!(

@@ -1,7 +1,10 @@
 //! What a setting's value can be, and what is said when it is something else.
 
 use super::Entry;
-use crate::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    syntax::plain,
+};
 use proc_macro2::{Delimiter, Group, Literal, Span, TokenStream, TokenTree};
 use syn::{Ident, Lit, LitStr, Path, Type};
 
@@ -267,10 +270,7 @@ fn number(tokens: &TokenStream) -> Option<u32> {
 /// A step's name, as an identifier or as a string.
 pub(crate) fn name(tokens: &TokenStream) -> Option<Name> {
     match only(tokens)? {
-        TokenTree::Ident(ident) => Some(Name {
-            text: crate::syntax::plain(&ident),
-            span: ident.span(),
-        }),
+        TokenTree::Ident(ident) => Some(Name::from_ident(&ident)),
         TokenTree::Literal(literal) => string(&literal),
         _ => None,
     }
@@ -291,10 +291,10 @@ fn string(literal: &Literal) -> Option<Name> {
 }
 
 impl Name {
-    /// As an identifier under the span of what the user wrote; none if the text is not one.
+    /// The name without `r#`.
     pub(crate) fn from_ident(ident: &Ident) -> Self {
         Self {
-            text: crate::syntax::plain(ident),
+            text: plain(ident),
             span: ident.span(),
         }
     }
