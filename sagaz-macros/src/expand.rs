@@ -86,9 +86,9 @@ fn members(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStream {
     let mut answers = TokenStream::new();
     for (at, &index) in graph.order.iter().enumerate() {
         let step = &saga.steps[index];
-        let (span, ident) = (names.output_span(step), step.ident());
-        let field = names.field(step);
-        let output = names.output(step);
+        let (span, ident) = (types::output_span(step), step.ident());
+        let field = types::field(step);
+        let output = types::output(step);
         let call = calls::step_name(step);
         places.extend(quote_spanned!(span=> #field: ::core::default::Default::default(),));
         values.extend(quote_spanned!(span=> #ident: #krate::take(&mut #all.#field),));

@@ -14,10 +14,6 @@ pub(crate) fn check_each(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     check_atomic_timeout(saga, diagnostics);
 }
 
-pub(crate) fn check(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
-    check_forgotten(saga, graph, diagnostics);
-}
-
 /// A step is undone in one way.
 fn check_single(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
     for step in &saga.steps {
@@ -77,7 +73,7 @@ fn check_no_compensation(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
 
 /// In a saga without a pivot, every step has a compensation or says that it needs none. Exempt is only the sole last step,
 /// if its outcome cannot be unknown: when it fails, nothing of it is left to undo, and nothing can fail after it.
-fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
+pub(crate) fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics) {
     if saga.pivot().is_some() {
         return;
     }
@@ -90,29 +86,18 @@ fn check_forgotten(saga: &Saga<'_>, graph: &Graph, diagnostics: &mut Diagnostics
         {
             continue;
         }
-        let message = match all.clone().find(|&other| graph.is_after(other, at)) {
-            Some(later) => format!(
+        let later = all.clone().find(|&other| graph.is_after(other, at));
+        let beside = |&other: &usize| other != at && !graph.is_after(at, other);
+        let message = match later.or_else(|| all.clone().find(beside)) {
+            Some(other) => format!(
                 "step `{}` has no compensation, and `{}` can fail after it",
-                step.name, saga.steps[later].name
+                step.name, saga.steps[other].name
             ),
-            None => match all
-                .clone()
-                .find(|&other| other != at && !graph.is_after(at, other))
-            {
-                Some(beside) => {
-                    format!(
-                        "step `{}` has no compensation, and `{}` can fail after it",
-                        step.name, saga.steps[beside].name
-                    )
-                }
-                None if saga.doubt(step).is_some() => {
-                    format!(
-                        "step `{}` has no compensation, and its outcome can be unknown",
-                        step.name
-                    )
-                }
-                None => continue,
-            },
+            None if saga.doubt(step).is_some() => format!(
+                "step `{}` has no compensation, and its outcome can be unknown",
+                step.name
+            ),
+            None => continue,
         };
         forgotten.push(Diagnostic::new(step.ident(), message).help(help(&step.name)));
     }

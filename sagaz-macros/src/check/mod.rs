@@ -74,7 +74,7 @@ pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Gr
     let graph = graph::check(saga, diagnostics);
     if let Some(graph) = &graph {
         inputs::check(saga, graph, diagnostics);
-        compensation::check(saga, graph, diagnostics);
+        compensation::check_forgotten(saga, graph, diagnostics);
         pivot::check(saga, graph, diagnostics);
         graph::check_after(saga, graph, diagnostics);
     }

@@ -4,7 +4,7 @@
 
 use super::{
     inputs::{Taker, literal},
-    types::{Names, local},
+    types::{self, Names, local},
 };
 use crate::{
     check::graph::Graph,
@@ -14,7 +14,7 @@ use crate::{
 };
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
+use syn::{Type, spanned::Spanned};
 
 pub(super) fn step_name(step: &Step<'_>) -> Ident {
     named("step", &step.name)
@@ -65,13 +65,13 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     let (items, arguments) = taker.take(&step.inputs);
     let mentions = mentions(saga, this, step.depends_on.iter());
     let (result, span, field) = (
-        names.result(step, names.output_span(step)),
-        names.output_span(step),
-        names.field(step),
+        types::result(step, types::output_span(step)),
+        types::output_span(step),
+        types::field(step),
     );
     let call = call(names, step.method, &arguments);
     let error_span = error_span(step.method);
-    let convert = converted(krate, &names.result(step, error_span), error_span);
+    let convert = converted(krate, &types::result(step, error_span), error_span);
     let (slots, error) = (local("slots"), local("error"));
     let end = quote_spanned! {span=>
         |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
@@ -113,10 +113,7 @@ fn compensation(
     let (items, arguments) = taker.take(&undo.inputs);
     let mentions = mentions(saga, this, undo.step.iter().chain(&undo.after));
     let returns = names.returns(undo.method);
-    let span = undo
-        .method
-        .returns()
-        .map_or_else(|| undo.method.sig.ident.span(), Spanned::span);
+    let span = span_or_name(undo.method, undo.method.returns());
     let call = call(names, undo.method, &arguments);
     let convert = converted(krate, &returns, error_span(undo.method));
     let error = local("error");
@@ -154,10 +151,7 @@ fn recovery(
     let (items, arguments) = taker.take(&recovery.inputs);
     let mentions = mentions(saga, this, recovery.step.iter());
     let returns = names.returns(recovery.method);
-    let span = recovery
-        .method
-        .returns()
-        .map_or_else(|| recovery.method.sig.ident.span(), Spanned::span);
+    let span = span_or_name(recovery.method, recovery.method.returns());
     let given = recovery
         .method
         .returns()
@@ -169,7 +163,7 @@ fn recovery(
         step.name, step.name, step.output_text
     ));
     let label = literal(&format!("not what `{}` returns", step.name));
-    let (output, field) = (names.output(step), names.field(step));
+    let (output, field) = (types::output(step), types::field(step));
     let call = call(names, recovery.method, &arguments);
     let check = quote_spanned! {span=>
             #[diagnostic::on_unimplemented(message = #message, label = #label, note = "a recovery returns `Recover` of what its step returns")]
@@ -236,8 +230,12 @@ fn mentions<'a>(
 /// Where the error type of a method is written.
 fn error_span(method: &Method) -> Span {
     let returns = method.returns();
-    let place = returns.and_then(second_argument).or(returns);
-    place.map_or_else(|| method.sig.ident.span(), Spanned::span)
+    span_or_name(method, returns.and_then(second_argument).or(returns))
+}
+
+/// Where the type is written, or the method's name if there is none.
+fn span_or_name(method: &Method, ty: Option<&Type>) -> Span {
+    ty.map_or_else(|| method.sig.ident.span(), Spanned::span)
 }
 
 /// The end of an attempt with this error. It needs the concrete type, so it is written out for each method.

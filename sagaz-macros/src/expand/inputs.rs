@@ -3,12 +3,12 @@
 
 use super::{
     tables::is_optional,
-    types::{Names, local},
+    types::{self, Names, local},
 };
 use crate::{
     model::{Input, Saga, Source, Step},
     print::{self, option, referent},
-    syntax::{Method, RoleKind, write_context_lifetime},
+    syntax::{Method, RoleKind, ungrouped, write_context_lifetime},
 };
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -46,13 +46,18 @@ impl Way {
 }
 
 fn is_reference(ty: &Type) -> bool {
-    matches!(crate::syntax::ungrouped(ty), Type::Reference(_))
+    matches!(ungrouped(ty), Type::Reference(_))
 }
 
 /// Whether the output is written in the signature: an alias of `Result` may have other arguments.
 fn output_is_told(step: &Step<'_>) -> bool {
     let name = step.method.returns().and_then(print::last_segment);
     name.is_some_and(|name| name == "Result")
+}
+
+/// Whether the type is written as the one that the step returns, borrowed or not.
+fn is_alike(step: &Step<'_>, ty: &Type) -> bool {
+    output_is_told(step) && print::tokens(referent(ty)) == step.output_text
 }
 
 /// What a wrong type is told.
@@ -119,70 +124,39 @@ impl Taker<'_> {
     ) -> TokenStream {
         let krate = &self.names.krate;
         let (wanted, field, scene) = (
-            self.names.output(step).into_token_stream(),
-            self.names.field(step),
+            types::output(step).into_token_stream(),
+            types::field(step),
             local("scene"),
         );
-        let place = quote_spanned!(self.names.output_span(step)=> &#scene.slots.#field);
+        let place = quote_spanned!(types::output_span(step)=> &#scene.slots.#field);
+        let undone = quote!(#krate::undone(#scene.known, #place));
         let is_own = self.own.is_some_and(|own| own.name == step.name);
-        if !is_own {
-            let is_alike =
-                || output_is_told(step) && print::tokens(referent(input.ty)) == step.output_text;
-            if is_reference(input.ty) && is_alike() {
+        let is_optional = is_own && is_optional(step, input.ty);
+        let way = Way::of(input.ty, is_optional);
+        let (way, wrong, value) = match self.saga.doubt(step).filter(|_| is_own && !is_optional) {
+            Some(doubt) => (
+                Way::MaybeBorrowed,
+                self.uncertain(input, step, doubt),
+                undone,
+            ),
+            None if is_optional => (way, self.wrong_output(input, step), undone),
+            None if is_own => (
+                way,
+                self.wrong_output(input, step),
+                quote!(#krate::certain(#undone)),
+            ),
+            None if way == Way::Borrowed && is_alike(step, input.ty) => {
                 // The most frequent of all, in fewer words.
                 let (ty, span) = (self.names.detached(input.ty), input.ty.span());
                 return quote_spanned!(span=> <#ty as #krate::Taken<'_, #wanted>>::stored(#place));
             }
-            let value = quote!(#krate::stored(#place));
-            return self.typed(
-                at,
-                input,
-                Way::of(input.ty, false),
-                &self.wrong_output(input, step),
-                &wanted,
-                &value,
-                items,
-            );
-        }
-        let optional = is_optional(step, input.ty);
-        if optional {
-            let value = quote!(#krate::undone(#scene.known, #place));
-            return self.typed(
-                at,
-                input,
-                Way::of(input.ty, true),
-                &self.wrong_output(input, step),
-                &wanted,
-                &value,
-                items,
-            );
-        }
-        match self.saga.doubt(step) {
-            None => {
-                let value = quote!(#krate::certain(#krate::undone(#scene.known, #place)));
-                self.typed(
-                    at,
-                    input,
-                    Way::of(input.ty, false),
-                    &self.wrong_output(input, step),
-                    &wanted,
-                    &value,
-                    items,
-                )
-            }
-            Some(doubt) => {
-                let value = quote!(#krate::undone(#scene.known, #place));
-                self.typed(
-                    at,
-                    input,
-                    Way::MaybeBorrowed,
-                    &self.uncertain(input, step, doubt),
-                    &wanted,
-                    &value,
-                    items,
-                )
-            }
-        }
+            None => (
+                way,
+                self.wrong_output(input, step),
+                quote!(#krate::stored(#place)),
+            ),
+        };
+        self.typed(at, input, way, &wrong, &wanted, &value, items)
     }
 
     /// The value as the type that is written. If that is another one than is there, there is one trait for this input alone,
@@ -291,9 +265,10 @@ impl Taker<'_> {
         let taken = option(input.ty)
             .filter(|_| self.own.is_some())
             .unwrap_or(input.ty);
+        let is_unlikely = is_alike(step, taken);
         let (taken, output) = (print::tokens(referent(taken)), &step.output_text);
         Wrong {
-            is_unlikely: output_is_told(step) && taken == *output,
+            is_unlikely,
             message: format!(
                 "{} takes `{taken}` from `{}`, which returns `{output}`",
                 self.subject(),

@@ -99,26 +99,6 @@ impl Names {
             .map_or_else(TokenStream::new, |returns| self.detached(returns))
     }
 
-    /// The one span under which all that contains the output of the step stands.
-    pub(super) fn output_span(&self, step: &Step<'_>) -> Span {
-        let _ = self;
-        let Some(returns) = step.method.returns() else {
-            return step.ident().span();
-        };
-        print::last_span(print::output(returns).unwrap_or(returns))
-    }
-
-    /// The type of the step's output: the name of an alias, under the span of the type itself.
-    pub(super) fn output(&self, step: &Step<'_>) -> Ident {
-        format_ident!("__Output{}", step.at, span = self.output_span(step))
-    }
-
-    /// The type that the step returns: likewise.
-    pub(super) fn result(&self, step: &Step<'_>, span: Span) -> Ident {
-        let _ = self;
-        format_ident!("__Result{}", step.at, span = span)
-    }
-
     /// The library in one word, and what the steps return by name, so that a user's type is written out once.
     pub(super) fn aliases<'a, 'b: 'a>(
         &self,
@@ -127,8 +107,8 @@ impl Names {
         let Self { path, krate, .. } = self;
         let mut aliases = quote!(use #path as #krate;);
         for step in steps {
-            let span = self.output_span(step);
-            let (output, result) = (self.output(step), self.result(step, span));
+            let span = output_span(step);
+            let (output, result) = (output(step), result(step, span));
             let returns = self.returns(step.method);
             aliases.extend(quote_spanned! {span=>
                 type #result = #returns;
@@ -137,13 +117,31 @@ impl Names {
         }
         aliases
     }
+}
 
-    /// Where the step's output is, in `Slots`.
-    pub(super) fn field(&self, step: &Step<'_>) -> Ident {
-        let mut ident = step.ident().clone();
-        ident.set_span(self.output_span(step));
-        ident
-    }
+/// The one span under which all that contains the output of the step stands.
+pub(super) fn output_span(step: &Step<'_>) -> Span {
+    let Some(returns) = step.method.returns() else {
+        return step.ident().span();
+    };
+    print::last_span(print::output(returns).unwrap_or(returns))
+}
+
+/// The type of the step's output: the name of an alias, under the span of the type itself.
+pub(super) fn output(step: &Step<'_>) -> Ident {
+    format_ident!("__Output{}", step.at, span = output_span(step))
+}
+
+/// The type that the step returns: likewise.
+pub(super) fn result(step: &Step<'_>, span: Span) -> Ident {
+    format_ident!("__Result{}", step.at, span = span)
+}
+
+/// Where the step's output is, in `Slots`.
+pub(super) fn field(step: &Step<'_>) -> Ident {
+    let mut ident = step.ident().clone();
+    ident.set_span(output_span(step));
+    ident
 }
 
 /// Every identifier in the signatures of the methods and in the settings of the saga.
@@ -232,8 +230,8 @@ pub(super) fn types(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStrea
     let Names { krate, slots, .. } = names;
     let steps = || graph.order.iter().map(|&step| &saga.steps[step]);
     let places = steps().map(|step| {
-        let (output, field) = (names.output(step), names.field(step));
-        quote_spanned!(names.output_span(step)=> #field: #krate::OnceLock<#output>,)
+        let (output, field) = (output(step), field(step));
+        quote_spanned!(output_span(step)=> #field: #krate::OnceLock<#output>,)
     });
     let aliases = names.aliases(steps());
     let outputs = outputs(names, steps());
@@ -269,9 +267,9 @@ fn is_plain(output: &Type) -> bool {
 fn outputs<'a, 'b: 'a>(names: &Names, steps: impl Iterator<Item = &'a Step<'b>>) -> TokenStream {
     let outputs = &names.outputs;
     let fields = steps.map(|step| {
-        let (ident, output) = (step.ident(), names.output(step));
+        let (ident, output) = (step.ident(), output(step));
         let doc = format!("The output of step `{}`.", step.name);
-        quote_spanned!(names.output_span(step)=> #[doc = #doc] pub #ident: #output,)
+        quote_spanned!(output_span(step)=> #[doc = #doc] pub #ident: #output,)
     });
     quote! {
         /// The outputs of all steps.

@@ -166,7 +166,8 @@ impl Names {
             };
             let Some(mut name) = name else { continue };
             if from.is_none() && !self.by_name.contains_key(&name.text) {
-                name.text = name.text.trim_start_matches('_').to_owned();
+                let text = name.text.trim_start_matches('_').to_owned();
+                name.text = text;
             }
             let is_reported = !self.by_name.contains_key(&name.text)
                 && named_steps.iter().any(|named| named.text == name.text);

@@ -46,27 +46,30 @@ impl Entry {
     fn value(&self, example: &str) -> Result<&TokenStream, Diagnostic> {
         match &self.value {
             Some(value) if !value.is_empty() => Ok(value),
-            _ => Err(
-                Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
-                    .help(format!("write `{example}`")),
-            ),
+            _ => Err(self.no_value(example)),
         }
     }
 
     /// `key(..)`.
     pub(super) fn list(&self, example: &str) -> Result<&TokenStream, Diagnostic> {
-        self.list.as_ref().ok_or_else(|| {
-            Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
-                .help(format!("write `{example}`"))
-        })
+        self.list.as_ref().ok_or_else(|| self.no_value(example))
+    }
+
+    fn no_value(&self, example: &str) -> Diagnostic {
+        Diagnostic::new(self.key.span, format!("`{}` has no value", self.key.text))
+            .help(format!("write `{example}`"))
+    }
+
+    /// The value, or a part of it, is not `what` the setting is.
+    fn is_not(&self, value: &TokenStream, what: &str, example: &str) -> Diagnostic {
+        Diagnostic::at(value, format!("`{}` is {what}", self.key.text))
+            .help(format!("write `{example}`"))
     }
 
     pub(super) fn string(&self, example: &str) -> Result<Name, Diagnostic> {
         let value = self.value(example)?;
-        let literal: LitStr = syn::parse2(value.clone()).map_err(|_| {
-            Diagnostic::at(value, format!("`{}` is a string", self.key.text))
-                .help(format!("write `{example}`"))
-        })?;
+        let literal: LitStr =
+            syn::parse2(value.clone()).map_err(|_| self.is_not(value, "a string", example))?;
         if literal.value().is_empty() {
             return Err(Diagnostic::at(
                 value,
@@ -81,10 +84,7 @@ impl Entry {
 
     pub(super) fn ty(&self, example: &str) -> Result<Type, Diagnostic> {
         let value = self.value(example)?;
-        syn::parse2(value.clone()).map_err(|_| {
-            Diagnostic::at(value, format!("`{}` is a type", self.key.text))
-                .help(format!("write `{example}`"))
-        })
+        syn::parse2(value.clone()).map_err(|_| self.is_not(value, "a type", example))
     }
 
     pub(super) fn path(&self, example: &str) -> Result<Path, Diagnostic> {
@@ -95,18 +95,13 @@ impl Entry {
         };
         // `Self` is a type, and the path is imported.
         let imported = |path: &Path| !path.segments.iter().any(|segment| segment.ident == "Self");
-        parsed.ok().filter(imported).ok_or_else(|| {
-            Diagnostic::at(value, format!("`{}` is a path", self.key.text))
-                .help(format!("write `{example}`"))
-        })
+        let path = parsed.ok().filter(imported);
+        path.ok_or_else(|| self.is_not(value, "a path", example))
     }
 
     pub(super) fn number(&self, example: &str) -> Result<u32, Diagnostic> {
         let value = self.value(example)?;
-        number(value).ok_or_else(|| {
-            Diagnostic::at(value, format!("`{}` is a whole number", self.key.text))
-                .help(format!("write `{example}`"))
-        })
+        number(value).ok_or_else(|| self.is_not(value, "a whole number", example))
     }
 
     /// A number that is at least 1; `zero` says what is wrong with none.
@@ -119,13 +114,7 @@ impl Entry {
 
     pub(super) fn numbers(&self, example: &str) -> Result<Vec<u32>, Diagnostic> {
         let value = self.value(example)?;
-        let wrong = || {
-            Diagnostic::at(
-                value,
-                format!("`{}` is a list of whole numbers", self.key.text),
-            )
-            .help(format!("write `{example}`"))
-        };
+        let wrong = || self.is_not(value, "a list of whole numbers", example);
         let list = bracketed(value).ok_or_else(wrong)?;
         super::split(list.stream())
             .iter()
@@ -141,10 +130,8 @@ impl Entry {
             Ok(Lit::Int(literal)) => literal.base10_parse::<u32>().ok().map(f64::from),
             _ => None,
         };
-        number.filter(|number| number.is_finite()).ok_or_else(|| {
-            Diagnostic::at(value, format!("`{}` is a number", self.key.text))
-                .help(format!("write `{example}`"))
-        })
+        let number = number.filter(|number| number.is_finite());
+        number.ok_or_else(|| self.is_not(value, "a number", example))
     }
 
     /// The tokens of the value, for those that read it themselves.
@@ -166,10 +153,8 @@ impl Entry {
             .map_or_else(|| vec![value.clone()], |list| super::split(list.stream()));
         let mut names = Vec::new();
         for part in &parts {
-            names.extend(diagnostics.keep(name(part).ok_or_else(|| {
-                Diagnostic::at(part, format!("`{}` is a list of steps", self.key.text))
-                    .help(format!("write `{example}`"))
-            })));
+            let name = name(part).ok_or_else(|| self.is_not(part, "a list of steps", example));
+            names.extend(diagnostics.keep(name));
         }
         let are_all = names.len() == parts.len();
         Ok((names, are_all))
@@ -178,14 +163,12 @@ impl Entry {
     /// A duration, which `zero` says cannot be none.
     pub(super) fn duration(&self, example: &str, zero: Option<&str>) -> Result<Millis, Diagnostic> {
         let value = self.value(example)?;
-        let wrong =
-            |message: String| Diagnostic::at(value, message).help(format!("write `{example}`"));
         let text = match syn::parse2::<Lit>(value.clone()) {
             Ok(Lit::Str(literal)) => literal.value(),
             Ok(Lit::Int(literal)) => {
                 return Err(no_unit(value, &self.key.text, literal.base10_digits()));
             }
-            _ => return Err(wrong(format!("`{}` is a duration", self.key.text))),
+            _ => return Err(self.is_not(value, "a duration", example)),
         };
         let trimmed = text.trim();
         let digits = trimmed
