@@ -1,14 +1,13 @@
 //! What a store on a database makes of the candidates of a claim: [`Claim::judge`] decides, and this says what is to be
 //! written then.
 
-use crate::decode::{decoding, unreadable};
+use crate::value::{decoding, from_json, millis, step_state, unreadable};
 use sagaz_core::{
     EngineId, SagaId, StepKind, StuckReason,
-    store::{Candidate, Claim, DefinitionKey, InstanceState, StepState, StoredStep, Verdict},
+    store::{Candidate, Claim, DefinitionKey, InstanceState, StoredStep, Verdict},
 };
 use serde::Serialize;
 use serde_json::json as json_value;
-use std::time::Duration;
 
 /// How often a look goes on behind candidates that the claim cannot take.
 pub(crate) const LOOKS_MAX: usize = 32;
@@ -61,8 +60,8 @@ pub(crate) struct Decision {
     pub(crate) wake_ms: Option<i64>,
     #[serde(skip)]
     pub(crate) is_orphaned: bool,
-    #[serde(skip)]
     /// Started with an older version than the one that it is taken under.
+    #[serde(skip)]
     pub(crate) is_adopted: bool,
     pub(crate) is_suspect: bool,
 }
@@ -203,26 +202,15 @@ impl Decision {
 }
 
 pub(crate) fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {
-    let Some(text) = text else {
-        return Ok(Vec::new());
-    };
-    let steps: Vec<(String, String, String)> =
-        serde_json::from_str(&text).map_err(|_| unreadable("list of steps", text))?;
+    let steps: Option<Vec<(String, String, String)>> = from_json("list of steps", text)?;
     steps
         .into_iter()
+        .flatten()
         .map(|(name, state, kind)| {
-            let state =
-                StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?;
+            let state = step_state(state)?;
             let kind =
                 StepKind::from_word(&kind).ok_or_else(|| unreadable("kind of a step", kind))?;
             Ok(StoredStep { name, state, kind })
         })
         .collect()
-}
-
-/// A delay or an age in whole milliseconds, never shorter than it was asked for, and small enough to be added to a time.
-pub(crate) fn millis(duration: Duration) -> i64 {
-    const FAR_MS: i64 = 1 << 50;
-    i64::try_from(duration.as_nanos().div_ceil(1_000_000))
-        .map_or(FAR_MS, |millis| millis.min(FAR_MS))
 }

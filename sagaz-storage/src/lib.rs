@@ -3,10 +3,10 @@
 //! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod decode;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod judging;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod value;

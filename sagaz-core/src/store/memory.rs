@@ -480,24 +480,16 @@ impl Data {
                     .is_none_or(|age| now.age(summary.created_at) >= age)
                 && filter.after.is_none_or(|Cursor(after)| summary.id < after)
         };
-        let length = filter.page_len() as usize;
         let newest_first = self
             .instances
             .values()
             .rev()
             .map(|instance| &instance.summary);
-        let mut instances: Vec<_> = newest_first
-            .filter(matches)
-            .take(length + 1)
-            .cloned()
-            .collect();
-        let has_more = instances.len() > length;
-        instances.truncate(length);
-        let next = instances
-            .last()
-            .filter(|_| has_more)
-            .map(|last| Cursor(last.id));
-        Page { instances, next }
+        let instances = newest_first.filter(matches).cloned();
+        Page::of(
+            filter,
+            instances.take(filter.page_len() as usize + 1).collect(),
+        )
     }
 
     fn count(&self) -> Vec<(String, InstanceState, u64)> {

@@ -682,7 +682,7 @@ impl Filter {
         self
     }
 
-    /// The length of a page.
+    /// The length of a page. A store looks for one more: [`Page::of`].
     #[must_use]
     pub fn page_len(&self) -> u32 {
         if self.limit == 0 {
@@ -704,4 +704,20 @@ pub struct Page {
     pub instances: Vec<Summary>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
+}
+
+impl Page {
+    /// The page of what a store has found, newest first: one instance more than [`Filter::page_len`] says that there is another
+    /// page.
+    #[must_use]
+    pub fn of(filter: &Filter, mut instances: Vec<Summary>) -> Self {
+        let length = filter.page_len() as usize;
+        let has_more = instances.len() > length;
+        instances.truncate(length);
+        let last = instances.last().filter(|_| has_more);
+        Self {
+            next: last.map(|last| Cursor(last.id)),
+            instances,
+        }
+    }
 }

@@ -1,12 +1,12 @@
-//! Those who own nothing: definitions, requests to cancel, operators, and retention.
+//! Those who own nothing: definitions, requests to cancel, and retention.
 //!
 //! Invariant: each compares the state in the statement that sets it, so that it never writes over an owner's progress.
 
-use super::{database::Database, row, write};
-use crate::judging::millis;
+use super::{database::Database, row};
+use crate::value::{as_u64, millis};
 use sagaz_core::{
     SagaId,
-    store::{CancelReply, Defined, DefinitionKey, OperatorWrite, StoreError},
+    store::{CancelReply, Defined, DefinitionKey, StoreError},
 };
 use sqlx::{Connection, Row};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(super) async fn define(
             if let Some(other) = other.fetch_optional(&mut *transaction).await? {
                 let conflict = Defined::Conflict {
                     fingerprint: other.try_get("fingerprint")?,
-                    unfinished: row::as_u64(other.try_get("unfinished")?),
+                    unfinished: as_u64(other.try_get("unfinished")?),
                 };
                 transaction.rollback().await?;
                 return Ok(conflict);
@@ -107,13 +107,6 @@ pub(super) async fn request_cancel(
         .await
 }
 
-pub(super) async fn operate(
-    database: &Database,
-    operation: &OperatorWrite,
-) -> Result<bool, StoreError> {
-    write::operate(database, operation).await
-}
-
 pub(super) async fn prune(
     database: &Database,
     age: Duration,
@@ -126,7 +119,7 @@ pub(super) async fn prune(
     database
         .call(&database.readers, async |connection| {
             let removed = prune.fetch_one(&mut **connection).await?;
-            let removed = row::as_u64(removed.try_get(0)?);
+            let removed = as_u64(removed.try_get(0)?);
             if removed > 0 {
                 let forget = database.query(FORGET_DEFINITIONS);
                 forget.execute(&mut **connection).await?;

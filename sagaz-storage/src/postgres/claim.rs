@@ -11,14 +11,16 @@ use super::{
     database::Database,
     row::{self, ms, ms_left, snapshot_columns, step_columns, summary_columns},
 };
-use crate::judging::{
-    Aside, Decision, LOOK_EXTRA, LOOKS_MAX, Room, Standing, Unreadable, stored_steps, versions,
+use crate::{
+    judging::{
+        Aside, Decision, LOOK_EXTRA, LOOKS_MAX, Room, Standing, Unreadable, stored_steps, versions,
+    },
+    value::to_json,
 };
 use sagaz_core::{
     SagaId,
     store::{Claim, Claimed, StoreError},
 };
-use serde::Serialize;
 use sqlx::{Connection, Row, postgres::PgConnection, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -264,12 +266,12 @@ async fn take(
         }
     }
     if !decisions.is_empty() {
-        let carry_out = database.query(CARRY_OUT).bind(text(&decisions)?);
+        let carry_out = database.query(CARRY_OUT).bind(to_json(&decisions)?);
         carry_out.execute(&mut *connection).await?;
         fill(database, connection, claimed, &decisions, &mut asides).await?;
     }
     if !asides.is_empty() {
-        let set_aside = database.query(SET_ASIDE).bind(text(&asides)?);
+        let set_aside = database.query(SET_ASIDE).bind(to_json(&asides)?);
         set_aside.execute(connection).await?;
     }
     Ok(())
@@ -416,8 +418,4 @@ async fn fill(
         }
     }
     Ok(())
-}
-
-fn text<T: Serialize + ?Sized>(records: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(records).map_err(|error| sqlx::Error::Encode(error.into()))
 }

@@ -1,6 +1,6 @@
 //! Errors, in words that say what to do.
 
-use crate::decode::{decoding, is_decoding};
+use crate::value::{decoding, is_decoding};
 use sagaz_core::store::StoreError;
 
 /// Why a database is not used as a store. Nothing in it was changed.
@@ -153,17 +153,17 @@ fn code(error: &sqlx::Error) -> Option<String> {
     Some(code.into_owned())
 }
 
+/// Whether the server failed with one of these codes, or of these classes.
+fn is_of(error: &sqlx::Error, classes: &[&str]) -> bool {
+    code(error).is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+}
+
 /// Whether the same call may succeed later. By classes of [`SQLSTATE`](https://www.postgresql.org/docs/current/errcodes-appendix.html):
 /// connections (08), what a failover leaves read-only (25006), transactions that were rolled back for others (40), resources
 /// (53), locks (55), and a server that shuts down or starts (57).
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(_) => code(error).is_some_and(|code| {
-            code == "25006"
-                || ["08", "40", "53", "55", "57"]
-                    .iter()
-                    .any(|class| code.starts_with(class))
-        }),
+        sqlx::Error::Database(_) => is_of(error, &["08", "25006", "40", "53", "55", "57"]),
         sqlx::Error::Io(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
@@ -174,11 +174,7 @@ fn is_transient(error: &sqlx::Error) -> bool {
 
 /// The error of a call.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
-    let code = code(&error);
-    let is_of = |classes: &[&str]| {
-        code.as_deref()
-            .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
-    };
+    let is_of = |classes: &[&str]| is_of(&error, classes);
     let store_error = if is_transient(&error) {
         StoreError::transient("the database is busy or cannot be reached")
     } else if is_of(&["22", "23", "54"]) {

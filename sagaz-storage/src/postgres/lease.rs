@@ -4,6 +4,7 @@
 //! after that, or waited for it, tells that the lease had lapsed.
 
 use super::database::Database;
+use crate::value::lease_millis;
 use sagaz_core::{
     EngineId,
     store::{Renewal, StoreError},
@@ -40,11 +41,10 @@ pub(super) async fn renew(
     engine: EngineId,
     ttl: Duration,
 ) -> Result<Renewal, StoreError> {
-    // Rounded down: a lease must not last longer here than the engine believes.
-    let ttl_ms = i64::try_from(ttl.as_millis())
-        .unwrap_or(i64::MAX)
-        .min(1 << 50);
-    let query = database.query(RENEW).bind(engine.as_uuid()).bind(ttl_ms);
+    let query = database
+        .query(RENEW)
+        .bind(engine.as_uuid())
+        .bind(lease_millis(ttl));
     database
         .call(&database.keeper, async |connection| {
             let row = query.fetch_one(&mut **connection).await?;

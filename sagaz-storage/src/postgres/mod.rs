@@ -183,7 +183,7 @@ impl SagaStore for Postgres {
     }
 
     async fn operate(&self, write: &OperatorWrite) -> Result<bool, StoreError> {
-        admin::operate(&self.database, write).await
+        write::operate(&self.database, write).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {

@@ -4,7 +4,7 @@ use super::{
     database::Database,
     row::{self, ms, ms_left, snapshot_columns, step_columns, summary_columns},
 };
-use crate::judging::millis;
+use crate::value::{as_u64, millis, states};
 use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
@@ -97,32 +97,18 @@ pub(super) async fn find(
 }
 
 pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, StoreError> {
-    let states: Vec<_> = InstanceState::ALL
-        .into_iter()
-        .filter(|state| filter.states.is_empty() || filter.states.contains(state))
-        .map(InstanceState::as_str)
-        .collect();
-    let length = filter.page_len();
-    // One more than a page tells whether there is another.
     let query = database
         .query(LIST)
         .bind(filter.saga.clone())
-        .bind(states)
+        .bind(states(filter))
         .bind(filter.after.map(|Cursor(id)| id.as_uuid()))
         .bind(filter.older_than.map(millis))
-        .bind(i64::from(length) + 1);
+        .bind(i64::from(filter.page_len()) + 1);
     database
         .call(&database.readers, async |connection| {
             let rows = query.fetch_all(&mut **connection).await?;
-            let instances = rows.iter().map(row::summary);
-            let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
-            let has_more = instances.len() > length as usize;
-            instances.truncate(length as usize);
-            let next = instances
-                .last()
-                .filter(|_| has_more)
-                .map(|last| Cursor(last.id));
-            Ok(Page { instances, next })
+            let instances = rows.iter().map(row::summary).collect::<Result<_, _>>()?;
+            Ok(Page::of(filter, instances))
         })
         .await
 }
@@ -138,7 +124,7 @@ pub(super) async fn count(
                     Ok((
                         row.try_get(0)?,
                         row::state(row, "state")?,
-                        row::as_u64(row.try_get(2)?),
+                        as_u64(row.try_get(2)?),
                     ))
                 })
                 .collect::<Result<Vec<_>, sqlx::Error>>()

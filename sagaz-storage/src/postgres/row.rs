@@ -1,13 +1,13 @@
 //! Rows as the values of the store's contract.
 
-use crate::decode::unreadable;
+use crate::value::{self, as_u64, unreadable};
 use sagaz_core::{
     Payload, SagaId,
-    store::{DefinitionKey, InstanceState, Snapshot, StepRow, StepState, Summary},
+    store::{DefinitionKey, InstanceState, Snapshot, StepRow, Summary},
 };
 use serde::de::DeserializeOwned;
 use sqlx::{Row, postgres::PgRow};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 /// Milliseconds since the Unix epoch.
@@ -112,11 +112,10 @@ pub(super) fn snapshot(row: &PgRow) -> Result<Snapshot, sqlx::Error> {
 }
 
 pub(super) fn step(row: &PgRow) -> Result<StepRow, sqlx::Error> {
-    let state: String = row.try_get("state")?;
     let content_type: Option<String> = row.try_get("content_type")?;
     Ok(StepRow {
         name: row.try_get("name")?,
-        state: StepState::from_word(&state).ok_or_else(|| unreadable("state of a step", state))?,
+        state: value::step_state(row.try_get("state")?)?,
         attempts: number(row, "attempts")?,
         undo_attempts: number(row, "undo_attempts")?,
         recoveries: number(row, "recoveries")?,
@@ -157,8 +156,7 @@ pub(super) fn id(row: &PgRow, column: &str) -> Result<SagaId, sqlx::Error> {
 }
 
 pub(super) fn state(row: &PgRow, column: &str) -> Result<InstanceState, sqlx::Error> {
-    let word: String = row.try_get(column)?;
-    InstanceState::from_word(&word).ok_or_else(|| unreadable("state of an instance", word))
+    value::instance_state(row.try_get(column)?)
 }
 
 pub(super) fn number(row: &PgRow, column: &str) -> Result<u32, sqlx::Error> {
@@ -167,27 +165,14 @@ pub(super) fn number(row: &PgRow, column: &str) -> Result<u32, sqlx::Error> {
 }
 
 fn json<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<Option<T>, sqlx::Error> {
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| serde_json::from_str(&text).map_err(|_| unreadable(column, text)))
-        .transpose()
+    value::from_json(column, row.try_get(column)?)
 }
 
 fn time(row: &PgRow, column: &str) -> Result<SystemTime, sqlx::Error> {
-    let millis: i64 = row.try_get(column)?;
-    Ok(UNIX_EPOCH + Duration::from_millis(as_u64(millis)))
+    row.try_get(column).map(value::time)
 }
 
 /// A column that holds how many milliseconds are left.
 pub(super) fn time_left(row: &PgRow, column: &str) -> Result<Option<Duration>, sqlx::Error> {
-    let millis: Option<i64> = row.try_get(column)?;
-    Ok(millis.map(|millis| Duration::from_millis(as_u64(millis))))
-}
-
-/// PostgreSQL's integers are signed. No epoch or count gets near the difference.
-pub(super) fn as_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn as_u64(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
+    row.try_get(column).map(value::time_left)
 }

@@ -6,10 +6,7 @@
 //! the tables as they were before it waited.
 
 use super::{database::Database, row};
-use crate::{
-    decode::{unreadable, without_nul},
-    judging::millis,
-};
+use crate::value::{as_i64, as_u64, millis, record, unreadable, without_nul};
 use sagaz_core::{
     Payload, SagaId,
     store::{
@@ -17,7 +14,6 @@ use sagaz_core::{
         Written,
     },
 };
-use serde::Serialize;
 use sqlx::{
     Postgres as Server, Row,
     postgres::{PgArguments, PgConnection},
@@ -227,7 +223,7 @@ async fn look_again(
             Write::Progress(progress) => {
                 let row = rows.first();
                 let is_stored = row.map_or(Ok::<_, sqlx::Error>(false), |row| {
-                    let epoch = row::as_u64(row.try_get("epoch")?);
+                    let epoch = as_u64(row.try_get("epoch")?);
                     let owner: Option<Uuid> = row.try_get("owner")?;
                     let is_mine = owner.is_none_or(|owner| owner == progress.token.owner.as_uuid());
                     Ok(epoch > 0 && epoch == progress.token.epoch && is_mine)
@@ -256,13 +252,13 @@ pub(super) async fn operate(
     // The time is the last field, and the server's.
     let mut intervention = write.intervention.clone();
     intervention.at_ms = 0;
-    let intervention = json(&intervention)?;
+    let intervention = record(&intervention)?;
     let intervention = intervention.trim_end_matches("0}").to_owned();
-    let failure = write.failure.as_ref().map(json);
+    let failure = write.failure.as_ref().map(record);
     let query = database
         .query(OPERATE)
         .bind(write.id.as_uuid())
-        .bind(row::as_i64(write.epoch))
+        .bind(as_i64(write.epoch))
         .bind(write.state.as_str())
         .bind(write.pivot_passed)
         .bind(failure.transpose()?)
@@ -275,12 +271,6 @@ pub(super) async fn operate(
             Ok(row.is_some())
         })
         .await
-}
-
-/// JSON as text.
-fn json(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
 }
 
 type Statement = Query<'static, Server, PgArguments>;
@@ -347,12 +337,12 @@ impl Changes {
         let is_live = progress.state.is_live();
         self.ids.push(progress.id.as_uuid());
         self.owners.push(progress.token.owner.as_uuid());
-        self.epochs.push(row::as_i64(progress.token.epoch));
+        self.epochs.push(as_i64(progress.token.epoch));
         self.states.push(progress.state.as_str());
         self.pivots_passed.push(progress.pivot_passed);
-        let failure = progress.failure.as_ref().map(json);
+        let failure = progress.failure.as_ref().map(record);
         self.failures.push(failure.transpose()?);
-        let stuck = progress.stuck.as_ref().map(json);
+        let stuck = progress.stuck.as_ref().map(record);
         self.stucks.push(stuck.transpose()?);
         self.releases.push(!is_live || progress.release.is_some());
         let wake = progress.release.filter(|_| is_live);

@@ -8,7 +8,7 @@ use super::{
     row,
     sql::{finished, live, now, store_steps, stored_payload},
 };
-use crate::{decode::unreadable, judging::millis};
+use crate::value::{as_i64, as_u64, millis, unreadable};
 use sagaz_core::{
     SagaId,
     store::{CancelReply, Defined, DefinitionKey, InstanceState, OperatorWrite, StoreError},
@@ -102,7 +102,7 @@ async fn define_on(
     let defined = if let Some(other) = other.fetch_optional(&mut *connection).await? {
         Defined::Conflict {
             fingerprint: other.try_get(0)?,
-            unfinished: row::as_u64(other.try_get(1)?),
+            unfinished: as_u64(other.try_get(1)?),
         }
     } else {
         let define = sqlx::query(DEFINE)
@@ -151,7 +151,7 @@ pub(super) async fn operate(
     database: &Database,
     write: &OperatorWrite,
 ) -> Result<bool, StoreError> {
-    let epoch = row::as_i64(write.epoch);
+    let epoch = as_i64(write.epoch);
     let mut payloads = Payloads::default();
     let steps: Vec<_> = write
         .steps
@@ -207,5 +207,5 @@ async fn remove(connection: &mut SqliteConnection, ids: Arc<str>) -> Result<u64,
     let removed = rows
         .first()
         .ok_or_else(|| unreadable("number of removed instances", "none"))?;
-    Ok(row::as_u64(removed.try_get(0)?))
+    Ok(as_u64(removed.try_get(0)?))
 }

@@ -3,7 +3,7 @@
 //! Invariant: only an error after which the same call can never succeed is anything but transient, because the engine
 //! gives nothing up on a transient one. A row that is refused for good is a refusal, so that its step can be dealt with.
 
-use crate::decode::{decoding, is_decoding};
+use crate::value::{decoding, is_decoding};
 use sagaz_core::store::StoreError;
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@ use super::{
     row::id,
     sql::{live, now},
 };
+use crate::value::lease_millis;
 use sagaz_core::{
     EngineId,
     store::{Renewal, StoreError},
@@ -52,14 +53,10 @@ async fn renewal(
     ttl: Duration,
 ) -> Result<Renewal, sqlx::Error> {
     let engine = engine.to_string();
-    // Rounded down: a lease must not last longer here than the engine believes.
-    let ttl_ms = i64::try_from(ttl.as_millis())
-        .unwrap_or(i64::MAX)
-        .min(1 << 50);
     let query = sqlx::query(RENEW)
         .bind(&engine)
         .bind(&engine)
-        .bind(ttl_ms)
+        .bind(lease_millis(ttl))
         .bind(&engine)
         .bind(&engine);
     let mut renewal = Renewal::default();

@@ -5,7 +5,7 @@ use super::{
     row::{self, snapshot_columns, step_columns, summary_columns},
     sql::now,
 };
-use crate::judging::millis;
+use crate::value::{as_u64, millis, states, to_json};
 use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
@@ -100,36 +100,19 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, S
 }
 
 async fn read_page(database: &Database, filter: &Filter) -> Result<Page, sqlx::Error> {
-    let states: Vec<_> = InstanceState::ALL
-        .into_iter()
-        .filter(|state| filter.states.is_empty() || filter.states.contains(state))
-        .map(InstanceState::as_str)
-        .collect();
-    let states =
-        serde_json::to_string(&states).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let length = filter.page_len();
-    // One more than a page tells whether there is another.
+    let length = filter.page_len() + 1;
     let rows = sqlx::query(LIST)
         .bind(&filter.saga)
         .bind(&filter.saga)
         .bind(filter.after.map(|Cursor(id)| id.to_string()))
         .bind(filter.older_than.map(millis))
-        .bind(states)
-        .bind(length + 1)
-        .bind(length + 1)
+        .bind(to_json(&states(filter))?)
+        .bind(length)
+        .bind(length)
         .fetch_all(&database.readers)
         .await?;
-    let mut instances = rows
-        .iter()
-        .map(row::summary)
-        .collect::<Result<Vec<_>, _>>()?;
-    let has_more = instances.len() > length as usize;
-    instances.truncate(length as usize);
-    let next = instances
-        .last()
-        .filter(|_| has_more)
-        .map(|last| Cursor(last.id));
-    Ok(Page { instances, next })
+    let instances = rows.iter().map(row::summary).collect::<Result<_, _>>()?;
+    Ok(Page::of(filter, instances))
 }
 
 pub(super) async fn count(
@@ -144,7 +127,7 @@ pub(super) async fn count(
                     Ok((
                         row.try_get(0)?,
                         row::state(row, "state")?,
-                        row::as_u64(row.try_get(2)?),
+                        as_u64(row.try_get(2)?),
                     ))
                 })
                 .collect::<Result<Vec<_>, sqlx::Error>>()

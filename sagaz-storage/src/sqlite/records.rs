@@ -5,8 +5,7 @@
 //! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
 //! one is refused, and in an error's words it is replaced.
 
-use super::row::as_i64;
-use crate::{decode::without_nul, judging::millis};
+use crate::value::{as_i64, millis, record, without_nul};
 use sagaz_core::{
     EngineId, Failure, Payload, SagaId, Stuck,
     store::{Accept, Progress, StepState, StepWrite, StoreError, Wake, Write},
@@ -219,7 +218,5 @@ impl<'a> Step<'a> {
 
 /// The array as a parameter.
 pub(super) fn json<T: Serialize>(records: &T) -> Result<std::sync::Arc<str>, StoreError> {
-    let text = serde_json::to_string(records);
-    text.map(Into::into)
-        .map_err(|error| StoreError::refusal("a record cannot be written as JSON").caused_by(error))
+    record(records).map(Into::into)
 }

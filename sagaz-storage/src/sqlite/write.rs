@@ -9,7 +9,7 @@ use super::{
     records::{Batch, json},
     sql::{now, store_steps, stored_payload},
 };
-use crate::decode::unreadable;
+use crate::value::unreadable;
 use sagaz_core::store::{Accepted, StoreError, Write, Written};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::sync::Arc;

@@ -11,10 +11,10 @@ mod statements;
 
 use super::{connection::Database, records::json, row};
 use crate::{
-    decode::unreadable,
     judging::{
         Aside, Decision, LOOK_EXTRA, LOOKS_MAX, Room, Standing, Unreadable, stored_steps, versions,
     },
+    value::{to_json, unreadable},
 };
 use sagaz_core::{
     SagaId,
@@ -147,7 +147,7 @@ async fn take(
     if asides.is_empty() {
         sqlx::query("COMMIT").execute(connection).await?;
     } else {
-        let query = sqlx::query(SET_ASIDE).bind(text(&asides)?);
+        let query = sqlx::query(SET_ASIDE).bind(to_json(&asides)?);
         query.execute(connection).await?;
     }
     Ok(claimed)
@@ -160,7 +160,7 @@ async fn carry_out(
     decisions: &[Decision],
     versions: Arc<str>,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let records: Arc<str> = text(decisions)?.into();
+    let records: Arc<str> = to_json(decisions)?.into();
     sqlx::query(CARRY_OUT)
         .bind(Arc::clone(&records))
         .bind(Arc::clone(&records))
@@ -220,10 +220,6 @@ fn fill(
         }
     }
     Ok(())
-}
-
-fn text<T: Serialize + ?Sized>(records: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(records).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// What a claim needs to know beside its candidates.
