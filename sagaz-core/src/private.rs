@@ -104,9 +104,9 @@ where
     match scene.context.timeout() {
         None => attempt(scene, future, end),
         Some(limit) => {
-            // `map` drops the future in the poll that ends it: one that timed out still holds its locals, and they are to be
+            // Fused, so it is dropped in the poll that ends it: one that timed out still holds its locals, and they are to be
             // gone, or to have panicked, before anybody is told of the end.
-            let limited = timeout(limit, future).map(|result| result);
+            let limited = timeout(limit, future).fuse();
             attempt(scene, limited, move |slots, result| {
                 result.map_or(AttemptEnd::TimedOut, |result| end(slots, result))
             })

@@ -322,6 +322,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     pub(crate) fn apply(&mut self, event: Event, sink: &mut impl Sink) {
         match event {
             Event::Begin { cancel } => self.begin(cancel, sink),
+            // What happens at every step, apart from all other ends, so that it alone is left where it is the event.
             Event::StepEnded(step, Ended::Completed) => {
                 self.running -= 1;
                 self.completed(step, sink);

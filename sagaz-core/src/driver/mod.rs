@@ -4,13 +4,18 @@
 //! a future is boxed by the generated code, once an attempt, and everything else has one place a step.
 //! Invariant: of one step, at most one future is alive.
 
+mod effects;
+mod troubles;
+
+pub(crate) use troubles::{Troubles, panic_message, words};
+
 use crate::{
     context::{Shared, StepContext},
     observe::{AttemptError, Instance, Lifecycle, Observer},
-    outcome::{Failure, FailureReason, Stuck},
+    outcome::{FailureReason, Stuck},
     private::{AttemptEnd, RecoverEnd, RecoverFuture, Scene, StepFuture},
     saga::Saga,
-    state::{Cause, Effect, Ended, Event, Machine, Record, Recovered, Sink, StepCell},
+    state::{Ended, Event, Machine, Record, Recovered, StepCell},
     step_error::StepError,
     store::InstanceState,
 };
@@ -25,7 +30,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, timeout};
 
 /// Where an instance runs: what stores its records and may hold its attempts back.
 pub(crate) trait Host<G: Saga> {
@@ -96,9 +101,6 @@ pub(crate) enum Leave {
     Lost,
 }
 
-/// The longest wait: a hundred years.
-const DELAY_MAX: Duration = Duration::from_hours(100 * 365 * 24);
-
 /// A step that has something to do.
 #[derive(Clone, Copy)]
 struct Place {
@@ -144,54 +146,6 @@ enum Next {
     /// An attempt of a step completed. By itself, because it is what happens at every step.
     Completed(usize),
     Event(Event),
-}
-
-/// The last error of each step that had one, for messages and recoveries. Empty on the path without failures.
-#[derive(Default)]
-pub(crate) struct Troubles(Vec<(u16, Arc<StepError>)>);
-
-impl Troubles {
-    pub(crate) fn of(&self, step: usize) -> Option<&Arc<StepError>> {
-        self.0
-            .iter()
-            .find(|(at, _)| usize::from(*at) == step)
-            .map(|(_, error)| error)
-    }
-
-    pub(crate) fn set(&mut self, step: usize, error: StepError) {
-        self.keep(step, Arc::new(error));
-    }
-
-    fn keep(&mut self, step: usize, error: Arc<StepError>) {
-        match self.0.iter_mut().find(|(at, _)| usize::from(*at) == step) {
-            Some((_, last)) => *last = error,
-            None => self
-                .0
-                .push((u16::try_from(step).unwrap_or(u16::MAX), error)),
-        }
-    }
-
-    /// The words of a step's last error.
-    pub(crate) fn message(&self, step: usize) -> String {
-        self.of(step).map_or_else(String::new, |error| words(error))
-    }
-}
-
-/// What an error says. Its author's code writes it, and may panic.
-pub(crate) fn words(error: &StepError) -> String {
-    let words = catch_unwind(AssertUnwindSafe(|| error.to_string()));
-    let words =
-        words.unwrap_or_else(|panic| format!("its words panicked: {}", panic_message(&*panic)));
-    clipped(&words)
-}
-
-/// Messages are bounded: an error may carry a whole response.
-pub(crate) fn clipped(message: &str) -> String {
-    const CHARS_MAX: usize = 2_000;
-    match message.char_indices().nth(CHARS_MAX) {
-        None => message.to_owned(),
-        Some((at, _)) => format!("{} ..", &message[..at]),
-    }
 }
 
 /// The futures of one instance.
@@ -284,7 +238,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     Leave::Ended(machine.state())
 }
 
-impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
+impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     /// Until something happens that is not an attempt's or a wait's, or the instance has come to its end.
     fn poll(
         &mut self,
@@ -423,7 +377,8 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         match first_poll(|| saga.step(step, scene), cx) {
             First::Pending(future) => self.put_away(step, Work::Step(future, began)),
             First::Ended(Ok(AttemptEnd::Completed)) => {
-                self.attempt_completed(step, false, began);
+                self.host.attempt_over(step);
+                self.tell_completed(step, false, began);
                 Poll::Ready(Next::Completed(step))
             }
             First::Ended(end) => {
@@ -483,18 +438,6 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         (H::DURABLE || self.observer.is_some()).then(Instant::now)
     }
 
-    #[inline]
-    fn attempt_completed(&mut self, step: usize, undo: bool, began: Option<Instant>) {
-        self.host.attempt_over(step);
-        self.tell(|instance| Lifecycle::AttemptCompleted {
-            instance,
-            step: self.name(step),
-            attempt: self.stage.contexts[step].attempt(),
-            compensation: undo,
-            took: since(began),
-        });
-    }
-
     #[inline(never)]
     fn attempt_ended(
         &mut self,
@@ -503,21 +446,19 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         end: thread::Result<AttemptEnd>,
         began: Option<Instant>,
     ) -> Ended {
-        if let Ok(AttemptEnd::Completed) = end {
-            self.attempt_completed(step, undo, began);
-            return Ended::Completed;
-        }
         self.host.attempt_over(step);
-        let took = since(began);
         match end {
-            Ok(AttemptEnd::Completed) => Ended::Completed,
+            Ok(AttemptEnd::Completed) => {
+                self.tell_completed(step, undo, began);
+                Ended::Completed
+            }
             Ok(AttemptEnd::Failed(error)) => {
                 let ended = Ended::Failed {
                     again: error.again,
                     clean: error.clean,
                 };
                 self.troubles.keep(step, Arc::clone(&error));
-                self.tell_failed(step, undo, AttemptError::Error(&error), took);
+                self.tell_failed(step, undo, AttemptError::Error(&error), since(began));
                 ended
             }
             Ok(AttemptEnd::TimedOut) => {
@@ -526,14 +467,14 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
                     step,
                     StepError::retryable(format!("timed out after {timeout:?}")),
                 );
-                self.tell_failed(step, undo, AttemptError::TimedOut, took);
+                self.tell_failed(step, undo, AttemptError::TimedOut, since(began));
                 Ended::Interrupted
             }
             Err(panic) => {
                 let panic = panic_message(&*panic);
                 self.troubles
                     .set(step, StepError::retryable(format!("panicked: {panic}")));
-                self.tell_failed(step, undo, AttemptError::Panicked, took);
+                self.tell_failed(step, undo, AttemptError::Panicked, since(began));
                 Ended::Interrupted
             }
         }
@@ -575,6 +516,17 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         }
     }
 
+    #[inline]
+    fn tell_completed(&self, step: usize, compensation: bool, began: Option<Instant>) {
+        self.tell(|instance| Lifecycle::AttemptCompleted {
+            instance,
+            step: self.name(step),
+            attempt: self.stage.contexts[step].attempt(),
+            compensation,
+            took: since(began),
+        });
+    }
+
     fn tell_failed(
         &self,
         step: usize,
@@ -601,9 +553,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         let active = &mut *self.active;
         active[place] = active[self.busy];
     }
-}
 
-impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     /// Gives a step, which has none, something to do.
     #[inline]
     fn occupy(&mut self, step: usize, task: Task) {
@@ -642,158 +592,6 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
 
     fn place_of(&self, step: usize) -> Option<usize> {
         self.active().iter().position(|place| place.step() == step)
-    }
-
-    fn fail(&mut self, cause: Cause) {
-        let message = match (cause.reason, cause.step) {
-            (FailureReason::Cancelled, _) => "the instance was cancelled".to_owned(),
-            (FailureReason::DeadlineExceeded, _) => {
-                "the deadline passed before the pivot".to_owned()
-            }
-            (_, Some(step)) => self.troubles.message(usize::from(step)),
-            (_, None) => String::new(),
-        };
-        let step = cause
-            .step
-            .map(|step| self.name(usize::from(step)).to_owned());
-        let failure = self.shared.failure.get_or_init(|| Failure {
-            step,
-            reason: cause.reason,
-            message,
-        });
-        self.tell(|instance| Lifecycle::Compensating { instance, failure });
-    }
-
-    fn wait(&mut self, step: usize, attempt: u32, undo: bool, after: Option<Duration>) {
-        let definition = &self.shared.definition.steps[step];
-        let policy = if undo {
-            definition.compensation.map(|undo| undo.retry)
-        } else {
-            Some(definition.retry)
-        };
-        let asked = after.or_else(|| policy.map(|policy| policy.delay(attempt, fastrand::f64())));
-        // A wait that no clock can express is as good as one that nobody lives to see the end of.
-        let asked = asked.unwrap_or_default().min(DELAY_MAX);
-        let Waits { delay, inherited } = self.host.wait(step, undo, asked);
-        let step_name = definition.name;
-        // What a former owner began, it has told.
-        if !inherited {
-            self.tell(|instance| {
-                if undo {
-                    Lifecycle::CompensationRetried {
-                        instance,
-                        step: step_name,
-                        attempt,
-                        delay,
-                    }
-                } else {
-                    Lifecycle::StepRetried {
-                        instance,
-                        step: step_name,
-                        attempt,
-                        delay,
-                    }
-                }
-            });
-        }
-        self.occupy(step, Task::Begun);
-        *self.work_mut(step) = Work::Wait(Box::pin(sleep(delay)));
-    }
-}
-
-impl<G: Saga, H: Host<G>> Sink for Crew<'_, '_, G, H> {
-    #[expect(
-        clippy::inline_always,
-        reason = "each caller names one effect: what happens at every step becomes its code, the rest a call"
-    )]
-    #[inline(always)]
-    fn effect(&mut self, effect: Effect) {
-        match effect {
-            Effect::Attempt { step, attempt } => {
-                self.stage.contexts[step].begin(false, attempt);
-                self.occupy(step, Task::Held(Kind::Step));
-            }
-            Effect::StepStored { .. } if self.observer.is_none() => {}
-            Effect::Record(record) => self.host.record(record),
-            effect => self.carry_out(effect),
-        }
-    }
-}
-
-impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
-    #[inline(never)]
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::Attempt { .. } | Effect::Record(_) | Effect::Ended(_) => {}
-            Effect::Undo {
-                step,
-                attempt,
-                known,
-            } => {
-                self.stage.contexts[step].begin(true, attempt);
-                self.occupy(step, Task::Held(Kind::Undo { known }));
-            }
-            Effect::Recover { step } => self.occupy(step, Task::Held(Kind::Recover)),
-            Effect::Wait {
-                step,
-                attempt,
-                undo,
-                after,
-            } => self.wait(step, attempt, undo, after),
-            Effect::Unwait { step } => {
-                if let Some(place) = self.place_of(step) {
-                    self.free(place);
-                    self.clear(step);
-                }
-            }
-            Effect::Drop { step, only_held } => {
-                let Some(place) = self.place_of(step) else {
-                    return;
-                };
-                let task = &mut self.active[place].task;
-                match task {
-                    Task::Held(_) => *task = Task::Dropped { begun: false },
-                    Task::Begun if !only_held => {
-                        *task = Task::Dropped { begun: true };
-                        self.clear(step);
-                    }
-                    Task::Begun | Task::Dropped { .. } => {}
-                }
-            }
-            Effect::Failing(cause) => self.fail(cause),
-            Effect::Grace(bound) => self.grace = Some(Box::pin(sleep(bound))),
-            Effect::StepFailed { step, unknown } => {
-                let step = self.name(step);
-                self.tell(|instance| Lifecycle::StepFailed {
-                    instance,
-                    step,
-                    unknown,
-                });
-            }
-            Effect::StepStored { step, attempt } => {
-                self.tell(|instance| Lifecycle::StepCompleted {
-                    instance,
-                    step: self.name(step),
-                    attempt,
-                });
-            }
-            Effect::UndoStored { step, attempt } => {
-                let step = self.name(step);
-                self.tell(|instance| Lifecycle::Compensated {
-                    instance,
-                    step,
-                    attempt,
-                });
-            }
-            Effect::UndoFailed { step } => {
-                let step = self.name(step);
-                self.tell(|instance| Lifecycle::CompensationFailed { instance, step });
-            }
-            Effect::CancelRefused(reason) => {
-                let deadline = reason == FailureReason::DeadlineExceeded;
-                self.tell(|instance| Lifecycle::CancelRefused { instance, deadline });
-            }
-        }
     }
 }
 
@@ -849,11 +647,4 @@ fn poll_caught<T>(
         Ok(Poll::Ready(end)) => Poll::Ready(Ok(end)),
         Err(panic) => Poll::Ready(Err(panic)),
     }
-}
-
-/// The words of a panic.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    clipped(text.unwrap_or("no message"))
 }
