@@ -15,13 +15,17 @@ mod support;
 mod redis {
     use crate::redis_instances::{accept, claim, engine, owned, progress, stored};
     use crate::shared::{connect, options, prefix, store, url};
+    use crate::support::redis_server::PATIENCE;
     use redis::Value;
     use sagaz_core::{
         SagaId,
         store::{Accept, Filter, InstanceState, SagaStore, Wake, Write, Written},
     };
     use sagaz_storage::redis::ConnectError;
-    use std::{collections::HashMap, time::Duration};
+    use std::{
+        collections::HashMap,
+        time::{Duration, Instant},
+    };
 
     async fn command(words: &[&str]) -> Value {
         let client = redis::Client::open(url()).unwrap();
@@ -91,7 +95,9 @@ mod redis {
             })
         };
         let mut taken = HashMap::new();
+        let began = Instant::now();
         while taken.len() < instances.len() {
+            assert!(began.elapsed() < PATIENCE, "{} are taken", taken.len());
             let mut claim = claim(heir);
             claim.limit = 16;
             for snapshot in second.claim(&claim).await.unwrap().instances {
@@ -320,7 +326,10 @@ mod redis {
             Cluster, prefix,
             redis_server::{OwnServer, PATIENCE},
         };
-        use sagaz_core::store::{InstanceState, SagaStore, StepState, Write, Written};
+        use sagaz_core::{
+            Token,
+            store::{InstanceState, SagaStore, StepState, Write, Written},
+        };
         use sagaz_storage::redis::{ConnectError, Redis};
         use std::time::{Duration, Instant};
 
@@ -349,60 +358,52 @@ mod redis {
                 .unwrap();
             assert!(store.durability().is_durable(), "{}", store.durability());
             let owner = engine(&store).await;
+            let (count, counted) = tokio::sync::watch::channel(0);
             let writing = {
                 let store = store.clone();
                 tokio::spawn(async move {
-                    let (mut stored, mut failures) = (Vec::new(), 0);
-                    // Until some were stored after the restart.
-                    let mut after = 0;
-                    while after < 50 {
+                    let mut all = Vec::new();
+                    // Until nobody counts them any more.
+                    while count.send(all.len()).is_ok() {
                         let accept = accept(Some(owner));
-                        let id = accept.id;
-                        let write = Write::Accept(accept);
-                        let mut tries = 0;
-                        let began = Instant::now();
-                        while let Err(error) = store.write(std::slice::from_ref(&write)).await {
-                            assert!(
-                                error.is_transient() && began.elapsed() < PATIENCE,
-                                "{error:?}"
-                            );
-                            tries += 1;
-                            tokio::time::sleep(Duration::from_millis(5)).await;
-                        }
-                        failures += tries;
-                        after += u32::from(failures > 0);
-                        let token = sagaz_core::Token { owner, epoch: 1 };
+                        let (id, token) = (accept.id, Token { owner, epoch: 1 });
+                        until_stored(&store, &Write::Accept(accept)).await;
                         let written = until_stored(&store, &progress(id, token)).await;
                         assert!(
                             matches!(written[..], [Written::Stored { .. }]),
                             "{written:?}"
                         );
-                        stored.push(id);
+                        all.push(id);
                     }
-                    stored
+                    all
                 })
             };
-            let began = Instant::now();
-            loop {
-                let counts = store.count().await.unwrap();
-                if counts.iter().map(|(_, _, count)| count).sum::<u64>() >= 100 {
-                    break;
-                }
-                assert!(began.elapsed() < PATIENCE, "nothing is written");
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            let reaches = async |wanted| {
+                let mut counted = counted.clone();
+                let reached = counted.wait_for(|count| *count >= wanted);
+                let reached = tokio::time::timeout(PATIENCE, reached).await;
+                *reached
+                    .expect("they are stored in time")
+                    .expect("they are counted")
+            };
+            for n in 1..=3 {
+                let before = reaches(n * 100).await;
+                server.kill();
+                server.run().await;
+                reaches(before + 50).await;
             }
-            server.kill();
-            server.run().await;
+            drop(counted);
             let all = writing.await.unwrap();
-            assert!(all.len() >= 100);
             let began = Instant::now();
             while let Err(error) = store.count().await {
                 // The connection for readers is of before.
-                assert!(error.is_transient() && began.elapsed() < PATIENCE, "{error:?}");
+                assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error:?}"
+                );
             }
             for id in all {
-                let snapshot = stored(&store, id).await;
-                assert_eq!(snapshot.steps.len(), 1, "{id}");
+                assert_eq!(stored(&store, id).await.steps.len(), 1, "{id}");
             }
         }
 

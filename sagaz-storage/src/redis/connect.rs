@@ -273,7 +273,10 @@ impl Seen {
 
 /// An error of the server's is a reply as well.
 async fn ask(connection: &mut impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
-    connection.req_packed_command(command).await?.extract_error()
+    connection
+        .req_packed_command(command)
+        .await?
+        .extract_error()
 }
 
 fn config_get() -> Cmd {
