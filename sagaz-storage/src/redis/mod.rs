@@ -92,7 +92,7 @@ impl Redis {
             nodes,
             prefix: "sagaz".to_owned(),
             partitions: 64,
-            connections: 2,
+            connections: 4,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
             require_durable: false,
@@ -126,7 +126,7 @@ impl Options {
         self
     }
 
-    /// How many connections write side by side; at least one. Default: 2. One more renews the lease, and one claims, reads and
+    /// How many connections write side by side; at least one. Default: 4. One more renews the lease, and one claims, reads and
     /// serves operators. All of them carry many calls at once.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 64);
