@@ -232,7 +232,10 @@ async fn end<S: Store>(
             Ok(Settled::Committed { cancel_requested }) => {
                 return Reply::Written(Written::Stored { cancel_requested });
             }
-            Ok(Settled::RolledBack) => return Reply::RolledBack(doubt),
+            Ok(Settled::RolledBack) => {
+                let error = StoreError::transient("the transaction was lost at its commit");
+                return Reply::RolledBack(error.caused_by(doubt));
+            }
             Ok(Settled::Lost) => return Reply::Written(Written::Lost),
             Err(error) => engine.store_failed(&error),
         }

@@ -3,7 +3,7 @@
 //! Invariant: what is written in a transaction counts if and only if everything else in it does, and carries the token as
 //! every write does: from [`write_in`](Transacts::write_in) to the end of the transaction nobody else owns the instance.
 
-use super::{Progress, SagaStore, StoreError, Write, Written};
+use super::{Progress, SagaStore, Snapshot, StoreError, Write, Written};
 use std::time::Duration;
 
 /// A store that writes in transactions of the type `Tx`, beside the SQL of whoever holds one.
@@ -90,4 +90,30 @@ pub enum Settled {
     RolledBack,
     /// The instance is another owner's.
     Lost,
+}
+
+impl Settled {
+    /// From what is stored of the instance once the transaction has surely ended.
+    #[must_use]
+    pub fn judge(progress: &Progress, stored: Option<&Snapshot>) -> Self {
+        let Some(stored) = stored else {
+            return Self::Lost;
+        };
+        let (summary, token) = (&stored.summary, progress.token);
+        let is_mine = summary.owner.is_none_or(|owner| owner == token.owner);
+        if summary.epoch != token.epoch || !is_mine {
+            return Self::Lost;
+        }
+        let is_there = progress.steps.iter().all(|step| {
+            let mut rows = stored.steps.iter();
+            rows.any(|row| row.name == step.name && row.state == step.state)
+        });
+        if is_there {
+            Self::Committed {
+                cancel_requested: stored.cancel_requested,
+            }
+        } else {
+            Self::RolledBack
+        }
+    }
 }

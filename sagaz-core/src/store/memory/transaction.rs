@@ -173,32 +173,10 @@ impl Transacts<MemoryTransaction> for Memory {
 
     async fn settle(&self, progress: &Progress) -> Result<Settled, StoreError> {
         let fault = self.faults.meet(Call::Settle, None);
-        self.carry_out(fault, |data, _| data.settle(progress)).await
-    }
-}
-
-impl Data {
-    fn settle(&self, progress: &Progress) -> Settled {
-        let Some(instance) = self.instances.get(&progress.id) else {
-            return Settled::Lost;
-        };
-        let summary = &instance.summary;
-        let is_mine = summary
-            .owner
-            .is_none_or(|owner| owner == progress.token.owner);
-        if summary.epoch != progress.token.epoch || !is_mine {
-            return Settled::Lost;
-        }
-        let is_there = progress.steps.iter().all(|step| {
-            let stored = instance.steps.get(&step.name);
-            stored.is_some_and(|stored| stored.row.state == step.state)
-        });
-        if is_there {
-            Settled::Committed {
-                cancel_requested: instance.cancel_requested,
-            }
-        } else {
-            Settled::RolledBack
-        }
+        self.carry_out(fault, |data, now| {
+            let stored = data.instances.get(&progress.id);
+            Settled::judge(progress, stored.map(|it| it.snapshot(now)).as_ref())
+        })
+        .await
     }
 }
