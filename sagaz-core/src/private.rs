@@ -133,6 +133,16 @@ where
     }
 }
 
+/// Boxes the future of an attempt in a transaction, which some stores give a timeout of their own. The future is named in
+/// one argument alone, so that one that is not `Send` is reported in its own place.
+pub fn attempt_in<'a, G: Saga, T: 'a>(
+    scene: Scene<'a, G>,
+    future: impl Future<Output = T> + Send + 'a,
+    end: impl Fn(T) -> AttemptEnd + Send + 'a,
+) -> StepFuture<'a> {
+    attempt_within(scene, future, move |_, result| end(result))
+}
+
 pin_project! {
     /// A future and what becomes of its result. Leaner than a combinator, for its code is there once for each step of every
     /// saga: the future is not dropped when it has ended, but with this. A method that has come to its end holds nothing.

@@ -14,7 +14,7 @@ use crate::{
     model::Saga,
     print,
 };
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use types::Names;
 
@@ -93,16 +93,19 @@ fn runs_on(names: &Names, saga: &Saga<'_>) -> TokenStream {
         transaction::words_of(ty)
     ));
     let message = format!("{message} `{{Self}}`");
-    quote! {
+    // In the place of the user's type: what rustc adds to the message, it says there.
+    let span = print::last_span(&saga.block.parsed.self_ty);
+    let parameter = Ident::new("Store", span);
+    quote_spanned! {span=>
         #[diagnostic::on_unimplemented(message = #message, label = "not the store of this saga")]
         pub trait #store: #krate::Transacts<#tx> {}
 
         #[diagnostic::do_not_recommend]
-        impl<__S: #krate::Transacts<#tx>> #store for __S {}
+        impl<#parameter: #krate::Transacts<#tx>> #store for #parameter {}
 
         #[automatically_derived]
-        impl<__S: #store> #krate::RunsOn<__S> for #this {
-            fn transactor() -> ::core::option::Option<&'static dyn #krate::Transactor<__S>> {
+        impl<#parameter: #store> #krate::RunsOn<#parameter> for #this {
+            fn transactor() -> ::core::option::Option<&'static dyn #krate::Transactor<#parameter>> {
                 ::core::option::Option::Some(&#krate::Via::<#tx>(#krate::PhantomData))
             }
         }

@@ -86,7 +86,7 @@ fn words(tokens: TokenStream) -> Vec<String> {
 }
 
 fn with_lifetime(name: &str) -> String {
-    if name.ends_with("Transaction") {
+    if name.ends_with("Transaction") && name != "MemoryTransaction" {
         format!("{name}<'_>")
     } else {
         name.to_owned()

@@ -115,17 +115,18 @@ fn in_transaction(
     end: &TokenStream,
 ) -> TokenStream {
     let (krate, this) = (&names.krate, &names.this);
-    let (tx, result) = (local("tx"), local("result"));
+    let (tx, result, scene) = (local("tx"), local("result"), local("scene"));
     // What has to be `Send`, so it stands under the name of the method.
     let future = quote_spanned! {method.sig.ident.span()=>
         async move {
-            let mut #tx = #krate::transaction::<#ty, #this>(scene);
+            let mut #tx = #krate::transaction::<#ty, #this>(#scene);
             let #result = #call.await;
             (#tx, #result)
         }
     };
-    // Some stores have a timeout for it, whether the table names one or not.
-    quote!(#krate::attempt_within(scene, #future, |_, (#tx, #result)| #end))
+    // The call, too: rustc points at it as a whole.
+    let library = Ident::new(&krate.to_string(), method.sig.ident.span());
+    quote_spanned!(method.sig.ident.span()=> #library::attempt_in(#scene, #future, |(#tx, #result)| #end))
 }
 
 fn compensation(
