@@ -279,7 +279,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
             }
             Some(Happened::Committed(attempt)) => crew.committed(machine, attempt),
             Some(Happened::RolledBack(attempt, error)) => {
-                crew.rolled_back(machine, &attempt, error)
+                crew.rolled_back(machine, &attempt, error);
             }
             Some(Happened::Leave(leave)) => return leave,
         }
@@ -533,7 +533,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 self.tell_completed(step, undo, since(began));
                 Ended::Completed
             }
-            Ok(AttemptEnd::Failed(error)) => self.failed(step, undo, error, since(began)),
+            Ok(AttemptEnd::Failed(error)) => self.failed(step, undo, &error, since(began)),
             Ok(AttemptEnd::TimedOut) => {
                 let timeout = self.stage.contexts[step].timeout().unwrap_or_default();
                 self.troubles.set(
@@ -555,13 +555,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         Poll::Ready(event_of(step, undo, ended))
     }
 
-    fn failed(&mut self, step: usize, undo: bool, error: Arc<StepError>, took: Duration) -> Ended {
+    fn failed(&mut self, step: usize, undo: bool, error: &Arc<StepError>, took: Duration) -> Ended {
         let ended = Ended::Failed {
             again: error.again,
             clean: error.clean,
         };
-        self.troubles.keep(step, Arc::clone(&error));
-        self.tell_failed(step, undo, AttemptError::Error(&error), took);
+        self.troubles.keep(step, Arc::clone(error));
+        self.tell_failed(step, undo, AttemptError::Error(error), took);
         ended
     }
 
@@ -595,7 +595,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             step, undo, took, ..
         } = attempt;
         self.leave_commit(step);
-        let ended = self.failed(step, undo, Arc::new(error), took);
+        let ended = self.failed(step, undo, &Arc::new(error), took);
         self.apply(machine, event_of(step, undo, ended));
     }
 

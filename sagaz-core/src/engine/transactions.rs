@@ -94,8 +94,8 @@ impl<S: Store> Transactions<S> {
             let opening = &mut self.opening[place].1;
             *opening = match opening {
                 Opening::Open(_) => return Poll::Ready(()),
-                Opening::Wanted(begun) => match ready!(begun.as_mut().poll(cx)) {
-                    Ok(begun) => Opening::Open(begun),
+                Opening::Wanted(wanted) => match ready!(wanted.as_mut().poll(cx)) {
+                    Ok(open) => Opening::Open(open),
                     Err(error) => {
                         engine.store_failed(&error);
                         let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);

@@ -124,13 +124,13 @@ impl Transacts<MemoryTransaction> for Memory {
     ) -> Result<Written, StoreError> {
         let fault = self.faults.meet(Call::WriteIn, None);
         self.carry_out(fault, |data, _| match write {
-            Write::Accept(accept) => match data.existing(accept) {
-                Some(existing) => Written::Accepted(existing),
-                None => {
+            Write::Accept(accept) => {
+                let existing = data.existing(accept);
+                if existing.is_none() {
                     tx.writes.push(write.clone());
-                    Written::Accepted(Accepted::New)
                 }
-            },
+                Written::Accepted(existing.unwrap_or(Accepted::New))
+            }
             Write::Progress(progress) => {
                 let written = data.judge(progress);
                 if matches!(written, Written::Stored { .. }) && data.held.insert(progress.id) {
