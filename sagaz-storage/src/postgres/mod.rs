@@ -11,6 +11,8 @@
 
 mod admin;
 mod claim;
+mod columns;
+mod connections;
 mod database;
 mod error;
 mod lease;
