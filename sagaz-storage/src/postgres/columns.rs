@@ -10,7 +10,7 @@ use sqlx::{Postgres as Server, postgres::PgArguments, query::Query};
 use std::collections::HashSet;
 use uuid::Uuid;
 
-type Statement = Query<'static, Server, PgArguments>;
+pub(super) type Statement = Query<'static, Server, PgArguments>;
 
 /// New instances, a column each.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use super::{
 use sagaz_core::store::StoreError;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Postgres as Server,
-    postgres::{PgArguments, PgConnection},
+    postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions},
     query::Query,
 };
 use std::{borrow::Cow, time::Duration};
@@ -27,12 +27,14 @@ pub(super) struct Database {
     /// The schema as it stands in a statement, with a point after it; `None` if that is the placeholder.
     prefix: Option<String>,
     pub(super) writer_count: u32,
-    call_timeout: Duration,
+    pub(super) call_timeout: Duration,
     prepared: bool,
     pub(super) writers: Connections,
     pub(super) keeper: Connections,
     pub(super) claimer: Connections,
     pub(super) readers: Connections,
+    /// For transactions that steps write in. Of sqlx's kind, because the steps' code holds them.
+    pub(super) transactions: PgPool,
 }
 
 /// What the planner is told on connections that write and claim. Their statements are prepared once, maybe while the tables
@@ -54,6 +56,7 @@ impl Database {
             schema,
             writers,
             readers,
+            transactions,
             call_timeout,
             prepared,
         } = options;
@@ -76,6 +79,11 @@ impl Database {
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
             readers: Connections::new(connect.clone(), readers),
+            transactions: PgPoolOptions::new()
+                .max_connections(transactions)
+                .test_before_acquire(false)
+                .acquire_timeout(call_timeout)
+                .connect_lazy_with(connect.clone()),
         };
         // One connection by itself, so that what is wrong is told in the server's words, and not as a time-out.
         let first = tokio::time::timeout(call_timeout, planned.connect()).await;
@@ -156,6 +164,7 @@ impl Database {
         self.keeper.close().await;
         self.claimer.close().await;
         self.readers.close().await;
+        self.transactions.close().await;
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snaps
         .await
 }
 
-async fn read_snapshot(
+pub(super) async fn read_snapshot(
     database: &Database,
     connection: &mut PgConnection,
     id: SagaId,

@@ -7,8 +7,9 @@
 //! the first one saw the tables as they were before it waited.
 
 use super::{
-    columns::{Accepts, Changes, Steps},
+    columns::{Accepts, Changes, Statement, Steps},
     database::Database,
+    error::store_error,
     row,
 };
 use crate::value::{as_i64, as_u64, record, unreadable};
@@ -153,6 +154,29 @@ pub(super) async fn write(
     if writes.is_empty() {
         return Ok(Vec::new());
     }
+    let query = statement(database, writes)?;
+    database
+        .call(&database.writers, async |connection| {
+            apply(database, connection, writes, query).await
+        })
+        .await
+}
+
+/// In a transaction that somebody else ends.
+pub(super) async fn write_in(
+    database: &Database,
+    connection: &mut PgConnection,
+    write: &Write,
+) -> Result<Written, StoreError> {
+    let writes = std::slice::from_ref(write);
+    let query = statement(database, writes)?;
+    let written = apply(database, connection, writes, query).await;
+    written
+        .and_then(|written| written.into_iter().next().ok_or(sqlx::Error::RowNotFound))
+        .map_err(store_error)
+}
+
+fn statement(database: &Database, writes: &[Write]) -> Result<Statement, StoreError> {
     let mut accepts = Accepts::default();
     let mut changes = Changes::default();
     let mut steps = Steps::default();
@@ -173,30 +197,34 @@ pub(super) async fn write(
             }
         }
     }
-    let query = match (accepts.is_empty(), changes.is_empty()) {
+    Ok(match (accepts.is_empty(), changes.is_empty()) {
         (false, true) => accepts.bind(database.query(ACCEPT)),
         (true, _) => steps.bind(changes.bind(database.query(PROGRESS))),
         (false, false) => steps.bind(changes.bind(accepts.bind(database.query(BOTH)))),
-    };
-    database
-        .call(&database.writers, async |connection| {
-            let mut applied = HashMap::with_capacity(writes.len());
-            for row in query.fetch_all(&mut *connection).await? {
-                applied.insert(row::id(&row, "id")?, row.try_get("cancel_requested")?);
-            }
-            let mut written: Vec<_> = writes
-                .iter()
-                .map(|write| applied_write(write, &applied))
-                .collect();
-            if written.iter().any(Option::is_none) {
-                look_again(database, connection, writes, &mut written).await?;
-            }
-            written
-                .into_iter()
-                .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
-                .collect()
-        })
-        .await
+    })
+}
+
+async fn apply(
+    database: &Database,
+    connection: &mut PgConnection,
+    writes: &[Write],
+    query: Statement,
+) -> Result<Vec<Written>, sqlx::Error> {
+    let mut applied = HashMap::with_capacity(writes.len());
+    for row in query.fetch_all(&mut *connection).await? {
+        applied.insert(row::id(&row, "id")?, row.try_get("cancel_requested")?);
+    }
+    let mut written: Vec<_> = writes
+        .iter()
+        .map(|write| applied_write(write, &applied))
+        .collect();
+    if written.iter().any(Option::is_none) {
+        look_again(database, connection, writes, &mut written).await?;
+    }
+    written
+        .into_iter()
+        .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
+        .collect()
 }
 
 /// What became of a write that was applied.
