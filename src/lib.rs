@@ -14,6 +14,8 @@ pub use sagaz_core::{
 };
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sagaz_storage::barrier;
 #[cfg(feature = "postgres")]
 pub use sagaz_storage::postgres;
 #[cfg(feature = "sqlite")]
@@ -21,6 +23,8 @@ pub use sagaz_storage::sqlite;
 
 /// What most programs need: `use sagaz::prelude::*`.
 pub mod prelude {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub use crate::barrier::{BarrierContext, BarrierError};
     pub use crate::{
         Engine, Filter, Handle, InstanceState, IntoStepError, Lifecycle, Observer, Outcome,
         Recover, Saga, SagaId, StepContext, StepError,

@@ -3,6 +3,8 @@
 //! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod barrier;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod judging;
 #[cfg(feature = "postgres")]
 pub mod postgres;
