@@ -93,15 +93,18 @@ fn runs_on(names: &Names, saga: &Saga<'_>) -> TokenStream {
         transaction::words_of(ty)
     ));
     let message = format!("{message} `{{Self}}`");
-    // In the place of the user's type: what rustc adds to the message, it says there.
-    let span = print::last_span(&saga.block.parsed.self_ty);
-    let parameter = Ident::new("Store", span);
-    quote_spanned! {span=>
+    let stores = quote! {
         #[diagnostic::on_unimplemented(message = #message, label = "not the store of this saga")]
         pub trait #store: #krate::Transacts<#tx> {}
 
         #[diagnostic::do_not_recommend]
-        impl<#parameter: #krate::Transacts<#tx>> #store for #parameter {}
+        impl<__S: #krate::Transacts<#tx>> #store for __S {}
+    };
+    // In the place of the user's type: what rustc adds to the message, it says there.
+    let span = print::last_span(&saga.block.parsed.self_ty);
+    let parameter = Ident::new("Store", span);
+    quote_spanned! {span=>
+        #stores
 
         #[automatically_derived]
         impl<#parameter: #store> #krate::RunsOn<#parameter> for #this {

@@ -8,6 +8,7 @@ mod server;
 
 use sagaz_core::IntoStepError;
 use sagaz_storage::barrier::{Barrier, BarrierError, Participant};
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -17,15 +18,17 @@ trait Bank: Sync {
 
     fn begin(&self) -> impl Future<Output = Self::Tx> + Send;
     fn commit(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send;
-    fn add(tx: &mut Self::Tx, cents: i64) -> impl Future<Output = ()> + Send;
+    fn add(tx: &mut Connection<Self>, cents: i64) -> impl Future<Output = ()> + Send;
     fn total(&self) -> impl Future<Output = i64> + Send;
     /// Adds what a credit does.
-    fn add_to(_: &Self, tx: &mut Self::Tx) -> impl Future<Output = ()> + Send {
+    fn add_to(_: &Self, tx: &mut Connection<Self>) -> impl Future<Output = ()> + Send {
         Self::add(tx, 100)
     }
     /// Removes every row of the barrier's.
     fn prune(&self) -> impl Future<Output = u64> + Send;
 }
+
+type Connection<B> = <<B as Bank>::Tx as Participant>::Connection;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Credited {
@@ -210,7 +213,7 @@ use rules;
 mod sqlite {
     use super::Bank;
     use sagaz_storage::barrier::ParticipantConnection;
-    use sqlx::{SqlitePool, SqliteTransaction, sqlite::SqliteConnectOptions};
+    use sqlx::{SqliteConnection, SqlitePool, SqliteTransaction, sqlite::SqliteConnectOptions};
     use std::time::Duration;
     use tempfile::TempDir;
 
@@ -252,9 +255,9 @@ mod sqlite {
             tx.commit().await.unwrap();
         }
 
-        async fn add(tx: &mut SqliteTransaction<'static>, cents: i64) {
+        async fn add(tx: &mut SqliteConnection, cents: i64) {
             let add = sqlx::query("UPDATE account SET cents = cents + ?").bind(cents);
-            add.execute(&mut **tx).await.unwrap();
+            add.execute(tx).await.unwrap();
         }
 
         async fn total(&self) -> i64 {
@@ -276,7 +279,7 @@ mod postgres {
     use super::{Bank, server};
     use sagaz_storage::barrier::ParticipantConnection;
     use sqlx::{
-        AssertSqlSafe, PgPool, PgTransaction,
+        AssertSqlSafe, PgConnection, PgPool, PgTransaction,
         postgres::{PgConnectOptions, PgPoolOptions},
     };
     use std::time::Duration;
@@ -320,9 +323,9 @@ mod postgres {
             tx.commit().await.unwrap();
         }
 
-        async fn add(tx: &mut PgTransaction<'static>, cents: i64) {
+        async fn add(tx: &mut PgConnection, cents: i64) {
             let add = sqlx::query("UPDATE account SET cents = cents + $1").bind(cents);
-            add.execute(&mut **tx).await.unwrap();
+            add.execute(tx).await.unwrap();
         }
 
         async fn total(&self) -> i64 {

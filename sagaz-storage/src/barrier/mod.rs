@@ -41,7 +41,7 @@ use std::time::Duration;
 /// let balance: i64 = Barrier::new(key)
 ///     .act(&mut tx, async |tx| {
 ///         let sql = "UPDATE account SET cents = cents + $1 RETURNING cents";
-///         Ok::<_, BarrierError>(sqlx::query_scalar(sql).bind(cents).fetch_one(&mut **tx).await?)
+///         Ok::<_, BarrierError>(sqlx::query_scalar(sql).bind(cents).fetch_one(tx).await?)
 ///     })
 ///     .await?;
 /// tx.commit().await?;
@@ -59,20 +59,21 @@ impl Barrier {
         Self { key: key.into() }
     }
 
-    /// Does the action's work, once, in a transaction that the caller commits after it, and rolls back after an error.
+    /// Does the action's work, once, in a transaction that the caller commits after it, and rolls back after an error. The
+    /// work gets the transaction's connection.
     ///
     /// A repeated action gets the output of the first. One that comes after its compensation is
     /// [`BarrierError::Refused`].
     pub async fn act<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx) -> Result<T, E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection) -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<BarrierError>,
     {
-        let key = &*self.key;
+        let (key, tx) = (&*self.key, tx.connection());
         if tx.insert(key, "begun").await.map_err(BarrierError::from)? {
             let output = work(tx).await?;
             let text = serde_json::to_string(&output).map_err(|source| self.output(source))?;
@@ -96,13 +97,13 @@ impl Barrier {
     pub async fn undo<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx, Option<T>) -> Result<(), E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection, Option<T>) -> Result<(), E>,
     ) -> Result<(), E>
     where
         T: DeserializeOwned,
         E: From<BarrierError>,
     {
-        let key = &*self.key;
+        let (key, tx) = (&*self.key, tx.connection());
         if tx
             .insert(key, "refused")
             .await
@@ -121,9 +122,9 @@ impl Barrier {
         Ok(undone.map_err(BarrierError::from)?)
     }
 
-    async fn look<Tx: Participant>(
+    async fn look(
         &self,
-        tx: &mut Tx,
+        tx: &mut impl ParticipantConnection,
     ) -> Result<(String, Option<String>), BarrierError> {
         // One that was there a moment ago, and is removed by now, is looked for again with the next attempt.
         let row = tx.look(&self.key).await?;
@@ -151,7 +152,7 @@ impl Barrier {
 ///     async fn credit(&self, ctx: &StepContext<'_>) -> Result<Credited, BarrierError> {
 ///         let mut tx = self.pool.begin().await?;
 ///         let credited = ctx.barrier(&mut tx, async |tx| {
-///             sqlx::query("UPDATE account SET cents = cents + 100").execute(&mut **tx).await?;
+///             sqlx::query("UPDATE account SET cents = cents + 100").execute(tx).await?;
 ///             Ok::<_, BarrierError>(Credited { cents: 100 })
 ///         });
 ///         let credited = credited.await?;
@@ -165,7 +166,7 @@ impl Barrier {
 ///         let undone = ctx.undo_barrier(&mut tx, async |tx, credited: Option<Credited>| {
 ///             let cents = credited.map_or(0, |credited| credited.cents);
 ///             let sql = "UPDATE account SET cents = cents - ?";
-///             sqlx::query(sql).bind(cents).execute(&mut **tx).await?;
+///             sqlx::query(sql).bind(cents).execute(tx).await?;
 ///             Ok::<_, BarrierError>(())
 ///         });
 ///         undone.await?;
@@ -179,7 +180,7 @@ pub trait BarrierContext {
     fn barrier<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx) -> Result<T, E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection) -> Result<T, E>,
     ) -> impl Future<Output = Result<T, E>>
     where
         T: Serialize + DeserializeOwned,
@@ -189,7 +190,7 @@ pub trait BarrierContext {
     fn undo_barrier<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx, Option<T>) -> Result<(), E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection, Option<T>) -> Result<(), E>,
     ) -> impl Future<Output = Result<(), E>>
     where
         T: DeserializeOwned,
@@ -200,7 +201,7 @@ impl BarrierContext for StepContext<'_> {
     async fn barrier<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx) -> Result<T, E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection) -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
@@ -213,7 +214,7 @@ impl BarrierContext for StepContext<'_> {
     async fn undo_barrier<Tx: Participant, T, E>(
         &self,
         tx: &mut Tx,
-        work: impl AsyncFnOnce(&mut Tx, Option<T>) -> Result<(), E>,
+        work: impl AsyncFnOnce(&mut Tx::Connection, Option<T>) -> Result<(), E>,
     ) -> Result<(), E>
     where
         T: DeserializeOwned,
@@ -289,29 +290,14 @@ impl IntoStepError for BarrierError {
 
 /// A transaction on a participant's database: of PostgreSQL or SQLite.
 pub trait Participant: Send {
-    /// Writes the first row of a key. Waits for another transaction that does; `false` if there is one already.
-    fn insert(
-        &mut self,
-        key: &str,
-        state: &'static str,
-    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    /// What the work writes on.
+    type Connection: ParticipantConnection;
 
-    /// State and output of a key, held to the end of the transaction.
-    fn look(
-        &mut self,
-        key: &str,
-    ) -> impl Future<Output = Result<Option<(String, Option<String>)>, sqlx::Error>> + Send;
-
-    /// Changes the row of a key; `None` leaves the output as it is.
-    fn change(
-        &mut self,
-        key: &str,
-        state: &'static str,
-        output: Option<String>,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// The connection that the transaction is open on.
+    fn connection(&mut self) -> &mut Self::Connection;
 }
 
-/// A connection to a participant's database, on which the barrier's table is looked after.
+/// A connection to a participant's database, where the barrier's table is.
 pub trait ParticipantConnection: Send {
     /// Makes the table `saga_barrier`, if there is none. Its SQL is in `migrations/barrier`, for those who migrate by
     /// themselves.
@@ -324,4 +310,28 @@ pub trait ParticipantConnection: Send {
         age: Duration,
         limit: u32,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Writes the first row of a key. Waits for another transaction that does; `false` if there is one already.
+    #[doc(hidden)]
+    fn insert(
+        &mut self,
+        key: &str,
+        state: &'static str,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// State and output of a key, held to the end of the transaction.
+    #[doc(hidden)]
+    fn look(
+        &mut self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<(String, Option<String>)>, sqlx::Error>> + Send;
+
+    /// Changes the row of a key; `None` leaves the output as it is.
+    #[doc(hidden)]
+    fn change(
+        &mut self,
+        key: &str,
+        state: &'static str,
+        output: Option<String>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }

@@ -22,26 +22,10 @@ const PRUNE: &str = "DELETE FROM saga_barrier WHERE key = ANY(ARRAY(
         ORDER BY changed_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
 impl Participant for PgTransaction<'_> {
-    async fn insert(&mut self, key: &str, state: &'static str) -> Result<bool, sqlx::Error> {
-        let insert = sqlx::query(INSERT).bind(key).bind(state);
-        Ok(insert.execute(&mut **self).await?.rows_affected() > 0)
-    }
+    type Connection = PgConnection;
 
-    async fn look(&mut self, key: &str) -> Result<Option<(String, Option<String>)>, sqlx::Error> {
-        let row = sqlx::query(LOOK).bind(key).fetch_optional(&mut **self);
-        let row = row.await?;
-        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .transpose()
-    }
-
-    async fn change(
-        &mut self,
-        key: &str,
-        state: &'static str,
-        output: Option<String>,
-    ) -> Result<(), sqlx::Error> {
-        let change = sqlx::query(CHANGE).bind(key).bind(state).bind(output);
-        change.execute(&mut **self).await.map(|_| ())
+    fn connection(&mut self) -> &mut PgConnection {
+        self
     }
 }
 
@@ -56,5 +40,27 @@ impl ParticipantConnection for PgConnection {
     async fn prune_barrier(&mut self, age: Duration, limit: u32) -> Result<u64, sqlx::Error> {
         let prune = sqlx::query(PRUNE).bind(millis(age)).bind(i64::from(limit));
         Ok(prune.execute(self).await?.rows_affected())
+    }
+
+    async fn insert(&mut self, key: &str, state: &'static str) -> Result<bool, sqlx::Error> {
+        let insert = sqlx::query(INSERT).bind(key).bind(state);
+        Ok(insert.execute(self).await?.rows_affected() > 0)
+    }
+
+    async fn look(&mut self, key: &str) -> Result<Option<(String, Option<String>)>, sqlx::Error> {
+        let row = sqlx::query(LOOK).bind(key).fetch_optional(self);
+        let row = row.await?;
+        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .transpose()
+    }
+
+    async fn change(
+        &mut self,
+        key: &str,
+        state: &'static str,
+        output: Option<String>,
+    ) -> Result<(), sqlx::Error> {
+        let change = sqlx::query(CHANGE).bind(key).bind(state).bind(output);
+        change.execute(self).await.map(|_| ())
     }
 }

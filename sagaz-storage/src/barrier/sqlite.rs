@@ -20,13 +20,30 @@ const PRUNE: &str = "DELETE FROM saga_barrier WHERE key IN (
     ORDER BY changed_at LIMIT ?)";
 
 impl Participant for SqliteTransaction<'_> {
+    type Connection = SqliteConnection;
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self
+    }
+}
+
+impl ParticipantConnection for SqliteConnection {
+    async fn create_barrier(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(CREATE).execute(self).await.map(|_| ())
+    }
+
+    async fn prune_barrier(&mut self, age: Duration, limit: u32) -> Result<u64, sqlx::Error> {
+        let prune = sqlx::query(PRUNE).bind(millis(age)).bind(limit);
+        Ok(prune.execute(self).await?.rows_affected())
+    }
+
     async fn insert(&mut self, key: &str, state: &'static str) -> Result<bool, sqlx::Error> {
         let insert = sqlx::query(INSERT).bind(key).bind(state);
-        Ok(insert.execute(&mut **self).await?.rows_affected() > 0)
+        Ok(insert.execute(self).await?.rows_affected() > 0)
     }
 
     async fn look(&mut self, key: &str) -> Result<Option<(String, Option<String>)>, sqlx::Error> {
-        let row = sqlx::query(LOOK).bind(key).fetch_optional(&mut **self);
+        let row = sqlx::query(LOOK).bind(key).fetch_optional(self);
         let row = row.await?;
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .transpose()
@@ -39,17 +56,6 @@ impl Participant for SqliteTransaction<'_> {
         output: Option<String>,
     ) -> Result<(), sqlx::Error> {
         let change = sqlx::query(CHANGE).bind(state).bind(output).bind(key);
-        change.execute(&mut **self).await.map(|_| ())
-    }
-}
-
-impl ParticipantConnection for SqliteConnection {
-    async fn create_barrier(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(CREATE).execute(self).await.map(|_| ())
-    }
-
-    async fn prune_barrier(&mut self, age: Duration, limit: u32) -> Result<u64, sqlx::Error> {
-        let prune = sqlx::query(PRUNE).bind(millis(age)).bind(limit);
-        Ok(prune.execute(self).await?.rows_affected())
+        change.execute(self).await.map(|_| ())
     }
 }
