@@ -35,7 +35,7 @@ pub(super) struct Database {
     pub(super) readers: Connections,
 }
 
-/// What the planner is told on connections that write and claim. Their statements are prepared once, maybe while the tables
+/// What the planner is told. Statements are prepared once, maybe while the tables
 /// are still empty: a plan that reads a whole table is then the cheapest, and would be used while it grows. So there is one
 /// plan for each, through the indexes and row by row, in the order of what is asked for, whatever the statistics say; and
 /// it is made once, because that takes longer than to carry it out.
@@ -75,7 +75,7 @@ impl Database {
             writers: Connections::new(planned.clone(), writers),
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
-            readers: Connections::new(connect.clone(), readers),
+            readers: Connections::new(planned.clone(), readers),
         };
         // One connection by itself, so that what is wrong is told in the server's words, and not as a time-out.
         let first = tokio::time::timeout(call_timeout, planned.connect()).await;

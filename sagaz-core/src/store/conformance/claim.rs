@@ -118,11 +118,17 @@ pub async fn a_claim_takes_no_more_than_its_limit(harness: &impl Harness) {
 pub async fn what_is_due_longest_is_claimed_first(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let mut expected = Vec::new();
+    let (mut expected, mut writes) = (Vec::new(), Vec::new());
     for delay_ms in [90, 10, 50] {
-        let (id, _) = released(&store, engine, Wake::After(Duration::from_millis(delay_ms))).await;
+        let (id, token) = owned(&store, engine).await;
         expected.push((delay_ms, id));
+        writes.push(Write::Progress(Progress {
+            release: Some(Wake::After(Duration::from_millis(delay_ms))),
+            ..progress(id, token, InstanceState::Executing)
+        }));
     }
+    // In one batch, so that the delays count from one moment, however slow the store is.
+    store.write(&writes).await.unwrap();
     expected.sort_unstable();
     let look = Claim {
         limit: 0,

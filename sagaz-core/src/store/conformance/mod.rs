@@ -180,6 +180,7 @@ macro_rules! store_conformance {
             prune: no_more_than_the_limit_is_removed,
             prune: p10_a_start_key_goes_with_its_instance,
             prune: the_steps_go_with_their_instance,
+            prune: an_archived_instance_is_kept_as_it_was,
             payloads: a_large_payload_comes_back,
             payloads: any_bytes_of_any_content_type_come_back,
             payloads: strange_strings_come_back,
