@@ -104,7 +104,7 @@ async fn settled_statistics(session: &mut PgConnection, schema: &str) -> Statist
             return statistics;
         }
         assert!(
-            patience.elapsed() < Duration::from_secs(60),
+            patience.elapsed() < Duration::from_mins(1),
             "the server does not tell its counts"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;

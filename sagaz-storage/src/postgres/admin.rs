@@ -26,7 +26,8 @@ const DEFINE: &str = "INSERT INTO sagaz.saga_definition AS d (saga, version, fin
 const REQUEST_CANCEL: &str =
     "UPDATE sagaz.saga_instance SET cancel_requested = true, updated_at = clock_timestamp(),
         wake_at = CASE WHEN owner IS NULL THEN least(wake_at, clock_timestamp()) END
-    WHERE id = $1 AND NOT pivot_passed AND state IN ('pending', 'executing', 'compensating')";
+    WHERE id = $1 AND NOT pivot_passed AND state IN ('pending', 'executing', 'compensating')
+    RETURNING owner IS NULL AS is_due";
 
 const HOW_IT_STANDS: &str = "SELECT state FROM sagaz.saga_instance WHERE id = $1";
 
@@ -116,10 +117,12 @@ pub(super) async fn request_cancel(
     database: &Database,
     id: SagaId,
 ) -> Result<CancelReply, StoreError> {
-    database
+    let mut is_due = false;
+    let reply = database
         .call(&database.readers, async |connection| {
             let request = database.query(REQUEST_CANCEL).bind(id.as_uuid());
-            if request.execute(&mut *connection).await?.rows_affected() > 0 {
+            if let Some(row) = request.fetch_optional(&mut *connection).await? {
+                is_due = row.try_get("is_due")?;
                 return Ok(CancelReply::Requested);
             }
             // What was refused stays refused: neither a passed pivot nor an end is taken back. A decision of an operator's
@@ -133,7 +136,9 @@ pub(super) async fn request_cancel(
                 },
             })
         })
-        .await
+        .await?;
+    database.tell_if(is_due);
+    Ok(reply)
 }
 
 pub(super) async fn prune(

@@ -8,6 +8,7 @@ use super::{
     ConnectError, Options,
     connections::Connections,
     error::{is_lost, store_error},
+    news::{self, News},
     schema,
 };
 use sagaz_core::store::StoreError;
@@ -33,6 +34,7 @@ pub(super) struct Database {
     pub(super) keeper: Connections,
     pub(super) claimer: Connections,
     pub(super) readers: Connections,
+    pub(super) news: News,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -56,6 +58,7 @@ impl Database {
             readers,
             call_timeout,
             prepared,
+            notifications,
         } = options;
         schema::check_name(&schema)?;
         // No number here has a fraction, and a pooler may refuse the setting.
@@ -66,7 +69,9 @@ impl Database {
         } else {
             connect.clone()
         };
+        let news = news::address(notifications, &connect, prepared);
         let database = Self {
+            news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
             writer_count: writers,
@@ -152,6 +157,7 @@ impl Database {
     }
 
     pub(super) async fn close(&self) {
+        self.news.close().await;
         self.writers.close().await;
         self.keeper.close().await;
         self.claimer.close().await;

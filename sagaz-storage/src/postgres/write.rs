@@ -178,7 +178,7 @@ pub(super) async fn write(
         (true, _) => steps.bind(changes.bind(database.query(PROGRESS))),
         (false, false) => steps.bind(changes.bind(accepts.bind(database.query(BOTH)))),
     };
-    database
+    let written: Vec<Written> = database
         .call(&database.writers, async |connection| {
             let mut applied = HashMap::with_capacity(writes.len());
             for row in query.fetch_all(&mut *connection).await? {
@@ -196,7 +196,25 @@ pub(super) async fn write(
                 .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
                 .collect()
         })
-        .await
+        .await?;
+    database.tell_if(
+        writes
+            .iter()
+            .zip(&written)
+            .any(|(write, written)| is_left(write, written)),
+    );
+    Ok(written)
+}
+
+/// Whether the write left its instance to be claimed, now or later.
+fn is_left(write: &Write, written: &Written) -> bool {
+    match (write, written) {
+        (Write::Accept(accept), Written::Accepted(Accepted::New)) => accept.owner.is_none(),
+        (Write::Progress(progress), Written::Stored { .. }) => {
+            progress.release.is_some() && progress.state.is_live()
+        }
+        _ => false,
+    }
 }
 
 /// What became of a write that was applied.
@@ -305,10 +323,12 @@ pub(super) async fn operate(
         .bind(write.state.is_live())
         .bind(intervention);
     let query = steps.bind(query);
-    database
+    let is_applied = database
         .call(&database.readers, async |connection| {
             let row = query.fetch_optional(&mut *connection).await?;
             Ok(row.is_some())
         })
-        .await
+        .await?;
+    database.tell_if(is_applied && write.state.is_live());
+    Ok(is_applied)
 }

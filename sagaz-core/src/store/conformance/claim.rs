@@ -321,3 +321,20 @@ pub async fn a_released_instance_does_not_count_as_taken_over(harness: &impl Har
     assert!(!snapshot.taken_over);
     assert_eq!((snapshot.summary.takeovers, snapshot.summary.epoch), (0, 2));
 }
+
+/// News are a courtesy: a store may have none, and what they tell is found without them. Waiting for them harms nothing, and
+/// nor does ceasing to wait.
+pub async fn news_may_be_dropped_and_missed(harness: &impl Harness) {
+    let store = harness.open().await;
+    let second = harness.second(&store).await;
+    let engine = engine(&second).await;
+    for _ in 0..3 {
+        // Dropped in the middle, as an engine does that has something else to do.
+        let moment = Duration::from_millis(5);
+        let _ = tokio::time::timeout(moment, second.news()).await;
+        let id = store_accept(&store, &accept()).await;
+        let _ = tokio::time::timeout(moment, second.news()).await;
+        let claimed = second.claim(&claim_by(engine)).await.unwrap();
+        assert_eq!(ids(&claimed), [id]);
+    }
+}

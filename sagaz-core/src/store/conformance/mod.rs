@@ -122,6 +122,7 @@ macro_rules! store_conformance {
             claim: the_next_wake_up_is_of_what_the_engine_can_run,
             claim: a_claimed_instance_comes_with_all_that_is_stored,
             claim: a_released_instance_does_not_count_as_taken_over,
+            claim: news_may_be_dropped_and_missed,
             leases: p1_a_lease_ends_by_the_stores_clock,
             leases: a_renewed_lease_goes_on,
             leases: a_renewal_can_shorten_a_lease,
