@@ -2,11 +2,12 @@
 //!
 //! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres --bench postgres`; `cargo xtask services up` starts a
 //! server and tells its URL. Rounds of both are interleaved; medians and the median of the rounds' ratios are printed, and
-//! what the server's own statistics say of the rows and of the write-ahead log.
+//! what the server's own statistics say of the rows and of the write-ahead log. With `-- full`: [`full`].
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod floor;
+mod full;
 mod saga;
 
 use floor::Floor;
@@ -103,7 +104,7 @@ async fn settled_statistics(session: &mut PgConnection, schema: &str) -> Statist
             return statistics;
         }
         assert!(
-            patience.elapsed() < Duration::from_secs(60),
+            patience.elapsed() < Duration::from_mins(1),
             "the server does not tell its counts"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -139,6 +140,10 @@ async fn main() -> ExitCode {
         println!("{URL} names no server: `cargo xtask services up` starts one and tells its URL");
         return ExitCode::FAILURE;
     };
+    if env::args().any(|argument| argument == "full") {
+        full::compare(&url).await;
+        return ExitCode::SUCCESS;
+    }
     let writers = setting("WRITERS", 2);
     let rounds = setting("ROUNDS", ROUNDS);
     let ours = store(&url, "sagaz_bench", writers).await;

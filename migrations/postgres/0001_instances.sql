@@ -50,7 +50,12 @@ CREATE TABLE sagaz.saga_instance (
     content_type text NOT NULL,
     input_text text,
     input_bytes bytea
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (
+    -- Room for the versions of rows that were written together and change together soon after.
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
+);
 
 -- No index names `state` or `updated_at`, which every write changes: so a write that only goes on puts no entry into any index.
 -- The predicates are repeated literally in the queries, or the indexes are not used.
@@ -65,7 +70,7 @@ CREATE INDEX saga_instance_owner ON sagaz.saga_instance (owner, saga, version) W
 CREATE UNIQUE INDEX saga_instance_start_key ON sagaz.saga_instance (saga, start_key) WHERE start_key IS NOT NULL;
 
 -- Retention.
-CREATE INDEX saga_instance_ended ON sagaz.saga_instance (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX saga_instance_ended ON sagaz.saga_instance (saga, version, ended_at) WHERE ended_at IS NOT NULL;
 
 -- What is not finished, for people and for a change of a definition: few rows among many.
 CREATE INDEX saga_instance_unfinished ON sagaz.saga_instance (saga, version, id) WHERE ended_at IS NULL;
@@ -87,3 +92,13 @@ CREATE TABLE sagaz.saga_step (
     output_bytes bytea,
     PRIMARY KEY (instance_id, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- The archive: ended instances as they were, for people. The columns are those of `saga_instance` and `saga_step`, in the same
+-- order; a migration that changes these changes them too. A row of `saga_archive` that is deleted takes its steps with it.
+CREATE TABLE sagaz.saga_archive (LIKE sagaz.saga_instance, PRIMARY KEY (id));
+
+CREATE TABLE sagaz.saga_archive_step (
+    LIKE sagaz.saga_step,
+    PRIMARY KEY (instance_id, name),
+    FOREIGN KEY (instance_id) REFERENCES sagaz.saga_archive (id) ON DELETE CASCADE
+);

@@ -28,7 +28,10 @@ use crate::{
     id::{EngineId, SagaId},
     observe::{Lifecycle, Observer},
     saga::RunsOn,
-    store::{CancelReply, Filter, InstanceState, Page, Snapshot, Store, StoreError, TransactionOf},
+    store::{
+        CancelReply, Filter, InstanceState, Page, Retention, Snapshot, Store, StoreError,
+        TransactionOf,
+    },
 };
 use builder::Config;
 use lease::Lease;
@@ -423,9 +426,25 @@ impl<S: Store> Engine<S> {
 
     /// Removes instances that completed or rolled back longer ago than `age`, and returns how many.
     pub async fn prune(&self, age: Duration) -> Result<u64, Error> {
+        self.remove(age, Retention::Delete).await
+    }
+
+    /// Moves instances that completed or rolled back longer ago than `age` to the store's archive, and returns how many. They
+    /// are no longer listed, counted or found, and their start keys are free again; [`archived`](Self::archived) still shows
+    /// them, and the store's documentation says how people query the archive.
+    pub async fn archive(&self, age: Duration) -> Result<u64, Error> {
+        self.remove(age, Retention::Archive).await
+    }
+
+    /// Everything that is stored of an instance in the archive.
+    pub async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, Error> {
+        Ok(self.inner.store.archived(id).await?)
+    }
+
+    async fn remove(&self, age: Duration, retention: Retention) -> Result<u64, Error> {
         let mut removed = 0;
         loop {
-            let batch = self.inner.store.prune(age, PRUNE_BATCH).await?;
+            let batch = self.inner.store.prune(age, PRUNE_BATCH, retention).await?;
             removed += batch;
             if batch < u64::from(PRUNE_BATCH) {
                 return Ok(removed);
@@ -478,11 +497,11 @@ impl<S: Store> Engine<S> {
 
 const PRUNE_BATCH: u32 = 500;
 
-async fn retain<S: Store>(engine: Engine<S>, age: Duration) {
+async fn retain<S: Store>(engine: Engine<S>, age: Duration, retention: Retention) {
     let interval = (age / 10).clamp(Duration::from_secs(1), Duration::from_mins(5));
     loop {
         sleep(interval.mul_f64(0.5 + fastrand::f64())).await;
         // The next round tries again.
-        let _ = engine.prune(age).await;
+        let _ = engine.remove(age, retention).await;
     }
 }

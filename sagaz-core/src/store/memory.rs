@@ -10,9 +10,9 @@ pub use transaction::MemoryTransaction;
 
 use super::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore,
-    Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict, Wake, Write,
-    Written,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
+    SagaStore, Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict,
+    Wake, Write, Written,
     fault::{Call, Cause, Change, Fault, Faults, StepChange},
 };
 use crate::{
@@ -181,10 +181,24 @@ impl SagaStore for Memory {
         self.carry_out(fault, |data, _| data.count()).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
         let fault = self.faults.meet(Call::Prune, None);
-        self.carry_out(fault, |data, now| data.prune(age, limit, now))
+        self.carry_out(fault, |data, now| data.prune(age, limit, retention, now))
             .await
+    }
+
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        let fault = self.faults.meet(Call::Archived, None);
+        self.carry_out(fault, |data, now| {
+            let instance = data.archive.get(&id);
+            instance.map(|instance| instance.snapshot(now))
+        })
+        .await
     }
 }
 
@@ -241,6 +255,8 @@ impl Now {
 #[derive(Debug, Default)]
 struct Data {
     instances: BTreeMap<SagaId, Instance>,
+    /// Ended instances that were moved out of the way.
+    archive: BTreeMap<SagaId, Instance>,
     /// The instances in a live state: a claim looks at no other.
     live: BTreeSet<SagaId>,
     start_keys: BTreeMap<(String, String), SagaId>,
@@ -533,7 +549,7 @@ impl Data {
             .collect()
     }
 
-    fn prune(&mut self, age: Duration, limit: u32, now: Now) -> u64 {
+    fn prune(&mut self, age: Duration, limit: u32, retention: Retention, now: Now) -> u64 {
         let ended = self
             .instances
             .values()
@@ -545,20 +561,25 @@ impl Data {
             .take(limit as usize)
             .collect();
         for id in &old {
+            let ended = self.instances.get(id).map(|it| it.summary.updated_at);
             self.changed(*id, Cause::Prune, &[], now);
-            self.remove(*id);
+            let removed = self.remove(*id);
+            if let (Some(mut removed), Retention::Archive) = (removed, retention) {
+                // It is kept as it was.
+                removed.summary.updated_at = ended.unwrap_or(now.wall);
+                self.archive.entry(*id).or_insert(removed);
+            }
         }
         old.len() as u64
     }
 
-    fn remove(&mut self, id: SagaId) {
-        let Some(instance) = self.instances.remove(&id) else {
-            return;
-        };
-        if let Some(start_key) = instance.summary.start_key {
-            self.start_keys
-                .remove(&(instance.summary.definition.saga, start_key));
+    fn remove(&mut self, id: SagaId) -> Option<Instance> {
+        let instance = self.instances.remove(&id)?;
+        if let Some(start_key) = &instance.summary.start_key {
+            let saga = instance.summary.definition.saga.clone();
+            self.start_keys.remove(&(saga, start_key.clone()));
         }
+        Some(instance)
     }
 
     /// Keeps what is derived from an instance's row in step with it, after every change.

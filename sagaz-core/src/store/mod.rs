@@ -18,9 +18,9 @@ pub mod memory;
 
 pub use rows::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Runnable,
-    RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict, Wake,
-    Write, Written,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
+    Runnable, RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict,
+    Wake, Write, Written,
 };
 
 pub use transaction::{CommitError, Settled, TransactionOf, Transacts};
@@ -98,12 +98,27 @@ pub trait SagaStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(String, InstanceState, u64)>, StoreError>> + Send;
 
     /// Removes up to `limit` instances that completed or rolled back longer ago than `age`, with their steps, start keys
-    /// and definitions that no instance names; returns how many. Stuck instances stay.
+    /// and definitions that no instance names; returns how many. Stuck instances stay. What is removed is gone, or in the
+    /// archive, as it was: both in the transaction that removes it.
     fn prune(
         &self,
         age: Duration,
         limit: u32,
+        retention: Retention,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// One instance of the archive, with its steps.
+    fn archived(
+        &self,
+        id: SagaId,
+    ) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+
+    /// Resolves when there may be instances to claim, so that an engine need not wait for its next poll. It may come too
+    /// often, too late or never, as it does by default: polling finds everything. Cancel safe: what comes while nobody waits
+    /// is told to the next who does.
+    fn news(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// How many writers may work side by side; the writes of one instance always go through the same one.
     fn writers(&self) -> usize {

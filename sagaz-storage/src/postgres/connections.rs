@@ -46,15 +46,19 @@ impl Connections {
         let place = self.places.acquire().await;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         let rested = self.resting().pop();
-        let connection = match rested {
-            Some((connection, since)) if since.elapsed() < REST_MAX => connection,
-            Some((mut connection, _)) => match connection.ping().await {
-                Ok(()) => connection,
-                Err(_) => {
+        let alive = match rested {
+            Some((connection, since)) if since.elapsed() < REST_MAX => Some(connection),
+            Some((mut connection, _)) => {
+                let is_alive = connection.ping().await.is_ok();
+                if !is_alive {
                     self.forget();
-                    PgConnection::connect_with(&self.connect).await?
                 }
-            },
+                is_alive.then_some(connection)
+            }
+            None => None,
+        };
+        let connection = match alive {
+            Some(connection) => connection,
             None => PgConnection::connect_with(&self.connect).await?,
         };
         Ok(Lent {

@@ -8,6 +8,7 @@ use super::{
     ConnectError, Options,
     connections::Connections,
     error::{is_lost, store_error},
+    news::{self, News},
     schema,
 };
 use sagaz_core::store::StoreError;
@@ -35,9 +36,10 @@ pub(super) struct Database {
     pub(super) readers: Connections,
     /// For transactions that steps write in. Of sqlx's kind, because the steps' code holds them.
     pub(super) transactions: PgPool,
+    pub(super) news: News,
 }
 
-/// What the planner is told on connections that write and claim. Their statements are prepared once, maybe while the tables
+/// What the planner is told. Statements are prepared once, maybe while the tables
 /// are still empty: a plan that reads a whole table is then the cheapest, and would be used while it grows. So there is one
 /// plan for each, through the indexes and row by row, in the order of what is asked for, whatever the statistics say; and
 /// it is made once, because that takes longer than to carry it out.
@@ -59,6 +61,7 @@ impl Database {
             transactions,
             call_timeout,
             prepared,
+            notifications,
         } = options;
         schema::check_name(&schema)?;
         // No number here has a fraction, and a pooler may refuse the setting.
@@ -69,7 +72,9 @@ impl Database {
         } else {
             connect.clone()
         };
+        let news = news::address(notifications, &connect, prepared);
         let database = Self {
+            news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
             writer_count: writers,
@@ -78,7 +83,7 @@ impl Database {
             writers: Connections::new(planned.clone(), writers),
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
-            readers: Connections::new(connect.clone(), readers),
+            readers: Connections::new(planned.clone(), readers),
             transactions: PgPoolOptions::new()
                 .max_connections(transactions)
                 .test_before_acquire(false)
@@ -160,6 +165,7 @@ impl Database {
     }
 
     pub(super) async fn close(&self) {
+        self.news.close().await;
         self.writers.close().await;
         self.keeper.close().await;
         self.claimer.close().await;

@@ -66,5 +66,8 @@ pub(super) async fn retire(database: &Database, engine: EngineId) -> Result<(), 
         .call(&database.keeper, async |connection| {
             query.execute(&mut *connection).await.map(|_| ())
         })
-        .await
+        .await?;
+    // What it owned can be taken over.
+    database.tell_if(true);
+    Ok(())
 }

@@ -58,7 +58,7 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
             let hold = database.query(HOLD).bind(id.as_uuid());
             hold.execute(&mut *connection).await?;
             // In a statement of its own: it sees what was committed meanwhile.
-            read::read_snapshot(database, connection, id).await
+            read::read_snapshot(database, &read::STORE, connection, id).await
         });
         Ok(Settled::judge(progress, stored.await?.as_ref()))
     }

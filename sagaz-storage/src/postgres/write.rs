@@ -155,11 +155,14 @@ pub(super) async fn write(
         return Ok(Vec::new());
     }
     let query = statement(database, writes)?;
-    database
+    let written = database
         .call(&database.writers, async |connection| {
             apply(database, connection, writes, query).await
         })
-        .await
+        .await?;
+    let mut pairs = writes.iter().zip(&written);
+    database.tell_if(pairs.any(|(write, written)| is_left(write, written)));
+    Ok(written)
 }
 
 /// In a transaction that somebody else ends.
@@ -225,6 +228,17 @@ async fn apply(
         .into_iter()
         .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
         .collect()
+}
+
+/// Whether the write left its instance to be claimed, now or later.
+fn is_left(write: &Write, written: &Written) -> bool {
+    match (write, written) {
+        (Write::Accept(accept), Written::Accepted(Accepted::New)) => accept.owner.is_none(),
+        (Write::Progress(progress), Written::Stored { .. }) => {
+            progress.release.is_some() && progress.state.is_live()
+        }
+        _ => false,
+    }
 }
 
 /// What became of a write that was applied.
@@ -333,10 +347,12 @@ pub(super) async fn operate(
         .bind(write.state.is_live())
         .bind(intervention);
     let query = steps.bind(query);
-    database
+    let is_applied = database
         .call(&database.readers, async |connection| {
             let row = query.fetch_optional(&mut *connection).await?;
             Ok(row.is_some())
         })
-        .await
+        .await?;
+    database.tell_if(is_applied && write.state.is_live());
+    Ok(is_applied)
 }

@@ -27,7 +27,7 @@ use sagaz_core::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -176,8 +176,17 @@ impl SagaStore for Sqlite {
         read::count(&self.database).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        admin::prune(&self.database, age, limit).await
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::archived(&self.database, id).await
+    }
+
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        admin::prune(&self.database, age, limit, retention).await
     }
 
     fn gap(&self) -> Duration {

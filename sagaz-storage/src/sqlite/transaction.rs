@@ -74,7 +74,7 @@ async fn settled(
     progress: &Progress,
 ) -> Result<Option<Snapshot>, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let snapshot = read::snapshot_in(&mut transaction, &progress.id.to_string()).await?;
+    let snapshot = read::stored_in(&mut transaction, &progress.id.to_string()).await?;
     transaction.commit().await?;
     Ok(snapshot)
 }
