@@ -228,8 +228,17 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         PgPool::connect(&home).await?,
         PgPool::connect(&abroad).await?,
     );
-    open_bank(&home, true).await?;
-    open_bank(&abroad, false).await?;
+    // The two belong together, and to one seed: whatever was interrupted, they do not begin with each other's past.
+    let begun = open_bank(
+        &home,
+        true,
+        &format!("{} with --seed {}", fastrand::u64(..), args.seed),
+    )
+    .await?;
+    let with_it = open_bank(&abroad, false, &begun).await?;
+    if begun != with_it || !begun.ends_with(&format!("--seed {}", args.seed)) {
+        return Err("bank_home and bank_abroad were begun apart, or with another --seed; --fresh begins anew".into());
+    }
     let saga = TransferMoney {
         abroad: abroad.clone(),
         seed: args.seed,
@@ -308,9 +317,11 @@ async fn database(args: &Args, name: &str) -> Result<String, Box<dyn Error>> {
     Ok(format!("{scheme}://{address}/{name}?{parameters}"))
 }
 
-async fn open_bank(bank: &PgPool, is_home: bool) -> Result<(), sqlx::Error> {
+/// Gives what the bank was begun as.
+async fn open_bank(bank: &PgPool, is_home: bool, beginning: &str) -> Result<String, sqlx::Error> {
     let mut tx = bank.begin().await?;
-    let tables = "CREATE TABLE IF NOT EXISTS account (
+    let tables = "CREATE TABLE IF NOT EXISTS beginning (one bool PRIMARY KEY, name text NOT NULL);
+        CREATE TABLE IF NOT EXISTS account (
             id bigint PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0), closed boolean NOT NULL);
         CREATE TABLE IF NOT EXISTS transfer (number bigint PRIMARY KEY, state text NOT NULL)";
     sqlx::raw_sql(tables).execute(&mut *tx).await?;
@@ -322,11 +333,16 @@ async fn open_bank(bank: &PgPool, is_home: bool) -> Result<(), sqlx::Error> {
         .bind(is_home)
         .bind(CLOSED);
     accounts.execute(&mut *tx).await?;
+    let begin = "INSERT INTO beginning VALUES (true, $1) ON CONFLICT DO NOTHING";
+    let begin = sqlx::query(begin).bind(beginning);
+    begin.execute(&mut *tx).await?;
+    let name = sqlx::query_scalar("SELECT name FROM beginning");
+    let name = name.fetch_one(&mut *tx).await?;
     tx.commit().await?;
     if !is_home {
         bank.acquire().await?.create_barrier().await?;
     }
-    Ok(())
+    Ok(name)
 }
 
 /// Whether every account is what the transfers that are done make of it.
