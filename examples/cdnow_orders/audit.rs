@@ -48,6 +48,7 @@ const PREPARE: &str = "
 
     -- What each saga has stored of its steps.
     CREATE TEMP TABLE output (order_no INTEGER, step TEXT, serial INTEGER);
+    CREATE INDEX output_order ON output (order_no);
 
     -- What each service holds: what it did and did not take back.
     CREATE TEMP VIEW held AS
@@ -93,7 +94,10 @@ const CHECKS: [(&str, &str); 8] = [
         "what the sagas stored is what the services answered",
         "SELECT format('order %d: its saga has %s number %d', output.order_no, trade.service, output.serial)
          FROM output JOIN trade USING (step) LEFT JOIN entry USING (serial)
-         WHERE entry.order_no IS NOT output.order_no OR entry.service IS NOT trade.service",
+         WHERE entry.order_no IS NOT output.order_no OR entry.service IS NOT trade.service
+         UNION ALL
+         SELECT format('order %d: its saga lacks what %s answered', order_no, service) FROM due JOIN trade USING (service)
+         WHERE NOT EXISTS (SELECT 1 FROM output WHERE output.order_no = due.order_no AND output.step = trade.step)",
     ),
     (
         "no step ran again after its output was stored",
@@ -213,7 +217,8 @@ mod tests {
 
     const ORDERS: u32 = 60;
 
-    /// The statements that have faults when some of 60 orders were processed, and then this SQL was applied to the books.
+    /// The statements that have faults when some of 60 orders were processed, and then this SQL was applied to the books and
+    /// the store.
     async fn refuted_after(started: usize, tampering: &'static str) -> Vec<Finding> {
         let folder = tempfile::tempdir().unwrap();
         let (store_path, books_path) = (
@@ -247,6 +252,11 @@ mod tests {
 
         let options = SqliteConnectOptions::new().filename(&books_path);
         let mut forger = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query("ATTACH ? AS store")
+            .bind(store_path.to_str())
+            .execute(&mut forger)
+            .await
+            .unwrap();
         sqlx::raw_sql(tampering).execute(&mut forger).await.unwrap();
         let findings = audit(&engine, &orders, &books_path).await.unwrap();
         engine.shutdown().await;
@@ -336,6 +346,12 @@ mod tests {
     #[tokio::test]
     async fn an_output_that_the_service_never_gave_is_found() {
         let tampering = "UPDATE entry SET serial = serial + 10000 WHERE service = 'labels'";
+        assert_refuted(tampering, &["what the sagas stored"]).await;
+    }
+
+    #[tokio::test]
+    async fn an_output_that_the_store_has_lost_is_found() {
+        let tampering = "DELETE FROM store.saga_step WHERE name = 'print_label'";
         assert_refuted(tampering, &["what the sagas stored"]).await;
     }
 }
