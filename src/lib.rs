@@ -16,6 +16,8 @@ pub use sagaz_core::{
 pub use sagaz_macros::{compensate, recover, saga, step};
 #[cfg(feature = "postgres")]
 pub use sagaz_storage::postgres;
+#[cfg(feature = "redis")]
+pub use sagaz_storage::redis;
 #[cfg(feature = "sqlite")]
 pub use sagaz_storage::sqlite;
 

@@ -527,7 +527,8 @@ async fn start<G: RunsOn<S>, S: Store>(
     } else {
         Arc::clone(&inner.room).try_acquire_owned().ok()
     };
-    let (id, sure_at) = (SagaId::new(), inner.lease.lapses());
+    let id = inner.store.new_id(&registration.key.saga, key.as_deref());
+    let sure_at = inner.lease.lapses();
     let accept = Accept {
         id,
         definition: registration.key.clone(),

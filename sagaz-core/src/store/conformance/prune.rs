@@ -117,7 +117,7 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
     store.define(&definition(SAGA)).await.unwrap();
     let first = Accept {
         owner: Some(engine),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &first).await;
     store_progress(
@@ -132,13 +132,13 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
         ),
     )
     .await;
-    let other = accept_with_key("order-2");
+    let other = accept_with_key(&store, "order-2");
     store_accept(&store, &other).await;
     prune_all(&store, 100, 1).await;
 
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), None);
     assert_eq!(store.find(SAGA, "order-2").await.unwrap(), Some(other.id));
-    let again = accept_with_key("order-1");
+    let again = accept_with_key(&store, "order-1");
     assert_eq!(write_accept(&store, &again).await, Accepted::New);
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(again.id));
 
