@@ -28,6 +28,17 @@ mod postgres {
     }
 }
 
+#[cfg(feature = "redis")]
+mod redis {
+    use super::*;
+    use crate::servers::RedisServer;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p1_p2_p4_p7_processes_are_killed_the_server_crashes_and_the_books_balance() {
+        processes_are_killed_and_the_server_crashes::<RedisServer>().await;
+    }
+}
+
 async fn processes_are_killed_and_the_server_crashes<V: Server>() {
     let mut server = match V::begin() {
         Ok(server) => server,

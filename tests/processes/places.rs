@@ -1,5 +1,7 @@
 //! Stores that several processes open, and how a process is told of one.
 
+#[cfg(feature = "redis")]
+use sagaz::redis::Redis;
 use sagaz::{postgres::Postgres, sqlite::Sqlite, store::Store};
 use std::{
     error::Error,
@@ -77,6 +79,38 @@ impl Place for Schema {
 
     fn told(&self) -> (&'static str, String) {
         ("postgres", format!("{} {}", self.name, self.url))
+    }
+
+    fn parse(told: &str) -> Self {
+        let (name, url) = told.split_once(' ').unwrap();
+        Self {
+            url: url.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// The keys of a Redis server that begin with a word.
+#[cfg(feature = "redis")]
+pub(crate) struct Prefix {
+    pub(crate) url: String,
+    pub(crate) name: String,
+}
+
+#[cfg(feature = "redis")]
+impl Place for Prefix {
+    type Store = Redis;
+
+    async fn open(&self) -> Redis {
+        patiently(async || {
+            let options = Redis::options(&self.url)?.prefix(&self.name);
+            options.require_durable(true).connect().await
+        })
+        .await
+    }
+
+    fn told(&self) -> (&'static str, String) {
+        ("redis", format!("{} {}", self.name, self.url))
     }
 
     fn parse(told: &str) -> Self {

@@ -1,5 +1,7 @@
 //! The process that is killed and stopped: an engine with one saga.
 
+#[cfg(feature = "redis")]
+use crate::places::Prefix;
 use crate::{
     ledger::Ledger,
     places::{File, Place, Schema},
@@ -265,6 +267,8 @@ async fn worker() {
     match word.as_str() {
         "sqlite" => work(File::parse(&told).open().await, saga, observer).await,
         "postgres" => work(Schema::parse(&told).open().await, saga, observer).await,
+        #[cfg(feature = "redis")]
+        "redis" => work(Prefix::parse(&told).open().await, saga, observer).await,
         _ => panic!("there are no processes on `{word}`"),
     }
 }
