@@ -3,14 +3,15 @@
 //!
 //! ```sh
 //! cargo run --release --features sqlite --example cdnow_orders
-//! cargo run --release --features sqlite,postgres --example cdnow_orders -- --store postgres://user@localhost/shop
+//! cargo run --release --features sqlite,postgres --example cdnow_orders -- --store postgres://user:password@localhost/shop
+//! cargo run --release --features sqlite,redis --example cdnow_orders -- --store redis://localhost
 //! ```
 //!
 //! Kill it at any moment and start it again: it goes on, and the books balance. Or start it twice at once: the two share the
 //! work.
 //!
-//! The sagas are in one SQLite file, or in the schema `cdnow_orders` of a PostgreSQL database. The books of the services are in a
-//! SQLite file of their own either way: they are the world outside.
+//! The sagas are in one SQLite file, in the schema `cdnow_orders` of a PostgreSQL database, or on a Redis server under
+//! `{cdnow_orders:`. The books of the services are in a SQLite file of their own in any case: they are the world outside.
 //!
 //! Read `saga.rs` first: it is all that an application would write. The other files are the world around it: `run.rs` starts
 //! the sagas, `place.rs` says where they are stored, `orders.rs` reads the orders, `services.rs`, `desk.rs` and `books.rs` are
@@ -25,8 +26,6 @@ mod place;
 mod report;
 mod run;
 mod saga;
-#[cfg(feature = "postgres")]
-mod server;
 mod services;
 
 use books::Books;
@@ -58,8 +57,8 @@ struct Args {
     /// How many orders are in flight at once
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
-    /// The store of the sagas: `sqlite:FILE`, or only the file, or `postgres://user:password@host:5432/database`, in which
-    /// they have the schema `cdnow_orders`
+    /// The store of the sagas: `sqlite:FILE`, or only the file; `postgres://user:password@host:5432/database`, in which they
+    /// have the schema `cdnow_orders`; or `redis://user:password@host:6379`, with keys that begin with `{cdnow_orders:`
     #[arg(long, value_name = "URL", alias = "db", default_value = place::DEFAULT)]
     store: Place,
     /// The books of the services, a SQLite file; beside the store, or under `target/` for a server, if not given
@@ -78,6 +77,8 @@ async fn main() -> ExitCode {
         Place::Sqlite(file) => shop(&args, &books_file, open_file(&args, file, &books_file)).await,
         #[cfg(feature = "postgres")]
         Place::Postgres(server) => shop(&args, &books_file, server.open(args.fresh)).await,
+        #[cfg(feature = "redis")]
+        Place::Redis(server) => shop(&args, &books_file, server.open(args.fresh)).await,
     }
 }
 

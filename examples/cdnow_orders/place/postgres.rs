@@ -27,15 +27,11 @@ impl FromStr for Server {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let unreadable = |error: &dyn Error| match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
         // The store's own look comes first, because sqlx makes a database of any text.
-        let _ = Postgres::options(url).map_err(|error| unreadable(&error))?;
+        let _ = Postgres::options(url).map_err(|error| super::in_full(&error))?;
         let options = url
             .parse()
-            .map_err(|error: sqlx::Error| unreadable(&error))?;
+            .map_err(|error: sqlx::Error| super::in_full(&error))?;
         Ok(Self {
             url: url.to_owned(),
             schema: SCHEMA.to_owned(),
@@ -69,10 +65,7 @@ impl Server {
                 .get_database()
                 .unwrap_or_else(|| options.get_username())
         );
-        name.replace(
-            |letter: char| !letter.is_ascii_alphanumeric() && !"-._".contains(letter),
-            "-",
-        )
+        super::file_name(&name)
     }
 
     /// Drops the schema, unless it holds sagas of others, anything that is not a table of the sagas, or is in use. All or
@@ -129,83 +122,80 @@ impl Server {
     }
 }
 
+// By the name of this module they are left out where there is no server.
 #[cfg(test)]
 mod tests {
-    /// By this name they are left out where there is no server.
-    mod postgres {
-        use crate::{books::Books, orders::Order, saga::OrderProcessing, server::Server};
-        use sagaz::prelude::*;
-        use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-        use std::time::UNIX_EPOCH;
+    use crate::{books::Books, orders::Order, place::postgres::Server, saga::OrderProcessing};
+    use sagaz::prelude::*;
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+    use std::time::UNIX_EPOCH;
 
-        /// In a schema that nobody else has.
-        fn server() -> Server {
-            let url = std::env::var("SAGAZ_TEST_POSTGRES_URL");
-            let url =
-                url.expect("`cargo xtask test` starts a server and sets SAGAZ_TEST_POSTGRES_URL");
-            let mut server: Server = url.parse().unwrap();
-            let now = UNIX_EPOCH.elapsed().unwrap().as_nanos();
-            server.schema = format!("cdnow_{}_{now}", std::process::id());
-            server
-        }
+    /// In a schema that nobody else has.
+    fn server() -> Server {
+        let url = std::env::var("SAGAZ_TEST_POSTGRES_URL");
+        let url = url.expect("`cargo xtask test` starts a server and sets SAGAZ_TEST_POSTGRES_URL");
+        let mut server: Server = url.parse().unwrap();
+        let now = UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        server.schema = format!("cdnow_{}_{now}", std::process::id());
+        server
+    }
 
-        async fn execute(server: &Server, sql: &str) {
-            let mut connection = PgConnection::connect(&server.url).await.unwrap();
-            let sql = sql.replace("{schema}", &server.schema);
-            connection
-                .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
-                .await
-                .unwrap();
-        }
+    async fn execute(server: &Server, sql: &str) {
+        let mut connection = PgConnection::connect(&server.url).await.unwrap();
+        let sql = sql.replace("{schema}", &server.schema);
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
+            .await
+            .unwrap();
+    }
 
-        async fn refusal(server: &Server) -> String {
-            server.drop_schema().await.unwrap_err().to_string()
-        }
+    async fn refusal(server: &Server) -> String {
+        server.drop_schema().await.unwrap_err().to_string()
+    }
 
-        #[tokio::test]
-        async fn fresh_drops_the_schema_of_this_example_and_nothing_of_others() {
-            let server = server();
-            let folder = tempfile::tempdir().unwrap();
-            let books = Books::open(&folder.path().join("books.db")).await.unwrap();
-            let engine = Engine::builder(server.open(false).await.unwrap())
-                .register(OrderProcessing::new(&books, 1))
-                .start()
-                .await
-                .unwrap();
-            let order = Order {
-                number: 1,
-                customer: 1,
-                date: "1997-01-01".into(),
-                quantity: 1,
-                cents: 100,
-            };
-            let handle = engine.start::<OrderProcessing>(order).await.unwrap();
-            assert!(!handle.outcome().await.unwrap().is_stuck());
-            assert!(refusal(&server).await.contains("at work"));
-            engine.shutdown().await;
+    #[tokio::test]
+    async fn fresh_drops_the_schema_of_this_example_and_nothing_of_others() {
+        let server = server();
+        let folder = tempfile::tempdir().unwrap();
+        let books = Books::open(&folder.path().join("books.db")).await.unwrap();
+        let engine = Engine::builder(server.open(false).await.unwrap())
+            .register(OrderProcessing::new(&books, 1))
+            .start()
+            .await
+            .unwrap();
+        let order = Order {
+            number: 1,
+            customer: 1,
+            date: "1997-01-01".into(),
+            quantity: 1,
+            cents: 100,
+        };
+        let handle = engine.start::<OrderProcessing>(order).await.unwrap();
+        assert!(!handle.outcome().await.unwrap().is_stuck());
+        assert!(refusal(&server).await.contains("at work"));
+        engine.shutdown().await;
 
-            execute(&server, "UPDATE {schema}.saga_instance SET saga = 'theirs'").await;
-            assert!(refusal(&server).await.contains("another program"));
-            execute(
+        execute(&server, "UPDATE {schema}.saga_instance SET saga = 'theirs'").await;
+        assert!(refusal(&server).await.contains("another program"));
+        execute(
                 &server,
                 "UPDATE {schema}.saga_instance SET saga = 'order-processing'; CREATE TABLE {schema}.theirs ()",
             )
             .await;
-            assert!(refusal(&server).await.contains("by hand"));
-            let page = engine.list(Filter::all()).await.unwrap();
-            assert_eq!(page.instances.len(), 1, "nothing was dropped so far");
+        assert!(refusal(&server).await.contains("by hand"));
+        let page = engine.list(Filter::all()).await.unwrap();
+        assert_eq!(page.instances.len(), 1, "nothing was dropped so far");
 
-            execute(&server, "DROP TABLE {schema}.theirs").await;
-            let store = server.open(true).await.unwrap();
-            let engine = Engine::builder(store)
-                .register(OrderProcessing::new(&books, 1))
-                .start()
-                .await
-                .unwrap();
-            let page = engine.list(Filter::all()).await.unwrap();
-            assert_eq!(page.instances.len(), 0);
-            engine.shutdown().await;
-            server.drop_schema().await.unwrap();
-        }
+        execute(&server, "DROP TABLE {schema}.theirs").await;
+        let store = server.open(true).await.unwrap();
+        let engine = Engine::builder(store)
+            .register(OrderProcessing::new(&books, 1))
+            .start()
+            .await
+            .unwrap();
+        let page = engine.list(Filter::all()).await.unwrap();
+        assert_eq!(page.instances.len(), 0);
+        engine.shutdown().await;
+        server.drop_schema().await.unwrap();
     }
 }

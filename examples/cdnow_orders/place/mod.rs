@@ -3,6 +3,11 @@
 //! There is no type for a store of any kind. A place is one of a few, and `main.rs` calls one generic function with the store of
 //! each.
 
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+
 use std::{path::PathBuf, str::FromStr};
 
 /// The store if nothing else is said.
@@ -12,7 +17,9 @@ pub(crate) const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cd
 pub(crate) enum Place {
     Sqlite(PathBuf),
     #[cfg(feature = "postgres")]
-    Postgres(crate::server::Server),
+    Postgres(postgres::Server),
+    #[cfg(feature = "redis")]
+    Redis(redis::Server),
 }
 
 impl FromStr for Place {
@@ -27,11 +34,16 @@ impl FromStr for Place {
             Some(("postgres" | "postgresql", _)) => text.parse().map(Self::Postgres),
             #[cfg(not(feature = "postgres"))]
             Some(("postgres" | "postgresql", _)) => Err(missing("postgres")),
-            Some(("redis" | "rediss", _)) => {
-                Err("there is no store on Redis yet; use SQLite or PostgreSQL".to_owned())
+            #[cfg(feature = "redis")]
+            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+                text.parse().map(Self::Redis)
+            }
+            #[cfg(not(feature = "redis"))]
+            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+                Err(missing("redis"))
             }
             Some((scheme, _)) if is_scheme(scheme) => Err(format!(
-                "there is no store on `{scheme}`; write `sqlite:FILE` or `postgres://..`"
+                "there is no store on `{scheme}`; write `sqlite:FILE`, `postgres://..` or `redis://..`"
             )),
             _ => sqlite(text),
         }
@@ -51,7 +63,7 @@ fn sqlite(file: &str) -> Result<Place, String> {
     Ok(Place::Sqlite(file.into()))
 }
 
-#[cfg(not(feature = "postgres"))]
+#[cfg(not(all(feature = "postgres", feature = "redis")))]
 fn missing(feature: &str) -> String {
     format!(
         "this program was built without the feature `{feature}`; add it: \
@@ -70,10 +82,30 @@ impl Place {
         match self {
             Self::Sqlite(file) => file.with_extension("books.db"),
             #[cfg(feature = "postgres")]
-            Self::Postgres(server) => {
-                PathBuf::from(DEFAULT).with_file_name(format!("{}.books.db", server.file_stem()))
-            }
+            Self::Postgres(server) => books_of(&server.file_stem()),
+            #[cfg(feature = "redis")]
+            Self::Redis(server) => books_of(&server.file_stem()),
         }
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn books_of(server: &str) -> PathBuf {
+    PathBuf::from(DEFAULT).with_file_name(format!("{server}.books.db"))
+}
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn file_name(text: &str) -> String {
+    let is_odd = |letter: char| !letter.is_ascii_alphanumeric() && !"-._".contains(letter);
+    text.replace(is_odd, "-")
+}
+
+/// An error on one line, with its cause.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn in_full(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -106,7 +138,7 @@ mod tests {
             "sqlite::memory:",
             "sqlite:a.db?mode=ro",
             "mysql://localhost/shop",
-            "redis://localhost",
+            "redis:shop",
             "postgres:shop",
             "postgres://localhost:port/shop",
         ] {
@@ -124,5 +156,17 @@ mod tests {
             "postgres-db.example.com-5433-shop.books.db"
         );
         assert_ne!(one, books("postgres://ann@db.example.com:5433/other"));
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn the_books_of_two_redis_servers_are_two_files_without_a_password() {
+        let books = |url: &str| url.parse::<Place>().unwrap().books();
+        let one = books("rediss://ann:secret@redis.example.com:6380/2");
+        assert_eq!(
+            one.file_name().unwrap(),
+            "redis-redis.example.com-6380-2.books.db"
+        );
+        assert_ne!(one, books("redis://redis.example.com:6380/3"));
     }
 }
