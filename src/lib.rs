@@ -9,8 +9,8 @@ pub use sagaz_core::{
     AttemptError, Codec, CodecError, CompensationDefinition, Definition, Engine, EngineBuilder,
     EngineId, Error, Failure, FailureReason, Graph, Handle, InProcess, Instance, IntoStepError,
     Json, Lifecycle, NotCompleted, Observer, OnFailure, Operator, Outcome, Payload, Recover,
-    Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StepContext, StepDefinition,
-    StepError, StepKind, Stuck, StuckReason, Token, store,
+    Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StartIn, StepContext,
+    StepDefinition, StepError, StepKind, Stuck, StuckReason, Token, store,
 };
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
@@ -35,7 +35,7 @@ pub mod prelude {
 pub mod compile_errors {}
 
 #[cfg(feature = "conformance")]
-pub use sagaz_core::store_conformance;
+pub use sagaz_core::{store_conformance, transaction_conformance};
 
 #[doc(hidden)]
 pub use sagaz_core::private as __private;

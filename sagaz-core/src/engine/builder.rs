@@ -218,6 +218,7 @@ impl<S: Store> EngineBuilder<S> {
             stopping: AtomicBool::new(false),
             scan: Notify::new(),
             landed: Notify::new(),
+            expecting: AtomicBool::new(false),
             claiming: AtomicBool::new(false),
             trouble: Mutex::new(None),
             tasks: Mutex::new(JoinSet::new()),

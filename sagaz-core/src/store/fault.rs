@@ -60,6 +60,14 @@ pub enum Call {
     Count,
     /// `prune`.
     Prune,
+    /// `begin`, of a transaction.
+    Begin,
+    /// `write_in`, in a transaction.
+    WriteIn,
+    /// `commit`, of a transaction.
+    Commit,
+    /// `settle`, of a transaction.
+    Settle,
 }
 
 /// Plans faults on a memory store and counts its calls. Clones, and the handles of all clones of the store, are the same.

@@ -4,6 +4,10 @@
 //! on the calls before it and on the clock alone: collections are ordered and nothing is random. The clock is tokio's,
 //! so that a test's virtual time is the store's time. Faults are in [`fault`](super::fault).
 
+mod transaction;
+
+pub use transaction::MemoryTransaction;
+
 use super::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
     Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore,
@@ -242,6 +246,10 @@ struct Data {
     start_keys: BTreeMap<(String, String), SagaId>,
     /// Until when each engine's lease lasts; one that has ended may be absent.
     leases: BTreeMap<EngineId, Instant>,
+    /// What transactional steps wrote.
+    values: BTreeMap<String, Vec<u8>>,
+    /// Instances that an open transaction writes.
+    held: BTreeSet<SagaId>,
     history: Option<Vec<Change>>,
 }
 
@@ -254,21 +262,11 @@ impl Data {
     }
 
     fn accept(&mut self, accept: &Accept, now: Now) -> Accepted {
-        if self.instances.contains_key(&accept.id) {
-            return Accepted::New;
+        if let Some(existing) = self.existing(accept) {
+            return existing;
         }
         if let Some(start_key) = &accept.start_key {
             let key = (accept.definition.saga.clone(), start_key.clone());
-            let existing = self
-                .start_keys
-                .get(&key)
-                .and_then(|id| Some((*id, self.instances.get(id)?)));
-            if let Some((id, instance)) = existing {
-                return Accepted::Existing {
-                    id,
-                    input_digest: instance.input_digest.clone(),
-                };
-            }
             self.start_keys.insert(key, accept.id);
         }
         self.instances.insert(accept.id, Instance::new(accept, now));
@@ -276,8 +274,40 @@ impl Data {
         Accepted::New
     }
 
+    /// What is there in place of a new instance: itself, by an earlier try of the same write, or that of its start key.
+    fn existing(&self, accept: &Accept) -> Option<Accepted> {
+        if self.instances.contains_key(&accept.id) {
+            return Some(Accepted::New);
+        }
+        let key = (accept.definition.saga.clone(), accept.start_key.clone()?);
+        let id = *self.start_keys.get(&key)?;
+        let input_digest = self.instances.get(&id)?.input_digest.clone();
+        Some(Accepted::Existing { id, input_digest })
+    }
+
     fn progress(&mut self, progress: &Progress, now: Now) -> Written {
-        let Some(instance) = self.instances.get_mut(&progress.id) else {
+        let written = self.judge(progress);
+        let is_owned = |instance: &Instance| instance.summary.owner == Some(progress.token.owner);
+        let Some(instance) = self
+            .instances
+            .get_mut(&progress.id)
+            .filter(|it| is_owned(it))
+        else {
+            // Another's, or given up already by this very write.
+            return written;
+        };
+        if written == Written::Lost {
+            return written;
+        }
+        instance.apply(progress, now);
+        let cause = Cause::Progress(progress.token);
+        self.changed(progress.id, cause, &progress.steps, now);
+        written
+    }
+
+    /// What becomes of a write with this token.
+    fn judge(&self, progress: &Progress) -> Written {
+        let Some(instance) = self.instances.get(&progress.id) else {
             return Written::Lost;
         };
         let token = progress.token;
@@ -291,12 +321,9 @@ impl Data {
         if summary.owner != Some(token.owner) || summary.epoch != token.epoch {
             return Written::Lost;
         }
-        instance.apply(progress, now);
-        let written = Written::Stored {
+        Written::Stored {
             cancel_requested: instance.cancel_requested,
-        };
-        self.changed(progress.id, Cause::Progress(token), &progress.steps, now);
-        written
+        }
     }
 
     fn renew(&mut self, engine: EngineId, ttl: Duration, now: Now) -> Renewal {
@@ -409,6 +436,7 @@ impl Data {
         let mut candidates: Vec<_> = self
             .live
             .iter()
+            .filter(|id| !self.held.contains(id))
             .filter_map(|id| {
                 let instance = self.instances.get(id)?;
                 match instance.summary.owner {

@@ -9,6 +9,7 @@
 //! - leases are judged by the store's clock alone.
 
 mod rows;
+mod transaction;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -21,6 +22,8 @@ pub use rows::{
     RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict, Wake,
     Write, Written,
 };
+
+pub use transaction::{CommitError, Settled, TransactionOf, Transacts};
 
 use crate::id::{EngineId, SagaId};
 use std::{fmt, time::Duration};

@@ -15,7 +15,7 @@ use std::time::Duration;
 const DEFINING: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
 
 const OTHER_DEFINITION: &str = "SELECT fingerprint, count(*) AS unfinished FROM sagaz.saga_instance
-    WHERE saga = $1 AND version = $2 AND state IN ('pending', 'executing', 'compensating', 'stuck') AND fingerprint <> $3
+    WHERE saga = $1 AND version = $2 AND ended_at IS NULL AND fingerprint <> $3
     GROUP BY fingerprint ORDER BY fingerprint LIMIT 1";
 
 const DEFINE: &str = "INSERT INTO sagaz.saga_definition AS d (saga, version, fingerprint, defined_at)
@@ -33,8 +33,8 @@ const HOW_IT_STANDS: &str = "SELECT state FROM sagaz.saga_instance WHERE id = $1
 /// Parameters: the age, the limit.
 const PRUNE: &str = "WITH old AS MATERIALIZED (
         SELECT id FROM sagaz.saga_instance
-        WHERE state IN ('completed', 'rolled_back') AND updated_at <= statement_timestamp() - $1 * interval '1 millisecond'
-        ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        WHERE ended_at <= statement_timestamp() - $1 * interval '1 millisecond'
+        ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ), steps AS (
         DELETE FROM sagaz.saga_step AS s USING old WHERE s.instance_id = old.id
     ), removed AS (
@@ -90,13 +90,13 @@ pub(super) async fn request_cancel(
     database
         .call(&database.readers, async |connection| {
             let request = database.query(REQUEST_CANCEL).bind(id.as_uuid());
-            if request.execute(&mut **connection).await?.rows_affected() > 0 {
+            if request.execute(&mut *connection).await?.rows_affected() > 0 {
                 return Ok(CancelReply::Requested);
             }
             // What was refused stays refused: neither a passed pivot nor an end is taken back. A decision of an operator's
             // between the two statements is as if it had come after both.
             let look = database.query(HOW_IT_STANDS).bind(id.as_uuid());
-            Ok(match look.fetch_optional(&mut **connection).await? {
+            Ok(match look.fetch_optional(&mut *connection).await? {
                 None => CancelReply::NotFound,
                 Some(row) => match row::state(&row, "state")? {
                     state if state.is_live() => CancelReply::PivotPassed,
@@ -118,11 +118,11 @@ pub(super) async fn prune(
         .bind(i64::from(limit));
     database
         .call(&database.readers, async |connection| {
-            let removed = prune.fetch_one(&mut **connection).await?;
+            let removed = prune.fetch_one(&mut *connection).await?;
             let removed = as_u64(removed.try_get(0)?);
             if removed > 0 {
                 let forget = database.query(FORGET_DEFINITIONS);
-                forget.execute(&mut **connection).await?;
+                forget.execute(&mut *connection).await?;
             }
             Ok(removed)
         })

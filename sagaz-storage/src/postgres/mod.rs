@@ -11,12 +11,15 @@
 
 mod admin;
 mod claim;
+mod columns;
+mod connections;
 mod database;
 mod error;
 mod lease;
 mod read;
 mod row;
 mod schema;
+mod transaction;
 mod write;
 
 pub use error::ConnectError;
@@ -58,6 +61,7 @@ pub struct Options {
     schema: String,
     writers: u32,
     readers: u32,
+    transactions: u32,
     call_timeout: Duration,
     prepared: bool,
 }
@@ -92,6 +96,7 @@ impl Postgres {
             schema: "sagaz".to_owned(),
             writers: 2,
             readers: 4,
+            transactions: 8,
             call_timeout: Duration::from_secs(15),
             prepared: true,
         }
@@ -125,6 +130,13 @@ impl Options {
     /// How many connections claim, read and serve operators; at least one. Default: 4. One more renews the lease.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
+        self
+    }
+
+    /// How many transactions of steps are open at once, each on a connection of its own; at least one. Default: 8. Other
+    /// attempts of transactional steps wait for their turn, and their timeout has not begun.
+    pub fn transactions_max(mut self, transactions: u32) -> Self {
+        self.transactions = transactions.max(1);
         self
     }
 

@@ -9,7 +9,7 @@ use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
-use sqlx::{Connection, Row, postgres::PgConnection};
+use sqlx::{Row, postgres::PgConnection};
 
 const INSTANCE: &str = concat!(
     "SELECT ",
@@ -38,35 +38,30 @@ const LIST: &str = concat!(
 const COUNT: &str = "SELECT saga, state, count(*) FROM sagaz.saga_instance GROUP BY saga, state";
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+    // The instance and its steps are of one moment.
+    let begin = Some("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
     database
-        .call(&database.readers, async |connection| {
+        .call_in(&database.readers, begin, async |connection| {
             read_snapshot(database, connection, id).await
         })
         .await
 }
 
-async fn read_snapshot(
+pub(super) async fn read_snapshot(
     database: &Database,
     connection: &mut PgConnection,
     id: SagaId,
 ) -> Result<Option<Snapshot>, sqlx::Error> {
-    // The instance and its steps are of one moment.
-    let mut transaction = connection.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        .persistent(false)
-        .execute(&mut *transaction)
-        .await?;
     let instance = database
         .query(INSTANCE)
         .bind(id.as_uuid())
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let steps = database
         .query(STEPS)
         .bind(id.as_uuid())
-        .fetch_all(&mut *transaction)
+        .fetch_all(connection)
         .await?;
-    transaction.commit().await?;
     let Some(instance) = instance else {
         return Ok(None);
     };
@@ -90,7 +85,7 @@ pub(super) async fn find(
         .bind(start_key.to_owned());
     database
         .call(&database.readers, async |connection| {
-            let row = query.fetch_optional(&mut **connection).await?;
+            let row = query.fetch_optional(connection).await?;
             row.map(|row| row::id(&row, "id")).transpose()
         })
         .await
@@ -106,7 +101,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, S
         .bind(i64::from(filter.page_len()) + 1);
     database
         .call(&database.readers, async |connection| {
-            let rows = query.fetch_all(&mut **connection).await?;
+            let rows = query.fetch_all(connection).await?;
             let instances = rows.iter().map(row::summary).collect::<Result<_, _>>()?;
             Ok(Page::of(filter, instances))
         })
@@ -118,7 +113,7 @@ pub(super) async fn count(
 ) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
     let mut counts = database
         .call(&database.readers, async |connection| {
-            let rows = database.query(COUNT).fetch_all(&mut **connection).await?;
+            let rows = database.query(COUNT).fetch_all(connection).await?;
             rows.iter()
                 .map(|row| {
                     Ok((

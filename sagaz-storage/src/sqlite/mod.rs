@@ -16,9 +16,11 @@ mod records;
 mod row;
 mod schema;
 mod sql;
+mod transaction;
 mod write;
 
 pub use error::OpenError;
+pub use transaction::Turn;
 
 use connection::Database;
 use sagaz_core::{

@@ -10,7 +10,7 @@ use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 const INSTANCE: &str = concat!(
     "SELECT ",
@@ -62,19 +62,25 @@ pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snaps
 async fn read_snapshot(database: &Database, id: &str) -> Result<Option<Snapshot>, sqlx::Error> {
     // One transaction, so that the instance and its steps are of one moment.
     let mut transaction = database.readers.begin().await?;
+    let snapshot = snapshot_in(&mut transaction, id).await?;
+    transaction.commit().await?;
+    Ok(snapshot)
+}
+
+/// In a transaction that somebody else ends.
+pub(super) async fn snapshot_in(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<Snapshot>, sqlx::Error> {
     let instance = sqlx::query(INSTANCE)
         .bind(id)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let Some(instance) = instance else {
         return Ok(None);
     };
     let mut snapshot = row::snapshot(&instance)?;
-    let steps = sqlx::query(STEPS)
-        .bind(id)
-        .fetch_all(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
+    let steps = sqlx::query(STEPS).bind(id).fetch_all(connection).await?;
     snapshot.steps = steps.iter().map(row::step).collect::<Result<_, _>>()?;
     Ok(Some(snapshot))
 }

@@ -47,6 +47,7 @@ pub mod payloads;
 pub mod progress;
 pub mod prune;
 pub mod suspects;
+pub mod transactions;
 
 mod fixture;
 
