@@ -18,6 +18,8 @@ pub use sagaz_macros::{compensate, recover, saga, step};
 pub use sagaz_storage::barrier;
 #[cfg(feature = "postgres")]
 pub use sagaz_storage::postgres;
+#[cfg(feature = "redis")]
+pub use sagaz_storage::redis;
 #[cfg(feature = "sqlite")]
 pub use sagaz_storage::sqlite;
 

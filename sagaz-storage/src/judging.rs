@@ -1,9 +1,13 @@
 //! What a store on a database makes of the candidates of a claim: [`Claim::judge`] decides, and this says what is to be
 //! written then.
 
-use crate::value::{decoding, from_json, millis, step_state, unreadable};
+use crate::value::millis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::value::{decoding, from_json, step_state, unreadable};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use sagaz_core::StepKind;
 use sagaz_core::{
-    EngineId, SagaId, StepKind, StuckReason,
+    EngineId, SagaId, StuckReason,
     store::{Candidate, Claim, DefinitionKey, InstanceState, StoredStep, Verdict},
 };
 use serde::Serialize;
@@ -13,6 +17,7 @@ use serde_json::json as json_value;
 pub(crate) const LOOKS_MAX: usize = 32;
 
 /// How many more candidates than the limit a look reads of each version.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) const LOOK_EXTRA: u32 = 64;
 
 /// A version of a saga that the claim can run.
@@ -40,6 +45,7 @@ pub(crate) struct Standing {
 pub(crate) struct Unreadable(pub(crate) String);
 
 /// An instance that becomes stuck because it cannot be read.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[derive(Debug, Serialize)]
 pub(crate) struct Aside {
     pub(crate) id: SagaId,
@@ -96,8 +102,12 @@ pub(crate) fn versions(claim: &Claim) -> Vec<Registered<'_>> {
 }
 
 impl Unreadable {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn new(step: Option<&str>, error: &sqlx::Error) -> Self {
-        let message = decoding(error);
+        Self::because(step, &decoding(error))
+    }
+
+    pub(crate) fn because(step: Option<&str>, message: &str) -> Self {
         let stuck =
             json_value!({ "step": step, "reason": StuckReason::Undecodable, "message": message });
         Self(stuck.to_string())
@@ -201,6 +211,7 @@ impl Decision {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn stored_steps(text: Option<String>) -> Result<Vec<StoredStep>, sqlx::Error> {
     let steps: Option<Vec<(String, String, String)>> = from_json("list of steps", text)?;
     steps

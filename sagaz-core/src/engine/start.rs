@@ -137,7 +137,7 @@ fn admit<G: RunsOn<S>, S: Store>(
         None => String::new(),
     };
     let accept = Accept {
-        id: SagaId::new(),
+        id: inner.store.new_id(&registration.key.saga, key.as_deref()),
         definition: registration.key.clone(),
         input: encode_input(inner, &registration, input)?,
         input_digest,

@@ -31,9 +31,10 @@ use std::{fmt, time::Duration};
 /// Stores instances. Implement it for a database of your own and run the conformance suite on it.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a store", label = "not a store")]
 pub trait SagaStore: Send + Sync + 'static {
-    /// Applies each write of the batch, in order, all of them in one transaction; a write that is refused or whose token
-    /// is no longer the instance's changes nothing and does not disturb its neighbours. The replies are in the order of
-    /// the batch. At most one write of an instance is in a batch.
+    /// Applies each write of the batch, in order. Each write is atomic by itself, with the check of its token; a store with
+    /// transactions puts all of them into one, so that they share its cost, and nobody may rely on that. A write whose token is
+    /// no longer the instance's changes nothing and does not disturb its neighbours. The replies are in the order of the batch.
+    /// At most one write of an instance is in a batch.
     ///
     /// An error says that it is unknown which writes were applied, or that one of them is unacceptable
     /// ([`StoreError::is_refusal`]) and none was applied; the caller repeats the batch, or splits it.
@@ -118,6 +119,13 @@ pub trait SagaStore: Send + Sync + 'static {
     /// is told to the next who does.
     fn news(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
+    }
+
+    /// An id for a new instance of this saga. A store that keeps instances in partitions puts the partition into it, which is
+    /// that of the start key if there is one; so an accept with a start key takes its id from here.
+    fn new_id(&self, saga: &str, start_key: Option<&str>) -> SagaId {
+        let _ = (saga, start_key);
+        SagaId::new()
     }
 
     /// How many writers may work side by side; the writes of one instance always go through the same one.

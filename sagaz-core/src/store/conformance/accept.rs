@@ -11,9 +11,8 @@ use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
     let store = harness.open().await;
     let accept = Accept {
-        start_key: Some("order-1".to_owned()),
         deadline: Some(HOUR),
-        ..accept()
+        ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &accept).await;
 
@@ -57,12 +56,15 @@ pub async fn an_accept_with_an_owner_begins_at_epoch_1(harness: &impl Harness) {
 pub async fn an_accept_may_be_repeated(harness: &impl Harness) {
     let store = harness.open().await;
     let plain = accept();
-    let keyed = accept_with_key("order-1");
+    let with_key = accept_with_key(&store, "order-1");
     for _ in 0..2 {
         assert_eq!(write_accept(&store, &plain).await, Accepted::New);
-        assert_eq!(write_accept(&store, &keyed).await, Accepted::New);
+        assert_eq!(write_accept(&store, &with_key).await, Accepted::New);
     }
-    assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(keyed.id));
+    assert_eq!(
+        store.find(SAGA, "order-1").await.unwrap(),
+        Some(with_key.id)
+    );
     assert_eq!(
         store.count().await.unwrap(),
         [(SAGA.to_owned(), InstanceState::Pending, 2)]
@@ -75,7 +77,7 @@ pub async fn a_repeated_accept_takes_nothing_back(harness: &impl Harness) {
     let engine = engine(&store).await;
     let accept = Accept {
         owner: Some(engine),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     let id = store_accept(&store, &accept).await;
     let mut write = progress(
@@ -97,12 +99,12 @@ pub async fn a_repeated_accept_takes_nothing_back(harness: &impl Harness) {
 /// A second start gets the first one's id and digest, and nothing of it is stored. Keys of other sagas are others.
 pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness) {
     let store = harness.open().await;
-    let first = accept_with_key("order-1");
+    let first = accept_with_key(&store, "order-1");
     store_accept(&store, &first).await;
 
     let second = Accept {
         input_digest: "digest-2".to_owned(),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     let existing = Accepted::Existing {
         id: first.id,
@@ -112,10 +114,7 @@ pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness
     assert!(store.load(second.id).await.unwrap().is_none());
     assert_eq!(load(&store, first.id).await.input, first.input);
 
-    let elsewhere = Accept {
-        definition: definition("returns"),
-        ..accept_with_key("order-1")
-    };
+    let elsewhere = keyed(&store, "order-1", accept_of(definition("returns")));
     store_accept(&store, &elsewhere).await;
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(first.id));
     assert_eq!(
@@ -124,7 +123,7 @@ pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness
     );
 
     // A key is the saga's, not a version's.
-    let mut newer = accept_with_key("order-1");
+    let mut newer = accept_with_key(&store, "order-1");
     newer.definition.version = 2;
     assert_eq!(write_accept(&store, &newer).await, existing);
 }
@@ -132,10 +131,10 @@ pub async fn p10_a_start_key_names_one_instance_of_a_saga(harness: &impl Harness
 /// Group commit puts concurrent starts into one batch.
 pub async fn p10_a_start_key_of_the_same_batch_counts(harness: &impl Harness) {
     let store = harness.open().await;
-    let first = accept_with_key("order-1");
+    let first = accept_with_key(&store, "order-1");
     let second = Accept {
         input_digest: "digest-2".to_owned(),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     let written = write(
         &store,
@@ -168,7 +167,7 @@ pub async fn p10_a_start_key_lives_as_long_as_its_instance(harness: &impl Harnes
         let key = state.as_str();
         let first = Accept {
             owner: Some(engine),
-            ..accept_with_key(key)
+            ..accept_with_key(&store, key)
         };
         store_accept(&store, &first).await;
         store_progress(
@@ -184,7 +183,7 @@ pub async fn p10_a_start_key_lives_as_long_as_its_instance(harness: &impl Harnes
         )
         .await;
 
-        let again = write_accept(&store, &accept_with_key(key)).await;
+        let again = write_accept(&store, &accept_with_key(&store, key)).await;
         assert_eq!(
             again,
             Accepted::Existing {
@@ -203,7 +202,7 @@ pub async fn p10_concurrent_starts_with_one_key_give_one_instance(harness: &impl
     let starts: Vec<_> = (0..32)
         .map(|n| {
             let store = Arc::clone(if n % 2 == 0 { &first } else { &second });
-            let accept = accept_with_key("order-1");
+            let accept = accept_with_key(&*store, "order-1");
             tokio::spawn(async move {
                 match write_accept(&*store, &accept).await {
                     Accepted::New => (accept.id, true),
@@ -228,7 +227,7 @@ pub async fn p10_concurrent_starts_with_one_key_give_one_instance(harness: &impl
 /// Neither by an id nor by a key.
 pub async fn an_instance_that_was_never_accepted_is_not_found(harness: &impl Harness) {
     let store = harness.open().await;
-    store_accept(&store, &accept_with_key("order-1")).await;
+    store_accept(&store, &accept_with_key(&store, "order-1")).await;
     assert!(store.load(SagaId::new()).await.unwrap().is_none());
     assert_eq!(store.find(SAGA, "order-2").await.unwrap(), None);
     assert_eq!(store.find("returns", "order-1").await.unwrap(), None);
@@ -240,7 +239,7 @@ pub async fn replies_are_in_the_order_of_the_batch(harness: &impl Harness) {
     let engine = engine(&store).await;
     let (mine, token) = owned(&store, engine).await;
     let (lost, _) = owned(&store, engine).await;
-    let first = accept_with_key("order-1");
+    let first = accept_with_key(&store, "order-1");
     store_accept(&store, &first).await;
 
     let stranger = Token {
@@ -250,9 +249,9 @@ pub async fn replies_are_in_the_order_of_the_batch(harness: &impl Harness) {
     let mut stored = progress(mine, token, InstanceState::Executing);
     stored.steps.push(step("reserve", StepState::Running));
     let batch = [
-        Write::Accept(accept_with_key("order-1")),
+        Write::Accept(accept_with_key(&store, "order-1")),
         Write::Progress(progress(lost, stranger, InstanceState::Completed)),
-        Write::Accept(accept_with_key("order-2")),
+        Write::Accept(accept_with_key(&store, "order-2")),
         Write::Progress(stored),
         Write::Accept(accept()),
     ];

@@ -274,7 +274,7 @@ pub async fn a_claimed_instance_comes_with_all_that_is_stored(harness: &impl Har
     let accept = Accept {
         owner: Some(first),
         deadline: Some(HOUR),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     let id = store_accept(&store, &accept).await;
     let token = load(&store, id).await.token().unwrap();

@@ -167,8 +167,7 @@ async fn first_version(store: &impl SagaStore, steps: &[(&str, StepKind)]) -> Sa
     let engine = engine(store).await;
     let accept = Accept {
         owner: Some(engine),
-        start_key: Some("order-1".to_owned()),
-        ..accept_of(graph(1, "a"))
+        ..keyed(store, "order-1", accept_of(graph(1, "a")))
     };
     let id = store_accept(store, &accept).await;
     let steps = steps

@@ -55,10 +55,17 @@ pub(super) fn accept_of(definition: DefinitionKey) -> Accept {
     }
 }
 
-pub(super) fn accept_with_key(start_key: &str) -> Accept {
+/// A new instance of [`SAGA`] with a start key. The store chooses the id, which may have to fit the key.
+pub(super) fn accept_with_key(store: &impl SagaStore, start_key: &str) -> Accept {
+    keyed(store, start_key, accept())
+}
+
+/// The same with a start key.
+pub(super) fn keyed(store: &impl SagaStore, start_key: &str, accept: Accept) -> Accept {
     Accept {
+        id: store.new_id(&accept.definition.saga, Some(start_key)),
         start_key: Some(start_key.to_owned()),
-        ..accept()
+        ..accept
     }
 }
 

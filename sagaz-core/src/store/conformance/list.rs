@@ -59,7 +59,7 @@ pub async fn an_empty_store_has_an_empty_page(harness: &impl Harness) {
 pub async fn instances_are_listed_newest_first(harness: &impl Harness) {
     let store = harness.open().await;
     let mut accepts: Vec<_> = (0..6)
-        .map(|n| accept_with_key(&format!("order-{n}")))
+        .map(|n| accept_with_key(&store, &format!("order-{n}")))
         .collect();
     accepts.swap(0, 5);
     accepts.swap(1, 3);

@@ -3,7 +3,7 @@
 use super::{Harness, fixture::*};
 use crate::{
     codec::Payload,
-    id::{SagaId, Token},
+    id::Token,
     store::{
         Accept, Accepted, Claim, DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite,
         Progress, SagaStore, StepRow, StepState, StepWrite,
@@ -117,15 +117,13 @@ pub async fn strange_strings_come_back(harness: &impl Harness) {
         };
         store.define(&definition).await.unwrap();
         let accept = Accept {
-            definition: definition.clone(),
             input_digest: text.clone(),
-            start_key: Some(text.clone()),
             owner: Some(engine),
-            ..accept()
+            ..keyed(&store, &text, accept_of(definition.clone()))
         };
         let id = store_accept(&store, &accept).await;
         let again = Accept {
-            id: SagaId::new(),
+            id: store.new_id(&text, Some(&text)),
             ..accept.clone()
         };
         let existing = Accepted::Existing {
@@ -205,10 +203,7 @@ pub async fn strange_names_are_found_exactly(harness: &impl Harness) {
     );
     let mut accepted = Vec::new();
     for name in &names {
-        let accept = Accept {
-            definition: definition(name),
-            ..accept_with_key(name)
-        };
+        let accept = keyed(&store, name, accept_of(definition(name)));
         accepted.push((name, store_accept(&store, &accept).await));
     }
     for (name, id) in accepted {

@@ -135,7 +135,7 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
     store.define(&definition(SAGA)).await.unwrap();
     let first = Accept {
         owner: Some(engine),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &first).await;
     store_progress(
@@ -150,13 +150,13 @@ pub async fn p10_a_start_key_goes_with_its_instance(harness: &impl Harness) {
         ),
     )
     .await;
-    let other = accept_with_key("order-2");
+    let other = accept_with_key(&store, "order-2");
     store_accept(&store, &other).await;
     prune_all(&store, 100, 1).await;
 
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), None);
     assert_eq!(store.find(SAGA, "order-2").await.unwrap(), Some(other.id));
-    let again = accept_with_key("order-1");
+    let again = accept_with_key(&store, "order-1");
     assert_eq!(write_accept(&store, &again).await, Accepted::New);
     assert_eq!(store.find(SAGA, "order-1").await.unwrap(), Some(again.id));
 
@@ -198,7 +198,7 @@ pub async fn an_archived_instance_is_kept_as_it_was(harness: &impl Harness) {
     let engine = engine(&store).await;
     let accept = Accept {
         owner: Some(engine),
-        ..accept_with_key("order-1")
+        ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &accept).await;
     let token = Token {
@@ -238,7 +238,7 @@ pub async fn an_archived_instance_is_kept_as_it_was(harness: &impl Harness) {
     assert_eq!(after.input.bytes, before.input.bytes);
     assert_eq!(by_name(&after), by_name(&before));
 
-    let again = accept_with_key("order-1");
+    let again = accept_with_key(&store, "order-1");
     assert_eq!(write_accept(&store, &again).await, Accepted::New);
     assert_eq!(
         store

@@ -306,19 +306,19 @@ pub async fn what_is_accepted_in_a_transaction_that_is_dropped_never_was<H: Tran
     harness: &H,
 ) {
     let store = harness.open().await;
-    let accept = accept_with_key("key");
+    let accept = accept_with_key(&store, "key");
     let (mut tx, guard) = begin::<H>(&store).await;
     assert_eq!(accept_in(&store, &mut tx, &accept).await, Accepted::New);
     drop(tx);
     drop(guard);
-    store_accept(&store, &accept_with_key("key")).await;
+    store_accept(&store, &accept_with_key(&store, "key")).await;
     assert!(store.load(accept.id).await.unwrap().is_none());
 }
 
 /// It gives the instance that has it, and the transaction goes on.
 pub async fn p10_a_start_key_counts_in_a_transaction<H: TransactionHarness>(harness: &H) {
     let store = harness.open().await;
-    let first = accept_with_key("key");
+    let first = accept_with_key(&store, "key");
     store_accept(&store, &first).await;
     let (mut tx, guard) = begin::<H>(&store).await;
     let existing = Accepted::Existing {
@@ -326,12 +326,12 @@ pub async fn p10_a_start_key_counts_in_a_transaction<H: TransactionHarness>(harn
         input_digest: first.input_digest.clone(),
     };
     assert_eq!(
-        accept_in(&store, &mut tx, &accept_with_key("key")).await,
+        accept_in(&store, &mut tx, &accept_with_key(&store, "key")).await,
         existing
     );
     // The transaction goes on.
     harness.put(&mut tx, "a").await;
-    let other = accept_with_key("other key");
+    let other = accept_with_key(&store, "other key");
     assert_eq!(accept_in(&store, &mut tx, &other).await, Accepted::New);
     store.commit(tx).await.unwrap();
     drop(guard);
@@ -346,7 +346,7 @@ pub async fn p10_of_two_transactions_with_one_key_one_starts_it<H: TransactionHa
     let store = harness.open().await;
     let second = harness.second(&store).await;
     let start = async |store: &H::Store| {
-        let accept = accept_with_key("key");
+        let accept = accept_with_key(store, "key");
         let (mut tx, guard) = begin::<H>(store).await;
         let accepted = accept_in(store, &mut tx, &accept).await;
         let committed = store.commit(tx).await;

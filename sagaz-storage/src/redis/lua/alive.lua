@@ -1,0 +1,2 @@
+-- The engines whose leases last.
+return redis.call('ZRANGEBYSCORE', T .. ':leases', '(' .. text(now), '+inf')

@@ -1,0 +1,9 @@
+-- ARGV: engine, its lease. Whether it had lapsed, and how many others are alive. A lease that has ended is as good as none, so that
+-- it is removed.
+local engine = ARGV[1]
+local leases = T .. ':leases'
+local old = redis.call('ZSCORE', leases, engine)
+redis.call('ZADD', leases, text(now + ARGV[2]), engine)
+redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
+local lapsed = not old or tonumber(old) <= now
+return { lapsed and 1 or 0, redis.call('ZCOUNT', leases, '(' .. text(now), '+inf') }

@@ -1,0 +1,2 @@
+-- ARGV: engine.
+return redis.call('ZREM', T .. ':leases', ARGV[1])

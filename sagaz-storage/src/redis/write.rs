@@ -1,0 +1,198 @@
+//! The hot path: a batch of writes as one pipeline, each write a script and so one atomic step.
+//!
+//! Invariant: the script that writes judges state and token. It also turns away an earlier *try* of a write that was held up
+//! on its way and arrives after a later one: tries are numbered, and the instance knows the last one that was applied.
+
+use super::{
+    Store,
+    request::{Request, elements, number, text},
+    row::StepRecord,
+    script::{ACCEPT, OPERATE, PROGRESS},
+    server::Line,
+};
+use crate::value::{millis, record};
+use redis::Value;
+use sagaz_core::{
+    Payload, SagaId,
+    store::{
+        Accept, Accepted, OperatorWrite, Progress, StepState, StepWrite, StoreError, Wake, Write,
+        Written,
+    },
+};
+use std::sync::atomic::Ordering;
+
+pub(super) async fn write(store: &Store, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let requests = writes
+        .iter()
+        .map(|write| match write {
+            Write::Accept(write) => accept(store, write),
+            Write::Progress(write) => progress(store, write),
+            _ => {
+                let id = write.id();
+                let words = format!("a write of instance {id} is of no known kind");
+                Err(StoreError::refusal(words))
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let replies = store.server.ask(Line::Writer, &requests).await?;
+    writes
+        .iter()
+        .zip(replies)
+        .map(|(write, reply)| written(write, reply))
+        .collect()
+}
+
+fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreError> {
+    let Accept { id, definition, .. } = write;
+    let saga = definition.saga.as_str();
+    if let Some(start_key) = &write.start_key
+        && store.space.of_key(saga, start_key) != store.space.of(*id)
+    {
+        return Err(StoreError::refusal(format!(
+            "the id {id} is in another partition than its start key; take it from `SagaStore::new_id`"
+        )));
+    }
+    store.check_size(*id, "the input", &write.input)?;
+    Ok(Request::script(&ACCEPT, store.space.tag(*id))
+        .shown(id)
+        .text(saga)
+        .shown(definition.version)
+        .text(&definition.fingerprint)
+        .owned(
+            write
+                .owner
+                .map_or_else(String::new, |owner| owner.to_string()),
+        )
+        .flag(write.start_key.is_some())
+        .text(write.start_key.as_deref().unwrap_or_default())
+        .text(&write.input_digest)
+        .owned(
+            write
+                .deadline
+                .map_or_else(String::new, |after| millis(after).to_string()),
+        )
+        .text(&write.input.content_type)
+        .bytes(&write.input.bytes))
+}
+
+fn progress<'a>(store: &'a Store, write: &'a Progress) -> Result<Request<'a>, StoreError> {
+    let is_live = write.state.is_live();
+    let wake_ms = match write.release {
+        Some(Wake::After(delay)) => millis(delay),
+        Some(Wake::Now) | None => 0,
+    };
+    // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
+    let has_advanced =
+        |step: &StepWrite| !matches!(step.state, StepState::Pending | StepState::Running);
+    let try_number = store.tries.fetch_add(1, Ordering::Relaxed);
+    let request = Request::script(&PROGRESS, store.space.tag(write.id))
+        .shown(write.id)
+        .shown(write.token.owner)
+        .shown(write.token.epoch)
+        .owned(format!("{:016x}{try_number:020}", store.nonce))
+        .text(write.state.as_str())
+        .flag(write.pivot_passed)
+        .owned(optional(write.failure.as_ref())?)
+        .owned(optional(write.stuck.as_ref())?)
+        .flag(!is_live || write.release.is_some())
+        .shown(wake_ms)
+        .flag(write.steps.iter().any(has_advanced));
+    steps(store, write.id, request, &write.steps)
+}
+
+fn steps<'a>(
+    store: &Store,
+    id: SagaId,
+    mut request: Request<'a>,
+    steps: &'a [StepWrite],
+) -> Result<Request<'a>, StoreError> {
+    for step in steps {
+        let row = record(&StepRecord {
+            kind: step.kind.as_str(),
+            state: step.state.as_str(),
+            attempts: step.attempts,
+            undo_attempts: step.undo_attempts,
+            recoveries: step.recoveries,
+            error: step.error.clone(),
+        })?;
+        request = request
+            .text(&step.name)
+            .owned(row)
+            .owned(
+                step.wake
+                    .map_or_else(String::new, |after| millis(after).to_string()),
+            )
+            .flag(step.output.is_some());
+        request = match &step.output {
+            None => request.text("").text(""),
+            Some(output) => {
+                store.check_size(id, "an output", output)?;
+                request.text(&output.content_type).bytes(&output.bytes)
+            }
+        };
+    }
+    Ok(request)
+}
+
+fn written(write: &Write, reply: Value) -> Result<Written, StoreError> {
+    let unreadable = || StoreError::fatal("the server's reply to a write is not of this store");
+    match (write, reply) {
+        (Write::Accept(_), Value::Array(existing)) => {
+            let mut existing = elements(Value::Array(existing)).into_iter();
+            let id = existing
+                .next()
+                .and_then(text)
+                .and_then(|id| id.parse().ok());
+            let (Some(id), Some(input_digest)) = (id, existing.next().and_then(text)) else {
+                return Err(unreadable());
+            };
+            Ok(Written::Accepted(Accepted::Existing { id, input_digest }))
+        }
+        (Write::Accept(_), Value::Int(1)) => Ok(Written::Accepted(Accepted::New)),
+        (Write::Progress(_), Value::Int(0)) => Ok(Written::Lost),
+        (Write::Progress(_), Value::Int(stored @ (1 | 2))) => Ok(Written::Stored {
+            cancel_requested: stored == 2,
+        }),
+        _ => Err(unreadable()),
+    }
+}
+
+pub(super) async fn operate(store: &Store, write: &OperatorWrite) -> Result<bool, StoreError> {
+    // The time is the last field, and the server's.
+    let mut intervention = write.intervention.clone();
+    intervention.at_ms = 0;
+    let intervention = record(&intervention)?;
+    let intervention = intervention.trim_end_matches("0}").to_owned();
+    let request = Request::script(&OPERATE, store.space.tag(write.id))
+        .shown(write.id)
+        .shown(write.epoch)
+        .text(write.state.as_str())
+        .flag(write.pivot_passed)
+        .owned(optional(write.failure.as_ref())?)
+        .owned(intervention);
+    let request = steps(store, write.id, request, &write.steps)?;
+    let applied = store.server.ask_one(Line::Reader, request).await?;
+    Ok(number(applied) == Some(1))
+}
+
+/// As JSON; nothing is an empty text.
+fn optional(value: Option<&impl serde::Serialize>) -> Result<String, StoreError> {
+    value.map_or_else(|| Ok(String::new()), record)
+}
+
+impl Store {
+    /// A value that the server does not take in would cut the connection, for ever again.
+    fn check_size(&self, id: SagaId, what: &str, payload: &Payload) -> Result<(), StoreError> {
+        let (bytes, max) = (payload.bytes.len() as u64, self.value_max);
+        if bytes > max {
+            return Err(StoreError::refusal(format!(
+                "{what} of instance {id} has {bytes} bytes, and the server takes {max}; raise its `proto-max-bulk-len`, or store \
+                 it elsewhere"
+            )));
+        }
+        Ok(())
+    }
+}
