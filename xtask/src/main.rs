@@ -6,6 +6,7 @@
 mod macro_cost;
 mod services;
 
+use services::Kind;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -59,15 +60,40 @@ fn main() -> ExitCode {
 fn test() -> Done {
     let mut tests = cargo("test --workspace --all-features");
     let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
-    match services::postgres() {
-        Ok(server) => run(tests.env(services::POSTGRES_URL, &server.url)),
-        Err(why) if is_ci => Err(format!("no PostgreSQL: {why}")),
-        Err(why) => {
-            run(tests.args(["--", "--skip", "postgres::"]))?;
-            eprintln!("\nSKIPPED: all tests on PostgreSQL: {why}");
-            Ok(())
+    let (mut servers, mut left_out) = (Vec::new(), Vec::new());
+    for kind in Kind::ALL {
+        match services::for_tests(kind) {
+            Ok(server) => {
+                tests.env(kind.variable(), &server.url);
+                servers.push(server);
+            }
+            Err(why) => {
+                left_out.push((kind.tests(), format!("all tests on {}: {why}", kind.name())));
+            }
         }
     }
+    if !services::has_redis_program() {
+        let why = "tests that start servers of Redis themselves: `redis-server` is not installed";
+        left_out.push(("own_server::", why.to_owned()));
+    }
+    if is_ci && !left_out.is_empty() {
+        let why: Vec<_> = left_out.into_iter().map(|(_, why)| why).collect();
+        return Err(format!(
+            "in CI nothing is left out, and these would be: {}",
+            why.join("; ")
+        ));
+    }
+    if !left_out.is_empty() {
+        tests.arg("--");
+    }
+    for (names, _) in &left_out {
+        tests.args(["--skip", names]);
+    }
+    let done = run(&mut tests);
+    for (_, why) in left_out {
+        eprintln!("\nSKIPPED: {why}");
+    }
+    done
 }
 
 fn lint() -> Done {
@@ -91,7 +117,7 @@ fn features() -> Done {
 /// Packages what would be published. Nothing is uploaded, and nothing is built: `test` did that.
 fn package() -> Done {
     run(&mut cargo(
-        "package --workspace --exclude xtask --exclude renamed --no-verify --allow-dirty",
+        "package --workspace --exclude xtask --exclude xtask-containers --exclude renamed --no-verify --allow-dirty",
     ))?;
     // The migrations reach their package through a symbolic link, which is easily lost.
     let listing = output(&mut cargo(

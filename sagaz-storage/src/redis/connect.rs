@@ -166,11 +166,9 @@ struct Seen {
 
 impl Seen {
     async fn of_one(connection: &mut impl ConnectionLike) -> RedisResult<Self> {
-        let role = connection.req_packed_command(&redis::cmd("ROLE")).await?;
-        let info = connection
-            .req_packed_command(redis::cmd("INFO").arg("server"))
-            .await?;
-        let config = connection.req_packed_command(&config_get()).await;
+        let role = ask(connection, &redis::cmd("ROLE")).await?;
+        let info = ask(connection, redis::cmd("INFO").arg("server")).await?;
+        let config = ask(connection, &config_get()).await;
         let mut seen = Self::new(&text(info).unwrap_or_default());
         let mut role = elements(role).into_iter();
         if role.next().and_then(text).as_deref() == Some("slave") {
@@ -271,6 +269,14 @@ impl Seen {
             .judge((!settings.is_empty()).then_some(&settings));
         Ok(())
     }
+}
+
+/// An error of the server's is a reply as well.
+async fn ask(connection: &mut impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
+    connection
+        .req_packed_command(command)
+        .await?
+        .extract_error()
 }
 
 fn config_get() -> Cmd {

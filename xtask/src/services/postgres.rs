@@ -1,95 +1,25 @@
-//! Servers that the tests need, started privately: a free port, data under `target/`.
-//!
-//! In this order, per server: a URL in the environment; one that `cargo xtask services up` has started; native binaries,
-//! installed from the distribution's packages when they are missing and that is allowed.
+//! A private PostgreSQL.
 
+use super::{
+    Kind,
+    native::{at, empty, folder, free_port, install, is_root, succeeded},
+};
 use crate::{Done, workspace};
 use std::{
     env, fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-/// The variable by which tests know the PostgreSQL server.
-pub(crate) const POSTGRES_URL: &str = "SAGAZ_TEST_POSTGRES_URL";
-
-/// A server to run tests against.
-pub(crate) struct Server {
-    pub(crate) url: String,
-    /// Stopped at the end, unless somebody else started it.
-    owned: Option<Postgres>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(server) = &self.owned {
-            let _ = server.stop();
-        }
-    }
-}
-
-/// A server for one run of the tests.
-pub(crate) fn postgres() -> Result<Server, String> {
-    if let Ok(url) = env::var(POSTGRES_URL) {
-        return Ok(Server { url, owned: None });
-    }
-    let shared = Postgres::at("postgres");
-    if let Some(url) = shared.running() {
-        return Ok(Server { url, owned: None });
-    }
-    let server = Postgres::at("postgres-for-tests");
-    let url = server.start()?;
-    Ok(Server {
-        url,
-        owned: Some(server),
-    })
-}
-
-pub(crate) fn command(verb: &str) -> Done {
-    let server = Postgres::at("postgres");
-    match verb {
-        "up" => {
-            let url = match server.running() {
-                Some(url) => url,
-                None => server.start()?,
-            };
-            eprintln!("PostgreSQL: {url}");
-            Ok(())
-        }
-        "down" => {
-            let was_running = server.running().is_some();
-            server.stop()?;
-            eprintln!(
-                "PostgreSQL: {}",
-                if was_running {
-                    "stopped"
-                } else {
-                    "was not running"
-                }
-            );
-            Ok(())
-        }
-        "status" => {
-            let url = server.running();
-            eprintln!("PostgreSQL: {}", url.as_deref().unwrap_or("not running"));
-            Ok(())
-        }
-        _ => Err(format!(
-            "`services {verb}` is none of `up`, `down`, `status`"
-        )),
-    }
-}
-
-/// A private PostgreSQL.
-struct Postgres {
+pub(super) struct Postgres {
     folder: PathBuf,
 }
 
 impl Postgres {
-    fn at(name: &str) -> Self {
+    pub(super) fn at(name: &str) -> Self {
         Self {
-            folder: folder(name),
+            folder: reachable_folder(name),
         }
     }
 
@@ -97,18 +27,17 @@ impl Postgres {
         self.folder.join("url")
     }
 
-    fn running(&self) -> Option<String> {
+    pub(super) fn running(&self) -> Option<String> {
         let url = fs::read_to_string(self.url_file()).ok()?;
         let address = url.split('@').nth(1)?.split('/').next()?.to_owned();
         TcpStream::connect(address).ok().map(|_| url)
     }
 
-    fn start(&self) -> Result<String, String> {
+    pub(super) fn start(&self) -> Result<String, String> {
         let binaries = binaries()?;
         // What a run that was killed has left.
         let _ = self.stop();
-        let _ = fs::remove_dir_all(&self.folder);
-        fs::create_dir_all(&self.folder).map_err(|error| at(&self.folder, &error))?;
+        empty(&self.folder)?;
         if is_root() {
             let owner = Command::new("chown")
                 .arg("postgres")
@@ -159,7 +88,7 @@ impl Postgres {
         Ok(url)
     }
 
-    fn stop(&self) -> Done {
+    pub(super) fn stop(&self) -> Done {
         let data = self.folder.join("data");
         if !data.join("postmaster.pid").exists() {
             return Ok(());
@@ -176,8 +105,8 @@ impl Postgres {
 }
 
 /// Under `target/`, or among the temporary files where the server's own user cannot get to that.
-fn folder(name: &str) -> PathBuf {
-    let folder = workspace().join("target/services");
+fn reachable_folder(name: &str) -> PathBuf {
+    let folder = folder("");
     let reachable = fs::create_dir_all(&folder).is_ok()
         && as_postgres(Path::new("test"))
             .args(["-x"])
@@ -212,26 +141,11 @@ fn binaries() -> Result<PathBuf, String> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    if !is_root() || Command::new("apt-get").arg("--version").output().is_err() {
-        return Err(format!(
-            "PostgreSQL is not installed; install it (Debian: `apt-get install postgresql`), or set {POSTGRES_URL}"
-        ));
-    }
-    for arguments in [
-        &["update"][..],
-        &["install", "-y", "--no-install-recommends", "postgresql"],
-    ] {
-        let mut command = Command::new("apt-get");
-        command
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(Stdio::null());
-        eprintln!("$ apt-get {}", arguments.join(" "));
-        command
-            .status()
-            .map_err(|error| error.to_string())
-            .and_then(succeeded("apt-get"))?;
-    }
+    install(
+        "postgresql",
+        Kind::Postgres.name(),
+        Kind::Postgres.variable(),
+    )?;
     installed().ok_or_else(|| "PostgreSQL is not where its package puts it".to_owned())
 }
 
@@ -250,31 +164,4 @@ fn installed() -> Option<PathBuf> {
         let paths = env::var_os("PATH")?;
         env::split_paths(&paths).find(|path| path.join("initdb").exists())
     })
-}
-
-fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    Ok(address.port())
-}
-
-fn succeeded(what: &str) -> impl Fn(std::process::ExitStatus) -> Done + '_ {
-    move |status| {
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{what} failed ({status})"))
-        }
-    }
-}
-
-fn at(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", path.display())
 }

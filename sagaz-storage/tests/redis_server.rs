@@ -1,0 +1,647 @@
+//! What only a server shows: restarts, late tries, lost scripts, cut connections, settings, and servers that cannot be used.
+#![cfg(feature = "redis")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/redis_proxy.rs"]
+mod proxy;
+#[path = "support/redis_instances.rs"]
+mod redis_instances;
+#[path = "support/redis.rs"]
+mod shared;
+#[path = "support/redis_servers.rs"]
+mod support;
+
+/// By this name they are left out where there is no server.
+mod redis {
+    use crate::redis_instances::{accept, claim, engine, owned, progress, stored};
+    use crate::shared::{connect, options, prefix, store, url};
+    use crate::support::redis_server::PATIENCE;
+    use redis::Value;
+    use sagaz_core::{
+        SagaId,
+        store::{Accept, Filter, InstanceState, SagaStore, Wake, Write, Written},
+    };
+    use sagaz_storage::redis::ConnectError;
+    use std::{
+        collections::HashMap,
+        time::{Duration, Instant},
+    };
+
+    async fn command(words: &[&str]) -> Value {
+        let client = redis::Client::open(url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// A restart and a failover forget them as well. Also in the middle of a pipeline.
+    #[tokio::test]
+    async fn scripts_that_the_server_has_forgotten_are_sent_again() {
+        let store = store().await;
+        let owner = engine(&store).await;
+        for _ in 0..5 {
+            let (id, token) = owned(&store, owner).await;
+            command(&["SCRIPT", "FLUSH"]).await;
+            let batch = [
+                Write::Accept(accept(None)),
+                progress(id, token),
+                Write::Accept(accept(Some(owner))),
+            ];
+            let written = store.write(&batch).await.unwrap();
+            assert!(
+                matches!(
+                    written[..],
+                    [
+                        Written::Accepted(_),
+                        Written::Stored { .. },
+                        Written::Accepted(_)
+                    ]
+                ),
+                "{written:?}"
+            );
+            assert!(stored(&store, id).await.steps.len() == 1);
+        }
+        command(&["SCRIPT", "FLUSH"]).await;
+        let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
+        assert_eq!(claimed.instances.len(), 5);
+    }
+
+    /// The owner's lease has ended while it still writes: each of its writes comes before the takeover, or is lost.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p7_writes_that_race_a_takeover_come_before_it_or_are_lost() {
+        let store = store().await;
+        let second = connect(store.prefix()).await;
+        let owner = engine(&store).await;
+        let mut instances = Vec::new();
+        for _ in 0..200 {
+            instances.push(owned(&store, owner).await);
+        }
+        store.retire(owner).await.unwrap();
+        let heir = engine(&second).await;
+        let writing = {
+            let (store, instances) = (store.clone(), instances.clone());
+            tokio::spawn(async move {
+                let mut written = HashMap::new();
+                for of_batch in instances.chunks(8) {
+                    let batch: Vec<_> = of_batch
+                        .iter()
+                        .map(|(id, token)| progress(*id, *token))
+                        .collect();
+                    let replies = store.write(&batch).await.unwrap();
+                    written.extend(of_batch.iter().map(|(id, _)| *id).zip(replies));
+                }
+                written
+            })
+        };
+        let mut taken = HashMap::new();
+        let began = Instant::now();
+        while taken.len() < instances.len() {
+            assert!(began.elapsed() < PATIENCE, "{} are taken", taken.len());
+            let mut claim = claim(heir);
+            claim.limit = 16;
+            for snapshot in second.claim(&claim).await.unwrap().instances {
+                assert_eq!(snapshot.summary.epoch, 2);
+                let twice = taken.insert(snapshot.summary.id, snapshot.steps.len());
+                assert!(twice.is_none(), "each is taken once");
+            }
+        }
+        for (id, written) in writing.await.unwrap() {
+            // What the heir has seen is what there was: nothing was written after it.
+            let expected = usize::from(matches!(written, Written::Stored { .. }));
+            assert_eq!(taken[&id], expected, "{written:?}");
+            let snapshot = stored(&store, id).await;
+            assert_eq!(snapshot.steps.len(), expected, "{written:?}");
+            assert_eq!(snapshot.summary.owner, Some(heir));
+        }
+    }
+
+    /// Two handles would look in different places.
+    #[tokio::test]
+    async fn another_number_of_partitions_is_refused() {
+        let store = store().await;
+        let error = options(store.prefix())
+            .partitions(32)
+            .connect()
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::OtherPartitions { stored, asked: 32, .. } if stored == "64"),
+            "{error}"
+        );
+        for partitions in [0, 1025] {
+            let error = options(&prefix())
+                .partitions(partitions)
+                .connect()
+                .await
+                .unwrap_err();
+            assert!(matches!(error, ConnectError::Partitions { .. }), "{error}");
+        }
+        let few = options(&prefix()).partitions(1).connect().await.unwrap();
+        let (id, _) = owned(&few, engine(&few).await).await;
+        assert_eq!(stored(&few, id).await.summary.id, id);
+    }
+
+    #[tokio::test]
+    async fn p10_an_id_that_does_not_fit_its_start_key_is_refused() {
+        let store = store().await;
+        let accepts = (0..64).map(|_| Accept {
+            id: SagaId::new(),
+            start_key: Some("order-1".to_owned()),
+            ..accept(None)
+        });
+        let mut refused = 0;
+        for accept in accepts {
+            if let Err(error) = store.write(&[Write::Accept(accept)]).await {
+                assert!(error.is_refusal(), "{error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 32, "{refused}");
+    }
+
+    /// The sets and counters that scripts keep are as the instances are, whatever they went through.
+    #[tokio::test]
+    async fn nothing_is_left_of_instances_that_were_removed() {
+        let store = store().await;
+        let (first, second) = (engine(&store).await, engine(&store).await);
+        let mut accepted = Vec::new();
+        for n in 0..40 {
+            let key = format!("order-{n}");
+            let mut new = accept((n % 2 == 0).then_some(first));
+            new.id = store.new_id("shop", Some(&key));
+            new.start_key = Some(key);
+            accepted.push(new.id);
+            store.write(&[Write::Accept(new)]).await.unwrap();
+        }
+        for id in accepted.iter().step_by(3) {
+            store.request_cancel(*id).await.unwrap();
+        }
+        store.retire(first).await.unwrap();
+        let claimed = store.claim(&claim(second)).await.unwrap().instances;
+        assert_eq!(claimed.len(), 40);
+        let asked = store
+            .renew(second, Duration::from_hours(1))
+            .await
+            .unwrap()
+            .cancel_requested;
+        assert_eq!(asked.len(), 14);
+        let write = |id, token, state, release| {
+            let Write::Progress(mut progress) = progress(id, token) else {
+                unreachable!("it is progress")
+            };
+            (progress.state, progress.release) = (state, release);
+            Write::Progress(progress)
+        };
+        let batch: Vec<_> = claimed
+            .iter()
+            .map(|it| {
+                write(
+                    it.summary.id,
+                    it.token().unwrap(),
+                    InstanceState::Executing,
+                    Some(Wake::Now),
+                )
+            })
+            .collect();
+        store.write(&batch).await.unwrap();
+        let claimed = store.claim(&claim(second)).await.unwrap().instances;
+        assert_eq!(claimed.len(), 40);
+        let batch: Vec<_> = claimed
+            .iter()
+            .map(|it| {
+                write(
+                    it.summary.id,
+                    it.token().unwrap(),
+                    InstanceState::Completed,
+                    None,
+                )
+            })
+            .collect();
+        store.write(&batch).await.unwrap();
+        assert_eq!(
+            store.count().await.unwrap(),
+            [("shop".to_owned(), InstanceState::Completed, 40)]
+        );
+        store.retire(second).await.unwrap();
+        // Another engine looks, and forgets the dead that own nothing.
+        store.claim(&claim(engine(&store).await)).await.unwrap();
+        assert_eq!(store.prune(Duration::ZERO, 1_000).await.unwrap(), 40);
+        assert!(
+            store
+                .list(&Filter::all())
+                .await
+                .unwrap()
+                .instances
+                .is_empty()
+        );
+        let left = command(&["KEYS", &format!("{{{}:*", store.prefix())]).await;
+        let mut left: Vec<String> = redis::from_redis_value(left).unwrap();
+        left.sort_unstable();
+        let center = format!("{{{}:engines}}", store.prefix());
+        assert_eq!(left, [format!("{center}:leases"), format!("{center}:meta")]);
+    }
+
+    #[tokio::test]
+    async fn p8_what_cannot_be_read_is_stuck_and_harms_no_other() {
+        let store = store().await;
+        let owner = engine(&store).await;
+        let mut damaged = Vec::new();
+        for (field, value) in [
+            ("failure", "no JSON"),
+            ("takeovers", "many"),
+            ("s:charge", "no row"),
+            ("owner", "nobody"),
+            ("created", "once"),
+        ] {
+            let (id, _) = owned(&store, owner).await;
+            let keys = command(&["KEYS", &format!("{{{}:*:i:{id}", store.prefix())]).await;
+            let keys: Vec<String> = redis::from_redis_value(keys).unwrap();
+            if field != "owner" {
+                command(&["HSET", &keys[0], field, value]).await;
+                damaged.push(id);
+            }
+        }
+        let (sound, _) = owned(&store, owner).await;
+        store.retire(owner).await.unwrap();
+        let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
+        assert!(claimed.instances.iter().any(|it| it.summary.id == sound));
+        assert_eq!(claimed.instances.len(), 2);
+        for id in damaged {
+            let keys = command(&["KEYS", &format!("{{{}:*:i:{id}", store.prefix())]).await;
+            let keys: Vec<String> = redis::from_redis_value(keys).unwrap();
+            let state = command(&["HGET", &keys[0], "state"]).await;
+            assert_eq!(redis::from_redis_value::<String>(state).unwrap(), "stuck");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_is_refused() {
+        let store = store().await;
+        let meta = format!("{{{}:engines}}:meta", store.prefix());
+        command(&["HSET", &meta, "schema_version", "99", "oldest_code", "99"]).await;
+        let error = options(store.prefix()).connect().await.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::NewerSchema { schema: 99, .. }),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn keys_of_somebody_else_are_left_alone() {
+        for (name, words) in [
+            ("engines}:meta", "cache"),
+            ("17}:owners", "mine"),
+            ("3}:ended", "yours"),
+        ] {
+            let prefix = prefix();
+            let key = format!("{{{prefix}:{name}");
+            command(&["SET", &key, words]).await;
+            let error = options(&prefix).connect().await.unwrap_err();
+            assert!(
+                matches!(&error, ConnectError::ForeignKey { key: found, kind } if *found == key && kind == "string"),
+                "{error}"
+            );
+            let value = command(&["GET", &key]).await;
+            assert_eq!(redis::from_redis_value::<String>(value).unwrap(), words);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prefix_that_would_disturb_the_slots_is_refused() {
+        for prefix in ["", "a{b", "a}b", "a b", "a*", &"x".repeat(65)] {
+            let error = options(prefix).connect().await.unwrap_err();
+            assert!(
+                matches!(error, ConnectError::Prefix { .. }),
+                "{prefix}: {error}"
+            );
+        }
+    }
+
+    /// They start the server themselves, so its programs must be here.
+    mod own_server {
+        use crate::proxy::Proxy;
+        use crate::redis_instances::{accept, engine, owned, progress, stored};
+        use crate::support::{
+            Cluster, prefix,
+            redis_server::{OwnServer, PATIENCE},
+        };
+        use sagaz_core::{
+            Token,
+            store::{InstanceState, SagaStore, StepState, Write, Written},
+        };
+        use sagaz_storage::redis::{ConnectError, Redis};
+        use std::time::{Duration, Instant};
+
+        async fn until_stored(store: &Redis, write: &Write) -> Vec<Written> {
+            let began = Instant::now();
+            loop {
+                match store.write(std::slice::from_ref(write)).await {
+                    Ok(written) => return written,
+                    Err(error) => assert!(
+                        error.is_transient() && began.elapsed() < PATIENCE,
+                        "{error:?}"
+                    ),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+
+        /// With `appendfsync always`: whatever was acknowledged before the kill is there after it.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn p1_a_killed_server_loses_nothing_that_it_acknowledged() {
+            let mut server = OwnServer::start(&[]).await;
+            let store = Redis::options(&server.url())
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+            assert!(store.durability().is_durable(), "{}", store.durability());
+            let owner = engine(&store).await;
+            let (count, counted) = tokio::sync::watch::channel(0);
+            let writing = {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let mut all = Vec::new();
+                    // Until nobody counts them any more.
+                    while count.send(all.len()).is_ok() {
+                        let accept = accept(Some(owner));
+                        let (id, token) = (accept.id, Token { owner, epoch: 1 });
+                        until_stored(&store, &Write::Accept(accept)).await;
+                        let written = until_stored(&store, &progress(id, token)).await;
+                        assert!(
+                            matches!(written[..], [Written::Stored { .. }]),
+                            "{written:?}"
+                        );
+                        all.push(id);
+                    }
+                    all
+                })
+            };
+            let reaches = async |wanted| {
+                let mut counted = counted.clone();
+                let reached = counted.wait_for(|count| *count >= wanted);
+                let reached = tokio::time::timeout(PATIENCE, reached).await;
+                *reached
+                    .expect("they are stored in time")
+                    .expect("they are counted")
+            };
+            for n in 1..=3 {
+                let before = reaches(n * 100).await;
+                server.kill();
+                server.run().await;
+                reaches(before + 50).await;
+            }
+            drop(counted);
+            let all = writing.await.unwrap();
+            let began = Instant::now();
+            while let Err(error) = store.count().await {
+                // The connection for readers is of before.
+                assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error:?}"
+                );
+            }
+            for id in all {
+                assert_eq!(stored(&store, id).await.steps.len(), 1, "{id}");
+            }
+        }
+
+        /// A write whose reply did not come is written again; then its first try arrives.
+        #[tokio::test]
+        async fn p7_a_try_that_arrives_late_takes_nothing_back() {
+            let server = OwnServer::start(&[]).await;
+            let proxy = Proxy::start(server.port).await;
+            let url = format!("redis://127.0.0.1:{}", proxy.port);
+            let options = Redis::options(&url).unwrap().connections(1);
+            let store = options
+                .call_timeout(Duration::from_millis(300))
+                .connect()
+                .await
+                .unwrap();
+            let (id, token) = owned(&store, engine(&store).await).await;
+            let first = progress(id, token);
+            proxy.hold();
+            let error = store.write(std::slice::from_ref(&first)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            proxy.let_new_ones_through();
+            let written = until_stored(&store, &first).await;
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "{written:?}"
+            );
+            let Write::Progress(mut next) = first else {
+                unreachable!("it is progress")
+            };
+            next.state = InstanceState::Compensating;
+            next.steps[0].state = StepState::Compensated;
+            until_stored(&store, &Write::Progress(next)).await;
+            assert!(
+                proxy.release().await,
+                "the first try has come and was answered"
+            );
+            let snapshot = stored(&store, id).await;
+            assert_eq!(snapshot.summary.state, InstanceState::Compensating);
+            assert_eq!(snapshot.steps[0].state, StepState::Compensated);
+        }
+
+        #[tokio::test]
+        async fn a_cut_connection_is_no_business_error_and_the_next_call_has_a_new_one() {
+            let server = OwnServer::start(&[]).await;
+            let store = Redis::options(&server.url())
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+            let owner = engine(&store).await;
+            for _ in 0..5 {
+                let (id, token) = owned(&store, owner).await;
+                server
+                    .command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+                    .await;
+                let written = until_stored(&store, &progress(id, token)).await;
+                assert!(
+                    matches!(written[..], [Written::Stored { .. }]),
+                    "{written:?}"
+                );
+                let began = Instant::now();
+                while let Err(error) = store.renew(owner, Duration::from_hours(1)).await {
+                    assert!(
+                        error.is_transient() && began.elapsed() < PATIENCE,
+                        "{error:?}"
+                    );
+                }
+            }
+        }
+
+        #[tokio::test]
+        async fn p12_a_value_that_the_server_does_not_take_is_refused_and_its_neighbours_can_be_written()
+         {
+            let server = OwnServer::start(&["--proto-max-bulk-len", "1mb"]).await;
+            let store = Redis::options(&server.url())
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+            let mut large = accept(None);
+            large.input.bytes = vec![b'1'; (1 << 20) + 1];
+            let batch = [Write::Accept(large), Write::Accept(accept(None))];
+            let error = store.write(&batch).await.unwrap_err();
+            assert!(error.is_refusal(), "{error:?}");
+            assert!(error.to_string().contains("proto-max-bulk-len"), "{error}");
+            store.write(&batch[1..]).await.unwrap();
+        }
+
+        /// It is offered again, and written when there is room.
+        #[tokio::test]
+        async fn p12_a_full_server_is_no_refusal_and_changes_nothing() {
+            let server = OwnServer::start(&[]).await;
+            let store = Redis::options(&server.url())
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+            let (id, token) = owned(&store, engine(&store).await).await;
+            server.command(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+            let write = progress(id, token);
+            let error = store
+                .write(&[Write::Accept(accept(None))])
+                .await
+                .unwrap_err();
+            assert!(
+                error.is_transient() && error.to_string().contains("memory"),
+                "{error:?}"
+            );
+            let error = store.write(std::slice::from_ref(&write)).await.unwrap_err();
+            assert!(error.is_transient(), "{error:?}");
+            server.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            assert!(stored(&store, id).await.steps.is_empty());
+            let counts = store.count().await.unwrap();
+            assert_eq!(counts, [("shop".to_owned(), InstanceState::Pending, 1)]);
+            let written = until_stored(&store, &write).await;
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "{written:?}"
+            );
+        }
+
+        #[tokio::test]
+        async fn settings_that_do_not_back_the_promises_are_told_and_can_be_refused() {
+            let cases: [(&[&str], &str); 5] = [
+                (&["--appendonly", "no"], "appendonly is `no`"),
+                (&["--appendfsync", "everysec"], "appendfsync is `everysec`"),
+                (
+                    &["--maxmemory-policy", "allkeys-lru"],
+                    "maxmemory-policy is `allkeys-lru`",
+                ),
+                (
+                    &["--no-appendfsync-on-rewrite", "yes"],
+                    "no-appendfsync-on-rewrite is `yes`",
+                ),
+                (&["--rename-command", "CONFIG", ""], "CONFIG is denied"),
+            ];
+            for (settings, words) in cases {
+                let server = OwnServer::start(settings).await;
+                let options = || Redis::options(&server.url()).unwrap();
+                let store = options().connect().await.unwrap();
+                let report = store.durability().to_string();
+                assert!(!store.durability().is_durable());
+                for words in [words, "(P1, P2, P10, P11)", "set "] {
+                    assert!(report.contains(words), "{settings:?}: {report}");
+                }
+                let error = options().require_durable(true).connect().await.unwrap_err();
+                assert_eq!(error.to_string(), report);
+            }
+            let server = OwnServer::start(&[]).await;
+            let options = Redis::options(&server.url()).unwrap().require_durable(true);
+            let store = options.connect().await.unwrap();
+            assert_eq!(
+                store.durability().to_string(),
+                "the server's settings back every promise"
+            );
+        }
+
+        #[tokio::test]
+        async fn a_server_that_cannot_be_used_is_told_in_words_that_help() {
+            let locked = OwnServer::start(&["--requirepass", "secret"]).await;
+            let single = OwnServer::start(&[]).await;
+            let replica =
+                OwnServer::start(&["--replicaof", "127.0.0.1", &single.port.to_string()]).await;
+            let node = OwnServer::start(&["--cluster-enabled", "yes"]).await;
+            single
+                .command(&["ACL", "SETUSER", "poor", "on", ">poor", "~other:*", "+@all"])
+                .await;
+            let cases = [
+                ("mysql://localhost/1".to_owned(), "cannot be read"),
+                (
+                    "redis://127.0.0.1:1".to_owned(),
+                    "cannot reach the server 127.0.0.1:1",
+                ),
+                (locked.url(), "refuses the user or the password"),
+                (
+                    format!("redis://:wrong@127.0.0.1:{}", locked.port),
+                    "refuses the user or the password",
+                ),
+                (
+                    format!("redis://poor:poor@127.0.0.1:{}", single.port),
+                    "lacks a right",
+                ),
+                (replica.url(), "is a replica"),
+                (node.url(), "write the URL as `redis+cluster://"),
+                (
+                    single.url().replace("redis://", "redis+cluster://"),
+                    "write the URL as `redis://",
+                ),
+            ];
+            for (url, words) in cases {
+                let connected = match Redis::options(&url) {
+                    Ok(options) => options.connect().await.map(|_| ()),
+                    Err(error) => Err(error),
+                };
+                let error = connected.unwrap_err();
+                assert!(
+                    error.to_string().contains(words),
+                    "{url}: {error}: {error:?}"
+                );
+                assert!(!error.to_string().contains("wrong"), "{error}");
+            }
+            assert!(
+                matches!(Redis::connect(&replica.url()).await, Err(ConnectError::Replica { primary, .. })
+                    if primary.ends_with(&single.port.to_string()))
+            );
+        }
+
+        /// A node that is killed and comes back: its partitions fail meanwhile, and nothing of them is lost.
+        #[tokio::test]
+        async fn a_node_of_a_cluster_may_restart() {
+            let mut cluster = Cluster::start().await;
+            let options = Redis::options(&cluster.url()).unwrap().prefix(prefix());
+            let store = options.connect().await.unwrap();
+            assert!(store.durability().is_durable() && !store.durability().cautions().is_empty());
+            let owner = engine(&store).await;
+            let mut instances = Vec::new();
+            for _ in 0..30 {
+                instances.push(owned(&store, owner).await);
+            }
+            cluster.nodes[1].kill();
+            let batch: Vec<_> = instances
+                .iter()
+                .map(|(id, token)| progress(*id, *token))
+                .collect();
+            let error = store.write(&batch).await.unwrap_err();
+            assert!(error.is_transient(), "{error:?}");
+            cluster.nodes[1].run().await;
+            cluster.until_ok().await;
+            for write in &batch {
+                let written = until_stored(&store, write).await;
+                assert!(
+                    matches!(written[..], [Written::Stored { .. }]),
+                    "{written:?}"
+                );
+            }
+            for (id, _) in instances {
+                assert_eq!(stored(&store, id).await.steps.len(), 1);
+            }
+        }
+    }
+}

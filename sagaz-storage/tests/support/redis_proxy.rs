@@ -1,0 +1,100 @@
+//! A network between the store and its server that can hold back what was sent, and deliver it later.
+
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Through,
+    Hold,
+    /// Only what is held already.
+    HoldOld,
+    Release,
+}
+
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    mode: watch::Sender<Mode>,
+    /// How many replies came for what was held.
+    answered: Arc<watch::Sender<u32>>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (mode, watched) = watch::channel(Mode::Through);
+        let answered = Arc::new(watch::Sender::new(0));
+        let replies = Arc::clone(&answered);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", to))
+                    .await
+                    .expect("the server");
+                tokio::spawn(carry(client, server, watched.clone(), Arc::clone(&replies)));
+            }
+        });
+        Self {
+            port,
+            mode,
+            answered,
+        }
+    }
+
+    /// From now on nothing gets through.
+    pub(crate) fn hold(&self) {
+        self.mode.send_replace(Mode::Hold);
+    }
+
+    /// What is held stays so.
+    pub(crate) fn let_new_ones_through(&self) {
+        self.mode.send_replace(Mode::HoldOld);
+    }
+
+    /// What was held arrives; whether the server has answered it.
+    pub(crate) async fn release(&self) -> bool {
+        self.mode.send_replace(Mode::Release);
+        let mut answered = self.answered.subscribe();
+        answered.wait_for(|replies| *replies > 0).await.is_ok()
+    }
+}
+
+async fn carry(
+    client: TcpStream,
+    server: TcpStream,
+    mut mode: watch::Receiver<Mode>,
+    answered: Arc<watch::Sender<u32>>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (held, was_held) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            if *was_held.borrow() {
+                answered.send_modify(|replies| *replies += 1);
+            }
+            // Nobody may be there any more.
+            let _ = to_client.write_all(&buffer[..length]).await;
+        }
+    });
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+        if *mode.borrow() == Mode::Hold {
+            let released = mode.wait_for(|mode| *mode == Mode::Release).await;
+            if released.is_err() {
+                return;
+            }
+            held.send_replace(true);
+        }
+        if to_server.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    // The server is not told that the client has gone: its last words may be on their way.
+    std::future::pending::<()>().await;
+}

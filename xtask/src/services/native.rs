@@ -1,0 +1,100 @@
+//! Programs that are installed here, and folders and ports for them.
+
+use crate::{Done, workspace};
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+};
+
+/// The folder of a server's data, under `target/`.
+pub(super) fn folder(name: &str) -> PathBuf {
+    workspace().join("target/services").join(name)
+}
+
+/// Installs a package of Debian's or Ubuntu's, where that is allowed: to root, and in CI to whoever may become root.
+pub(super) fn install(package: &str, what: &str, variable: &str) -> Done {
+    let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
+    let is_root = is_root();
+    let may_sudo = || is_ci && quiet("sudo", &["-n", "true"]);
+    if !quiet("apt-get", &["--version"]) || !(is_root || may_sudo()) {
+        return Err(format!(
+            "{what} is not installed; install it (Debian: `apt-get install {package}`), or set {variable}"
+        ));
+    }
+    for arguments in [
+        &["update"][..],
+        &["install", "-y", "--no-install-recommends", package],
+    ] {
+        let mut command = if is_root {
+            Command::new("apt-get")
+        } else {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "-E", "apt-get"]);
+            command
+        };
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // The package's own service is not wanted.
+            .env("RUNLEVEL", "1")
+            .stdout(Stdio::null());
+        eprintln!("$ apt-get {}", arguments.join(" "));
+        command
+            .status()
+            .map_err(|error| error.to_string())
+            .and_then(succeeded("apt-get"))?;
+    }
+    Ok(())
+}
+
+/// Where a program is, by `PATH`.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    let paths = env::var_os("PATH")?;
+    env::split_paths(&paths)
+        .map(|path| path.join(program))
+        .find(|path| path.exists())
+}
+
+fn quiet(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+pub(super) fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+pub(super) fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    Ok(address.port())
+}
+
+/// An empty folder, without what a run that was killed has left.
+pub(super) fn empty(folder: &Path) -> Done {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).map_err(|error| at(folder, &error))
+}
+
+pub(super) fn succeeded(what: &str) -> impl Fn(ExitStatus) -> Done + '_ {
+    move |status| {
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{what} failed ({status})"))
+        }
+    }
+}
+
+pub(super) fn at(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
