@@ -3,7 +3,7 @@
 use crate::run::SAGA;
 use sagaz::{
     redis::{ConnectError, Redis},
-    store::SagaStore,
+    store::{Retention, SagaStore},
 };
 use std::{error::Error, str::FromStr, time::Duration};
 
@@ -72,6 +72,6 @@ async fn empty(store: &Redis) -> Result<(), Box<dyn Error>> {
             .into());
         }
     }
-    while store.prune(Duration::ZERO, 500).await? > 0 {}
+    while store.prune(Duration::ZERO, 500, Retention::Delete).await? > 0 {}
     Ok(())
 }
