@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, CodecError, Payload},
+    definition::Definition,
     driver::{Happened, Host, Leave, PreparedAttempt, View, Waits, stuck, words},
     id::{SagaId, Token},
     observe::Lifecycle,
@@ -77,7 +78,8 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     /// When waiting steps are due.
     due: Vec<(u16, Instant)>,
     permits: Vec<(u16, Permit)>,
-    transactions: Transactions<S>,
+    /// Of a saga that has transactional steps.
+    transactions: Option<Box<Transactions<S>>>,
 }
 
 /// A wait that a former owner began.
@@ -135,7 +137,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             inherited,
             due: Vec::new(),
             permits: Vec::new(),
-            transactions: Transactions::new(G::transactor()),
+            transactions: G::transactor().map(|transactor| Box::new(Transactions::new(transactor))),
         }
     }
 
@@ -163,7 +165,11 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
 
     /// What became of the transaction of an attempt.
     fn take_end(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        let Some(attempt) = self.transactions.answered() else {
+        let answered = self.transactions.as_mut().and_then(|transactions| {
+            let attempt = transactions.answered()?;
+            Some((transactions, attempt))
+        });
+        let Some((transactions, attempt)) = answered else {
             return Happened::Leave(Leave::Lost);
         };
         match reply {
@@ -173,13 +179,13 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 }
                 self.sure_at = self.sent_at;
                 self.engine.free_suspect(&self.signals);
-                self.transactions.mark_committed(attempt.step);
+                transactions.mark_committed(attempt.step);
                 Happened::Committed(attempt)
             }
             Ok(Reply::RolledBack(error)) if error.is_transient() => {
                 // Not the attempt's fault: it is made again, and does not count.
                 self.engine.store_failed(&error);
-                let delay = self.transactions.count_rollback();
+                let delay = transactions.count_rollback();
                 let mut error = StepError::retryable(error).clean();
                 error.again = Again::Pending(delay);
                 Happened::RolledBack(attempt, error)
@@ -196,7 +202,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         if !self.dirty.is_empty() || self.signals.must_stop_now() {
             return None;
         }
-        let attempt = self.transactions.next()?;
+        let attempt = self.transactions.as_mut()?.next()?;
         let (step, undo) = (attempt.step, attempt.undo);
         let definition = &self.registration.saga.definition().steps[step];
         let commit = view.machine.once_committed(step, undo);
@@ -245,12 +251,13 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             steps: vec![row],
         };
         self.sent_at = self.engine.lease.lapses();
-        self.reply = self.transactions.commit(&self.engine, attempt, progress);
+        let transactions = self.transactions.as_mut()?;
+        self.reply = transactions.commit(&self.engine, attempt, progress);
         Some(Ok(()))
     }
 
     fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        if self.transactions.is_committing() {
+        if self.is_committing() {
             return self.take_end(reply);
         }
         let releasing = std::mem::take(&mut self.releasing);
@@ -507,16 +514,21 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         })
     }
 
-    /// Whether an attempt needs a transaction of the store.
-    fn is_transactional(&self, step: usize, undo: bool) -> bool {
-        let definition = &self.registration.saga.definition().steps[step];
-        if undo {
-            definition
-                .compensation
-                .is_some_and(|undo| undo.transactional)
-        } else {
-            definition.transactional
-        }
+    fn is_committing(&self) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|transactions| transactions.is_committing())
+    }
+}
+
+/// Whether an attempt needs a transaction of the store.
+fn is_transactional(definition: &Definition, step: usize, undo: bool) -> bool {
+    let definition = &definition.steps[step];
+    if undo {
+        definition
+            .compensation
+            .is_some_and(|undo| undo.transactional)
+    } else {
+        definition.transactional
     }
 }
 
@@ -541,27 +553,34 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.unsure = true;
             return Poll::Pending;
         }
-        if self.is_transactional(step, undo) {
-            return self.transactions.poll_open(index(step), &self.engine, cx);
+        if let Some(transactions) = &mut self.transactions
+            && is_transactional(self.registration.saga.definition(), step, undo)
+        {
+            return transactions.poll_open(index(step), &self.engine, cx);
         }
         Poll::Ready(())
     }
 
     fn attempt_over(&mut self, step: usize) {
         self.permits.retain(|(at, _)| usize::from(*at) != step);
-        self.transactions.forget(index(step));
+        if let Some(transactions) = &mut self.transactions {
+            transactions.forget(index(step));
+        }
     }
 
     fn transaction(&mut self, step: usize) -> Option<AnyTransaction> {
-        self.transactions.take(index(step))
+        self.transactions.as_mut()?.take(index(step))
     }
 
     fn commit(&mut self, attempt: PreparedAttempt) {
-        self.transactions.prepare(attempt);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.prepare(attempt);
+        }
     }
 
     fn record(&mut self, record: Record) {
-        if !self.transactions.acknowledge(record) {
+        let transactions = self.transactions.as_mut();
+        if !transactions.is_some_and(|transactions| transactions.acknowledge(record)) {
             self.dirty.push(record);
         }
     }
@@ -583,7 +602,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         self.signals.register(cx.waker());
-        if let Some(stored) = self.transactions.acknowledged() {
+        if let Some(stored) = self.transactions.as_mut().and_then(|it| it.acknowledged()) {
             return Poll::Ready(Happened::Stored(stored));
         }
         if let Some(reply) = &mut self.reply
@@ -592,7 +611,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.reply = None;
             return Poll::Ready(self.take_reply(reply));
         }
-        if self.transactions.is_committing() {
+        if self.is_committing() {
             // It may be what decides.
             return Poll::Pending;
         }

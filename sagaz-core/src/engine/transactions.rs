@@ -31,7 +31,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// The transactions of one instance.
 pub(super) struct Transactions<S: Store> {
-    transactor: Option<&'static dyn Transactor<S>>,
+    transactor: &'static dyn Transactor<S>,
     opening: Vec<(u16, Opening)>,
     /// Of attempts that have their transaction.
     guards: Vec<(u16, Box<dyn Any + Send>)>,
@@ -56,7 +56,7 @@ enum Opening {
 }
 
 impl<S: Store> Transactions<S> {
-    pub(super) fn new(transactor: Option<&'static dyn Transactor<S>>) -> Self {
+    pub(super) fn new(transactor: &'static dyn Transactor<S>) -> Self {
         Self {
             transactor,
             opening: Vec::new(),
@@ -76,9 +76,7 @@ impl<S: Store> Transactions<S> {
         engine: &Arc<Inner<S>>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(transactor) = self.transactor else {
-            return Poll::Ready(());
-        };
+        let transactor = self.transactor;
         let begin = || {
             let engine = Arc::clone(engine);
             let begin = async move { transactor.begin(&engine.store).await };
@@ -169,7 +167,7 @@ impl<S: Store> Transactions<S> {
             took,
         });
         let (reply, receiver) = oneshot::channel();
-        let transactor = self.transactor?;
+        let transactor = self.transactor;
         let inner = Arc::clone(engine);
         engine.spawn(async move {
             let ended = end(&inner, transactor, begun, &progress).await;
