@@ -9,11 +9,13 @@ pub use sagaz_core::{
     AttemptError, Codec, CodecError, CompensationDefinition, Definition, Engine, EngineBuilder,
     EngineId, Error, Failure, FailureReason, Graph, Handle, InProcess, Instance, IntoStepError,
     Json, Lifecycle, NotCompleted, Observer, OnFailure, Operator, Outcome, Payload, Recover,
-    Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StepContext, StepDefinition,
-    StepError, StepKind, Stuck, StuckReason, Token, store,
+    Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StartIn, StepContext,
+    StepDefinition, StepError, StepKind, Stuck, StuckReason, Token, store,
 };
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sagaz_storage::barrier;
 #[cfg(feature = "postgres")]
 pub use sagaz_storage::postgres;
 #[cfg(feature = "redis")]
@@ -23,6 +25,8 @@ pub use sagaz_storage::sqlite;
 
 /// What most programs need: `use sagaz::prelude::*`.
 pub mod prelude {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub use crate::barrier::{BarrierContext, BarrierError};
     pub use crate::{
         Engine, Filter, Handle, InstanceState, IntoStepError, Lifecycle, Observer, Outcome,
         Recover, Saga, SagaId, StepContext, StepError,
@@ -35,7 +39,7 @@ pub mod prelude {
 pub mod compile_errors {}
 
 #[cfg(feature = "conformance")]
-pub use sagaz_core::store_conformance;
+pub use sagaz_core::{store_conformance, transaction_conformance};
 
 #[doc(hidden)]
 pub use sagaz_core::private as __private;

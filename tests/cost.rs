@@ -11,7 +11,7 @@ use sagaz::{
     step,
     store::{
         Accepted, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
-        OperatorWrite, Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -185,7 +185,10 @@ impl SagaStore for Nowhere {
         Ok(Vec::new())
     }
 
-    async fn prune(&self, _: Duration, _: u32) -> Result<u64, StoreError> {
+    async fn archived(&self, _: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(None)
+    }
+    async fn prune(&self, _: Duration, _: u32, _: Retention) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

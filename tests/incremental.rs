@@ -103,6 +103,8 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<(String, PathBuf)>) {
 fn a_mistake_is_one_error_for_a_user_who_compiles_incrementally() {
     let mut expected = Vec::new();
     files(Path::new("tests/ui"), "stderr", &mut expected);
+    // These need the stores of databases, which this project does not compile.
+    expected.retain(|(name, _)| !name.starts_with("stores__"));
     let mut project = Project::new("mistakes");
     for (name, stderr) in &expected {
         let source = fs::read_to_string(stderr.with_extension("rs")).expect("the case");

@@ -16,7 +16,11 @@ fn every_mistake_is_one_error_in_the_words_of_the_domain() {
         "settings",
         "place",
         "together",
+        "transactions",
     ] {
         cases.compile_fail(format!("tests/ui/{theme}/*.rs"));
+    } // They name two stores.
+    if cfg!(all(feature = "sqlite", feature = "postgres")) {
+        cases.compile_fail("tests/ui/stores/*.rs");
     }
 }

@@ -69,6 +69,20 @@ impl Books {
         Ok(Self { pool })
     }
 
+    /// Whether they belong to some orders already.
+    pub(crate) async fn were_begun(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM world)")
+            .fetch_one(&self.pool)
+            .await
+    }
+
+    /// Whether any request has arrived.
+    pub(crate) async fn were_written(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM call)")
+            .fetch_one(&self.pool)
+            .await
+    }
+
     /// The seed and the fingerprint of the orders that these books were begun with; new books are begun with these.
     pub(crate) async fn begin(&self, seed: u64, orders: u64) -> Result<(u64, u64), sqlx::Error> {
         sqlx::query("INSERT OR IGNORE INTO world (id, seed, orders) VALUES (1, ?, ?)")

@@ -34,8 +34,10 @@ CREATE TABLE sagaz.saga_instance (
     epoch bigint NOT NULL,
     takeovers bigint NOT NULL DEFAULT 0,
     cancel_requested boolean NOT NULL DEFAULT false,
-    -- When it is due. Only of a live instance that nobody owns.
+    -- When it is due: exactly of a live instance that nobody owns.
     wake_at timestamptz,
+    -- When it completed or was rolled back.
+    ended_at timestamptz,
     deadline_at timestamptz,
     start_key text,
     input_digest text NOT NULL,
@@ -48,11 +50,18 @@ CREATE TABLE sagaz.saga_instance (
     content_type text NOT NULL,
     input_text text,
     input_bytes bytea
-) WITH (fillfactor = 80);
+) WITH (
+    -- Room for the versions of rows that were written together and change together soon after.
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
+);
 
--- Claims: instances that are due. The predicate is repeated literally in the queries, or the index is not used.
-CREATE INDEX saga_instance_due ON sagaz.saga_instance (saga, version, wake_at, takeovers)
-    WHERE owner IS NULL AND state IN ('pending', 'executing', 'compensating');
+-- No index names `state` or `updated_at`, which every write changes: so a write that only goes on puts no entry into any index.
+-- The predicates are repeated literally in the queries, or the indexes are not used.
+
+-- Claims: instances that are due.
+CREATE INDEX saga_instance_due ON sagaz.saga_instance (saga, version, wake_at, takeovers) WHERE wake_at IS NOT NULL;
 
 -- Claims and renewals: what an engine owns.
 CREATE INDEX saga_instance_owner ON sagaz.saga_instance (owner, saga, version) WHERE owner IS NOT NULL;
@@ -61,11 +70,10 @@ CREATE INDEX saga_instance_owner ON sagaz.saga_instance (owner, saga, version) W
 CREATE UNIQUE INDEX saga_instance_start_key ON sagaz.saga_instance (saga, start_key) WHERE start_key IS NOT NULL;
 
 -- Retention.
-CREATE INDEX saga_instance_finished ON sagaz.saga_instance (updated_at) WHERE state IN ('completed', 'rolled_back');
+CREATE INDEX saga_instance_ended ON sagaz.saga_instance (saga, version, ended_at) WHERE ended_at IS NOT NULL;
 
 -- What is not finished, for people and for a change of a definition: few rows among many.
-CREATE INDEX saga_instance_unfinished ON sagaz.saga_instance (saga, version, id)
-    WHERE state IN ('pending', 'executing', 'compensating', 'stuck');
+CREATE INDEX saga_instance_unfinished ON sagaz.saga_instance (saga, version, id) WHERE ended_at IS NULL;
 
 CREATE TABLE sagaz.saga_step (
     instance_id uuid NOT NULL,
@@ -83,4 +91,14 @@ CREATE TABLE sagaz.saga_step (
     output_text text,
     output_bytes bytea,
     PRIMARY KEY (instance_id, name)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- The archive: ended instances as they were, for people. The columns are those of `saga_instance` and `saga_step`, in the same
+-- order; a migration that changes these changes them too. A row of `saga_archive` that is deleted takes its steps with it.
+CREATE TABLE sagaz.saga_archive (LIKE sagaz.saga_instance, PRIMARY KEY (id));
+
+CREATE TABLE sagaz.saga_archive_step (
+    LIKE sagaz.saga_step,
+    PRIMARY KEY (instance_id, name),
+    FOREIGN KEY (instance_id) REFERENCES sagaz.saga_archive (id) ON DELETE CASCADE
 );

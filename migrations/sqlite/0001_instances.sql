@@ -82,3 +82,45 @@ CREATE TABLE saga_step (
     output BLOB,
     PRIMARY KEY (instance_id, name)
 ) WITHOUT ROWID;
+
+-- The archive: ended instances as they were, for people. The columns are those of `saga_instance` and `saga_step`, in the same
+-- order.
+CREATE TABLE saga_archive (
+    id TEXT NOT NULL PRIMARY KEY,
+    saga TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL,
+    pivot_passed INTEGER NOT NULL,
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    takeovers INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL,
+    wake_at INTEGER,
+    deadline_at INTEGER,
+    start_key TEXT,
+    input_digest TEXT NOT NULL,
+    failure TEXT,
+    stuck TEXT,
+    interventions TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    content_type TEXT NOT NULL,
+    input BLOB NOT NULL
+);
+
+CREATE TABLE saga_archive_step (
+    instance_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    undo_attempts INTEGER NOT NULL,
+    recoveries INTEGER NOT NULL,
+    error TEXT,
+    wake_at INTEGER,
+    updated_at INTEGER NOT NULL,
+    content_type TEXT,
+    output BLOB,
+    PRIMARY KEY (instance_id, name)
+) WITHOUT ROWID;

@@ -5,11 +5,12 @@ use crate::{
     id::SagaId,
     observe::Instance,
     outcome::Failure,
+    transactor::AnyTransaction,
 };
 use std::{
     fmt,
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -20,6 +21,10 @@ pub(crate) struct Shared {
     pub(crate) definition: &'static Definition,
     id: OnceLock<SagaId>,
     pub(crate) failure: OnceLock<Failure>,
+    /// Of attempts that are about to begin.
+    transactions: Mutex<Vec<(u16, AnyTransaction)>>,
+    /// How long a transactional attempt may take if it says nothing itself.
+    pub(crate) transaction_timeout: Option<Duration>,
 }
 
 impl Shared {
@@ -28,6 +33,8 @@ impl Shared {
             definition,
             id: OnceLock::new(),
             failure: OnceLock::new(),
+            transactions: Mutex::default(),
+            transaction_timeout: None,
         }
     }
 
@@ -36,12 +43,32 @@ impl Shared {
             definition,
             id: id.into(),
             failure: OnceLock::new(),
+            transactions: Mutex::default(),
+            transaction_timeout: None,
         }
     }
 
     /// Made on first use: an in-process run that nobody asks for its id makes none.
     pub(crate) fn id(&self) -> SagaId {
         *self.id.get_or_init(SagaId::new)
+    }
+
+    /// The transaction of an attempt that begins now.
+    pub(crate) fn give_transaction(&self, step: u16, transaction: AnyTransaction) {
+        self.transactions().push((step, transaction));
+    }
+
+    /// What an attempt that never took it has left, if anything.
+    pub(crate) fn take_transaction(&self, step: u16) -> Option<AnyTransaction> {
+        let mut transactions = self.transactions();
+        let place = transactions.iter().position(|(at, _)| *at == step)?;
+        Some(transactions.swap_remove(place).1)
+    }
+
+    fn transactions(&self) -> MutexGuard<'_, Vec<(u16, AnyTransaction)>> {
+        self.transactions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn instance(&self) -> Instance {
@@ -86,11 +113,16 @@ impl<'run> StepContext<'run> {
 
     /// How long this attempt may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.is_compensation() {
-            self.definition().compensation.and_then(|undo| undo.timeout)
-        } else {
-            self.definition().timeout
-        }
+        let definition = self.definition();
+        let (own, is_transactional) = match definition.compensation {
+            Some(undo) if self.is_compensation() => (undo.timeout, undo.transactional),
+            _ => (definition.timeout, definition.transactional),
+        };
+        own.or_else(|| self.shared.transaction_timeout.filter(|_| is_transactional))
+    }
+
+    pub(crate) fn take_transaction(&self) -> Option<AnyTransaction> {
+        self.shared.take_transaction(self.step)
     }
 
     /// The instance.

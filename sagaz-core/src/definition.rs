@@ -90,6 +90,8 @@ pub struct CompensationDefinition {
     pub retry: Retry,
     /// Whether it takes its step's output as certain, so that an unknown outcome has to be settled first.
     pub insists: bool,
+    /// Whether it commits together with its record in the store's own transaction.
+    pub transactional: bool,
 }
 
 /// Where a step stands towards the pivot.
@@ -218,6 +220,16 @@ impl Definition {
             }
             at += 1;
         }
+    }
+
+    /// The first step that commits in the store's transaction, or whose compensation does.
+    #[must_use]
+    pub fn first_transactional(&self) -> Option<&StepDefinition> {
+        let in_undo =
+            |step: &StepDefinition| step.compensation.is_some_and(|undo| undo.transactional);
+        self.steps
+            .iter()
+            .find(|step| step.transactional || in_undo(step))
     }
 
     /// The index of the step of this name.

@@ -20,13 +20,14 @@ mod saga;
 mod state;
 mod step_error;
 pub mod store;
+mod transactor;
 
 pub use codec::{Codec, CodecError, Json, Payload};
 pub use context::StepContext;
 pub use definition::{
     CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind,
 };
-pub use engine::{Engine, EngineBuilder, Handle, Operator, Resolution, Start};
+pub use engine::{Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn};
 pub use error::Error;
 pub use graph::Graph;
 pub use id::{EngineId, SagaId, Token};

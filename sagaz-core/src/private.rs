@@ -7,19 +7,23 @@ pub use crate::{
     retry::Retry,
     saga::{AnyPlace, Context, RunsOn, Saga},
     step_error::{IntoStepError, Recover, StepError},
+    store::Transacts,
+    transactor::{Transactor, Via},
 };
 pub use std::{
+    marker::PhantomData,
     sync::{Arc, OnceLock},
     vec::Vec,
 };
 
+use crate::transactor::AnyTransaction;
 use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    any::type_name,
+    any::{Any, type_name},
     error::Error as StdError,
-    marker::PhantomData,
+    fmt,
     pin::Pin,
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -38,6 +42,21 @@ pub enum AttemptEnd {
     Completed,
     Failed(Arc<StepError>),
     TimedOut,
+    /// It completed in a transaction, which is still open.
+    Prepared(Prepared),
+}
+
+/// What an attempt did in a transaction: it counts when that is committed together with its record.
+pub struct Prepared {
+    pub(crate) transaction: AnyTransaction,
+    /// Of a step, its output.
+    pub(crate) output: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
 }
 
 /// How the future of a recovery ended.
@@ -66,8 +85,8 @@ impl<G: Saga> Clone for Scene<'_, G> {
 
 impl<G: Saga> Copy for Scene<'_, G> {}
 
-impl<G: Saga> std::fmt::Debug for Scene<'_, G> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<G: Saga> fmt::Debug for Scene<'_, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scene")
             .field("context", &self.context)
             .finish_non_exhaustive()
@@ -112,6 +131,16 @@ where
             })
         }
     }
+}
+
+/// Boxes the future of an attempt in a transaction, which some stores give a timeout of their own. The future is named in
+/// one argument alone, so that one that is not `Send` is reported in its own place.
+pub fn attempt_in<'a, G: Saga, T: 'a>(
+    scene: Scene<'a, G>,
+    future: impl Future<Output = T> + Send + 'a,
+    end: impl Fn(T) -> AttemptEnd + Send + 'a,
+) -> StepFuture<'a> {
+    attempt_within(scene, future, move |_, result| end(result))
 }
 
 pin_project! {
@@ -184,6 +213,40 @@ pub fn ended<R: StepResult>(
         Ok(output) => keep(slot, output),
         Err(error) => failed(error),
     }
+}
+
+/// The transaction of this attempt. Invariant: the driver has put it there before the attempt begins.
+pub fn transaction<Tx: 'static, G: Saga>(scene: Scene<'_, G>) -> Tx {
+    let transaction = scene.context.take_transaction();
+    *transaction
+        .and_then(|transaction| transaction.downcast().ok())
+        .expect("a transactional attempt begins with its transaction")
+}
+
+/// What the result of a transactional step means: it is committed with its output, or rolled back.
+pub fn prepared<R: StepResult>(
+    transaction: impl Send + 'static,
+    result: R,
+    failed: impl FnOnce(R::Error) -> AttemptEnd,
+) -> AttemptEnd
+where
+    R::Output: Send + Sync + 'static,
+{
+    match result.split() {
+        Ok(output) => AttemptEnd::Prepared(Prepared {
+            transaction: Box::new(transaction),
+            output: Some(Box::new(output)),
+        }),
+        Err(error) => failed(error),
+    }
+}
+
+/// Likewise of a transactional compensation.
+pub fn prepared_undo(transaction: impl Send + 'static) -> AttemptEnd {
+    AttemptEnd::Prepared(Prepared {
+        transaction: Box::new(transaction),
+        output: None,
+    })
 }
 
 /// Boxes the future of a recovery.
@@ -411,7 +474,14 @@ pub enum OutputRequest<'r> {
     Decode(&'r [u8]),
     /// To be named here.
     TypeName(&'r mut &'static str),
+    /// This one, which is not in its place yet, to be written here.
+    EncodeThis(&'r (dyn Any + Send + Sync), &'r mut Vec<u8>),
+    /// To be kept.
+    Keep(Box<dyn Any + Send + Sync>),
 }
+
+/// Invariant: an output comes back to the step that gave it.
+const OF_ITS_STEP: &str = "an output is of the type that its step returns";
 
 /// What the output of a step can be.
 #[diagnostic::on_unimplemented(
@@ -436,6 +506,12 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> StepOutput for T {
                 keep(slot, G::Codec::decode(bytes)?);
             }
             OutputRequest::TypeName(name) => *name = type_name::<T>(),
+            OutputRequest::EncodeThis(output, bytes) => {
+                *bytes = G::Codec::encode(output.downcast_ref::<T>().expect(OF_ITS_STEP))?;
+            }
+            OutputRequest::Keep(output) => {
+                keep(slot, *output.downcast::<T>().expect(OF_ITS_STEP));
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::{
     private::{OutputRequest, RecoverFuture, Scene, StepFuture},
     step_error::StepError,
     store::Store,
+    transactor::Transactor,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
@@ -164,7 +165,13 @@ pub trait Saga: Sized + Send + Sync + 'static {
     label = "not a saga",
     note = "a type becomes a saga by `#[saga]` on an `impl {Self}` block"
 )]
-pub trait RunsOn<S>: Saga {}
+pub trait RunsOn<S>: Saga {
+    /// How its transactional steps reach the store's transactions; `None` if it has none.
+    #[doc(hidden)]
+    fn transactor() -> Option<&'static dyn Transactor<S>> {
+        None
+    }
+}
 
 /// The absence of a store: where [`Saga::run`] runs. Nothing is stored.
 #[derive(Clone, Copy, Debug)]

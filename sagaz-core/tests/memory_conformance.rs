@@ -1,6 +1,9 @@
 //! The memory store keeps the rules of every store.
 
-use sagaz_core::store::{conformance::Harness, memory::Memory};
+use sagaz_core::store::{
+    conformance::{Harness, transactions::TransactionHarness},
+    memory::{Memory, MemoryTransaction},
+};
 
 struct InMemory;
 
@@ -17,3 +20,21 @@ impl Harness for InMemory {
 }
 
 sagaz_core::store_conformance!(InMemory);
+
+impl TransactionHarness for InMemory {
+    type Tx = MemoryTransaction;
+
+    async fn put(&self, tx: &mut MemoryTransaction, key: &str) {
+        tx.set(key, "1");
+    }
+
+    async fn has(&self, store: &Memory, key: &str) -> bool {
+        store.value(key).is_some()
+    }
+
+    fn settlement_waits(&self) -> bool {
+        false
+    }
+}
+
+sagaz_core::transaction_conformance!(InMemory);

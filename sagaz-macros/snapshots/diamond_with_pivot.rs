@@ -133,6 +133,7 @@ const _: () = {
                     timeout: ::core::option::Option::None,
                     retry: __sagaz::Retry::COMPENSATION,
                     insists: true,
+                    transactional: false,
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },
@@ -151,6 +152,7 @@ const _: () = {
                     timeout: ::core::option::Option::None,
                     retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
+                    transactional: false,
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },

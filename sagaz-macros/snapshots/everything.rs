@@ -228,6 +228,7 @@ const _: () = {
                         ..__sagaz::Retry::BACKOFF
                     },
                     insists: false,
+                    transactional: false,
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },
@@ -244,6 +245,7 @@ const _: () = {
                     timeout: ::core::option::Option::None,
                     retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
+                    transactional: false,
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },
@@ -267,6 +269,7 @@ const _: () = {
                     timeout: ::core::option::Option::None,
                     retry: __sagaz::Retry::COMPENSATION,
                     insists: false,
+                    transactional: false,
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },

@@ -9,8 +9,12 @@ mod inputs;
 mod tables;
 mod types;
 
-use crate::{check::graph::Graph, model::Saga};
-use proc_macro2::TokenStream;
+use crate::{
+    check::{graph::Graph, transaction},
+    model::Saga,
+    print,
+};
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use types::Names;
 
@@ -29,6 +33,7 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
     let types = types::types(&names, saga, graph);
     let calls = calls::calls(&names, saga, graph);
     let members = members(&names, saga, graph);
+    let runs_on = runs_on(&names, saga);
     let (input, codec) = (names.input_item(saga), names.codec_item(saga));
     let count = saga.steps.len();
     hidden(&quote! {
@@ -62,10 +67,52 @@ pub(crate) fn saga(saga: &Saga<'_>, graph: &Graph) -> TokenStream {
             #members
         }
 
-        #[automatically_derived]
-        #[diagnostic::do_not_recommend]
-        impl<__P: #krate::AnyPlace> #krate::RunsOn<__P> for #this {}
+        #runs_on
     })
+}
+
+/// Where its steps can run: everywhere, or on the stores whose transactions they take.
+fn runs_on(names: &Names, saga: &Saga<'_>) -> TokenStream {
+    let Names {
+        krate,
+        this,
+        store,
+        transaction,
+        ..
+    } = names;
+    let (Some(tx), Some(ty)) = (transaction, transaction::of(saga)) else {
+        return quote! {
+            #[automatically_derived]
+            #[diagnostic::do_not_recommend]
+            impl<__P: #krate::AnyPlace> #krate::RunsOn<__P> for #this {}
+        };
+    };
+    let message = inputs::literal(&format!(
+        "the steps of `{}` write in `{}`, and this engine's store is",
+        print::tokens(this),
+        transaction::words_of(ty)
+    ));
+    let message = format!("{message} `{{Self}}`");
+    let stores = quote! {
+        #[diagnostic::on_unimplemented(message = #message, label = "not the store of this saga")]
+        pub trait #store: #krate::Transacts<#tx> {}
+
+        #[diagnostic::do_not_recommend]
+        impl<__S: #krate::Transacts<#tx>> #store for __S {}
+    };
+    // In the place of the user's type: what rustc adds to the message, it says there.
+    let span = print::last_span(&saga.block.parsed.self_ty);
+    let parameter = Ident::new("Store", span);
+    quote_spanned! {span=>
+        #stores
+
+        #[automatically_derived]
+        impl<#parameter: #store> #krate::RunsOn<#parameter> for #this {
+            fn transactor() -> ::core::option::Option<&'static dyn #krate::Transactor<#parameter>> {
+                ::core::option::Option::Some(&#krate::Via::<#tx>(#krate::PhantomData))
+            }
+        }
+    }
 }
 
 /// The methods of `Saga` that go by the index of a step.

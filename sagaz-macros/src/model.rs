@@ -84,6 +84,8 @@ pub(crate) struct Input<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Context,
+    /// The transaction that the method writes in.
+    Transaction,
     /// The error that a recovery is about.
     Error,
     SagaInput,
@@ -183,6 +185,10 @@ impl<'a> Saga<'a> {
 
     /// Why the outcome of a step can be unknown when it is undone; `None` if it cannot.
     pub(crate) fn doubt(&self, step: &Step<'_>) -> Option<String> {
+        if step.is_transactional() {
+            // Rolled back, whatever ended it.
+            return None;
+        }
         if step.settings.atomic.is_none() {
             return Some(format!("an error of `{}` may hide an effect", step.name));
         }
@@ -299,6 +305,11 @@ impl<'a> Step<'a> {
         &self.method.sig.ident
     }
 
+    /// Whether it commits together with its output.
+    pub(crate) fn is_transactional(&self) -> bool {
+        takes_transaction(&self.inputs)
+    }
+
     /// The name in the store.
     pub(crate) fn stored_name(&self) -> &str {
         self.settings
@@ -345,6 +356,11 @@ impl<'a> Compensation<'a> {
         }
     }
 
+    /// Whether it commits together with its record.
+    pub(crate) fn is_transactional(&self) -> bool {
+        takes_transaction(&self.inputs)
+    }
+
     /// Where it takes the output of the step that it undoes.
     pub(crate) fn own_output(&self) -> Option<&Input<'a>> {
         let step = self.step.as_ref()?.step;
@@ -379,6 +395,12 @@ impl<'a> Recovery<'a> {
             inputs: names.inputs(method, role, &step.iter().collect::<Vec<_>>(), diagnostics),
         }
     }
+}
+
+fn takes_transaction(inputs: &[Input<'_>]) -> bool {
+    inputs
+        .iter()
+        .any(|input| input.source == Source::Transaction)
 }
 
 impl From<&Name> for Place {

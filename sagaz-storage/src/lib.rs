@@ -2,6 +2,8 @@
 //!
 //! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod barrier;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod judging;
 #[cfg(feature = "postgres")]

@@ -11,8 +11,8 @@ mod postgres {
     use sagaz_core::{
         EngineId, Payload, SagaId, StepKind, Token,
         store::{
-            Accept, Claim, Claimed, DefinitionKey, Filter, InstanceState, Progress, Runnable,
-            SagaStore, StepState, StepWrite, Write, Written,
+            Accept, Claim, Claimed, DefinitionKey, Filter, InstanceState, Progress, Retention,
+            Runnable, SagaStore, StepState, StepWrite, Write, Written,
         },
     };
     use sagaz_storage::postgres::{ConnectError, Postgres};
@@ -291,6 +291,97 @@ mod postgres {
         store.retire(owner).await.unwrap();
         let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
         assert_eq!(claimed.instances.len(), 1);
+    }
+
+    /// How often a table of the schema was read as a whole, and how many index entries were read.
+    async fn reads(session: &mut PgConnection, schema: &str) -> (i64, i64) {
+        let row = sqlx::query(
+            "SELECT (SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables WHERE schemaname = $1
+                    AND relname IN ('saga_instance', 'saga_step')),
+                (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE schemaname = $1)",
+        )
+        .bind(schema)
+        .fetch_one(session)
+        .await
+        .unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    /// Planned while the tables are empty, as after an installation, and never told that they have grown.
+    #[tokio::test]
+    async fn no_statement_reads_more_as_the_tables_grow() {
+        const INSTANCES: i64 = 300;
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let mut admin = session().await;
+        let quiet = format!(
+            "ALTER TABLE {schema}.saga_instance SET (autovacuum_enabled = off);
+            ALTER TABLE {schema}.saga_step SET (autovacuum_enabled = off)"
+        );
+        sqlx::raw_sql(AssertSqlSafe(quiet))
+            .execute(&mut admin)
+            .await
+            .unwrap();
+        let (scans, entries) = reads(&mut admin, &schema).await;
+        let owner = engine(&store).await;
+        store.define(&definition()).await.unwrap();
+        for _ in 0..INSTANCES {
+            let (id, token) = owned(&store, owner).await;
+            store.write(&[progress(id, token)]).await.unwrap();
+            let mut last = progress(id, token);
+            if let Write::Progress(last) = &mut last {
+                last.state = InstanceState::Completed;
+            }
+            store.write(&[last]).await.unwrap();
+            // What nobody needs any more is here while the next ones come.
+            store.claim(&claim(owner)).await.unwrap();
+            store.renew(owner, HOUR).await.unwrap();
+        }
+        store.define(&definition()).await.unwrap();
+        store
+            .prune(Duration::ZERO, 10, Retention::Delete)
+            .await
+            .unwrap();
+        store
+            .prune(Duration::ZERO, 10, Retention::Archive)
+            .await
+            .unwrap();
+        let stuck = Filter::all().state(InstanceState::Stuck);
+        assert!(store.list(&stuck).await.unwrap().instances.is_empty());
+        // A session tells its counts when it ends, at the latest.
+        store.close().await;
+        let began = Instant::now();
+        let (scans_after, entries_after) = loop {
+            let counts = reads(&mut admin, &schema).await;
+            // Each write has looked its instance up.
+            if counts.1 - entries >= 2 * INSTANCES {
+                break counts;
+            }
+            assert!(began.elapsed() < HOUR, "{counts:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(scans_after, scans);
+        let entries = entries_after - entries;
+        assert!(
+            entries < 40 * INSTANCES,
+            "{entries} index entries for {INSTANCES} instances"
+        );
+    }
+
+    #[tokio::test]
+    async fn without_notifications_nobody_listens() {
+        let options = options(&schema()).without_notifications();
+        let store = options.connect().await.unwrap();
+        let news = tokio::time::timeout(Duration::from_millis(50), store.news());
+        assert!(news.await.is_err(), "news from nowhere");
+        let listens: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%' || $1 || '%'",
+        )
+        .bind(store.schema())
+        .fetch_one(&mut session().await)
+        .await
+        .unwrap();
+        assert_eq!(listens, 0);
     }
 
     #[tokio::test]

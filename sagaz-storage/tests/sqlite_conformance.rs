@@ -1,8 +1,10 @@
 //! The rules of every store, on a file.
 #![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use sagaz_core::store::conformance::Harness;
+use sagaz_core::store::conformance::{Harness, transactions::TransactionHarness};
 use sagaz_storage::sqlite::Sqlite;
+use sqlx::{Connection, SqliteConnection, SqliteTransaction};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
@@ -36,3 +38,25 @@ impl Harness for InFile {
 }
 
 sagaz_core::store_conformance!(InFile::new());
+
+impl TransactionHarness for InFile {
+    type Tx = SqliteTransaction<'static>;
+
+    async fn put(&self, tx: &mut SqliteTransaction<'static>, key: &str) {
+        let create = "CREATE TABLE IF NOT EXISTS application (key TEXT PRIMARY KEY)";
+        sqlx::query(create).execute(&mut **tx).await.unwrap();
+        let insert = sqlx::query("INSERT INTO application VALUES (?)").bind(key);
+        insert.execute(&mut **tx).await.unwrap();
+    }
+
+    async fn has(&self, store: &Sqlite, key: &str) -> bool {
+        let url = format!("sqlite:{}", store.path().display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let found = sqlx::query("SELECT 1 FROM application WHERE key = ?").bind(key);
+        // Without the table there is no row.
+        let found = found.fetch_optional(&mut connection).await;
+        found.is_ok_and(|row| row.is_some())
+    }
+}
+
+sagaz_core::transaction_conformance!(InFile::new());

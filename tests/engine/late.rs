@@ -4,7 +4,7 @@ use sagaz::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
     },
 };
 use std::time::Duration;
@@ -58,7 +58,15 @@ impl SagaStore for Late {
         self.0.count().await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        self.0.prune(age, limit).await
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        self.0.prune(age, limit, retention).await
+    }
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        self.0.archived(id).await
     }
 }

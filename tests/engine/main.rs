@@ -19,6 +19,7 @@ mod shutdown;
 mod sleep;
 mod soak;
 mod start;
+mod transactions;
 mod versions;
 
 use sagaz::{

@@ -93,6 +93,23 @@ impl Ledger {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
+    /// Calls of a step after one of a later step: that had begun with its output stored. Purchase and step.
+    pub(crate) async fn called_out_of_order(&self) -> Vec<(u32, String)> {
+        let rows = sqlx::query(
+            "WITH stage (step, stage) AS (
+                 VALUES ('reserve', 1), ('charge', 2), ('label', 2), ('dispatch', 3), ('confirm', 4)
+             )
+             SELECT number, step FROM (
+                 SELECT number, step, stage, max(stage) OVER (PARTITION BY number ORDER BY serial) AS reached
+                 FROM call JOIN stage USING (step)
+             ) WHERE stage < reached",
+        )
+        .fetch_all(&self.0)
+        .await
+        .unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
     pub(crate) async fn calls(&self, step: &str) -> i64 {
         let count = sqlx::query("SELECT count(*) FROM call WHERE step = ?")
             .bind(step)

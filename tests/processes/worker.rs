@@ -1,12 +1,19 @@
 //! The process that is killed and stopped: an engine with one saga.
 
-use crate::ledger::Ledger;
+#[cfg(feature = "redis")]
+use crate::places::Prefix;
+use crate::{
+    ledger::Ledger,
+    places::{File, Place, Schema},
+};
+use futures_util::{StreamExt, stream};
 use sagaz::{
-    Engine, InstanceState, IntoStepError, Lifecycle, Observer, StepContext, StepError, compensate,
-    postgres::Postgres, saga, sqlite::Sqlite, step, store::Store,
+    Engine, Filter, InstanceState, IntoStepError, Lifecycle, Observer, RunsOn, Saga, StepContext,
+    StepError, compensate, saga, step, store::Store,
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashSet,
     io::Write,
     path::{Path, PathBuf},
     process::Stdio,
@@ -197,18 +204,6 @@ pub(crate) fn purchases(count: u32) -> impl Iterator<Item = Purchase> {
     })
 }
 
-pub(crate) async fn store(folder: &Path) -> Sqlite {
-    Sqlite::open(folder.join("sagas.db")).await.unwrap()
-}
-
-/// The store in a schema of the server that `cargo xtask test` starts.
-pub(crate) async fn store_on_server(schema: &str) -> Postgres {
-    let url = std::env::var("SAGAZ_TEST_POSTGRES_URL");
-    let url = url.expect("`cargo xtask test` starts a server and sets SAGAZ_TEST_POSTGRES_URL");
-    let options = Postgres::options(&url).unwrap().schema(schema);
-    options.connect().await.unwrap()
-}
-
 pub(crate) async fn ledger(folder: &Path) -> Ledger {
     Ledger::open(&folder.join("ledger.db")).await
 }
@@ -216,13 +211,19 @@ pub(crate) async fn ledger(folder: &Path) -> Ledger {
 /// How long a dead process's instances wait for another, in these tests.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
-/// Starts a worker on a file.
-pub(crate) fn spawn(folder: &Path, purchases: u32, stop_self: bool) -> Child {
-    spawn_on("", folder, purchases, stop_self)
+/// Random choices, which `SAGAZ_SEED` repeats.
+pub(crate) fn seeded() -> fastrand::Rng {
+    let seed = std::env::var("SAGAZ_SEED").ok();
+    let seed = seed
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("SAGAZ_SEED={seed} makes the same choices again");
+    fastrand::Rng::with_seed(seed)
 }
 
-/// Starts a worker on a schema of the server, or on a file if there is no name.
-pub(crate) fn spawn_on(schema: &str, folder: &Path, purchases: u32, stop_self: bool) -> Child {
+/// Starts a worker.
+pub(crate) fn spawn(place: &impl Place, folder: &Path, purchases: u32, stop_self: bool) -> Child {
+    let (word, told) = place.told();
     Command::new(std::env::current_exe().unwrap())
         .args([
             "worker::worker",
@@ -230,12 +231,18 @@ pub(crate) fn spawn_on(schema: &str, folder: &Path, purchases: u32, stop_self: b
             "--nocapture",
             "--test-threads=1",
         ])
-        .env("SAGAZ_WORKER", folder)
-        .env("SAGAZ_WORKER_SCHEMA", schema)
+        .env("SAGAZ_WORKER", word)
+        .env("SAGAZ_WORKER_PLACE", told)
+        .env("SAGAZ_WORKER_FOLDER", folder)
         .env("SAGAZ_WORKER_PURCHASES", purchases.to_string())
         .env("SAGAZ_WORKER_STOP_SELF", if stop_self { "1" } else { "" })
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        // Only of one that stops itself somebody reads what it says. A full pipe would stop the others as well.
+        .stdout(if stop_self {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .kill_on_drop(true)
         .spawn()
         .unwrap()
@@ -244,54 +251,92 @@ pub(crate) fn spawn_on(schema: &str, folder: &Path, purchases: u32, stop_self: b
 /// Not a test of its own: the body of a worker process. It starts every purchase, and ends when all have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker() {
-    let Some(folder) = std::env::var_os("SAGAZ_WORKER").map(PathBuf::from) else {
+    let Ok(word) = std::env::var("SAGAZ_WORKER") else {
         return;
     };
-    match std::env::var("SAGAZ_WORKER_SCHEMA") {
-        Ok(schema) if !schema.is_empty() => work(store_on_server(&schema).await, &folder).await,
-        _ => work(store(&folder).await, &folder).await,
-    }
-}
-
-async fn work<S: Store>(store: S, folder: &Path) {
-    let count = std::env::var("SAGAZ_WORKER_PURCHASES")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let told = std::env::var("SAGAZ_WORKER_PLACE").unwrap();
+    let folder = PathBuf::from(std::env::var_os("SAGAZ_WORKER_FOLDER").unwrap());
     let stop_self = std::env::var("SAGAZ_WORKER_STOP_SELF").is_ok_and(|word| !word.is_empty());
     let stop = stop_self.then(Arc::<StopSelf>::default);
     let saga = Buy {
-        ledger: ledger(folder).await,
+        ledger: ledger(&folder).await,
         stop: stop.clone(),
     };
+    let observer = stop.unwrap_or_default();
+    // Each kind of place may have a saga of its own, if that takes purchases: one with a step in the store's transactions, say.
+    match word.as_str() {
+        "sqlite" => work(File::parse(&told).open().await, saga, observer).await,
+        "postgres" => work(Schema::parse(&told).open().await, saga, observer).await,
+        #[cfg(feature = "redis")]
+        "redis" => work(Prefix::parse(&told).open().await, saga, observer).await,
+        _ => panic!("there are no processes on `{word}`"),
+    }
+}
+
+async fn work<S: Store, G>(store: S, saga: G, observer: Arc<StopSelf>)
+where
+    G: Saga<Input = Purchase> + RunsOn<S>,
+{
+    let count = std::env::var("SAGAZ_WORKER_PURCHASES").unwrap();
     let engine = Engine::builder(store)
         .register(saga)
         .lease(LEASE)
         .poll_interval(Duration::from_millis(100))
         .in_flight_max(64)
-        .observer(stop.unwrap_or_default())
+        .observer(observer)
         .start()
         .await
         .unwrap();
-    for purchase in purchases(count) {
-        let key = format!("purchase-{}", purchase.number);
-        engine.start::<Buy>(purchase).key(key).await.unwrap();
-    }
+    start_all::<S, G>(&engine, count.parse().unwrap()).await;
     tell("started all");
-    loop {
-        let counts = engine.count().await.unwrap();
+    let counts = loop {
+        let counts = answered(|| engine.count()).await;
         if counts.iter().all(|(_, state, _)| !state.is_live()) {
-            break;
+            break counts;
         }
-        sleep(Duration::from_millis(20)).await;
-    }
-    let stuck = engine
-        .count()
-        .await
-        .unwrap()
-        .into_iter()
-        .any(|(_, state, _)| state == InstanceState::Stuck);
+        sleep(Duration::from_millis(50)).await;
+    };
     engine.shutdown().await;
-    assert!(!stuck, "an instance is stuck");
+    let is_stuck = |(_, state, _): &(_, _, _)| *state == InstanceState::Stuck;
+    assert!(!counts.iter().any(is_stuck), "an instance is stuck");
     tell("all ended");
+}
+
+/// Starts every purchase that has not been started, as far as this process can see.
+async fn start_all<S: Store, G>(engine: &Engine<S>, count: u32)
+where
+    G: Saga<Input = Purchase> + RunsOn<S>,
+{
+    let mut known = HashSet::new();
+    let mut filter = Filter::all().limit(1_000);
+    loop {
+        let page = answered(|| engine.list(filter.clone())).await;
+        known.extend(page.instances.into_iter().filter_map(|it| it.start_key));
+        match page.next {
+            Some(next) => filter = filter.after(next),
+            None => break,
+        }
+    }
+    let key = |purchase: &Purchase| format!("purchase-{}", purchase.number);
+    let unknown = purchases(count).filter(|purchase| !known.contains(&key(purchase)));
+    stream::iter(unknown)
+        .for_each_concurrent(32, async |purchase| {
+            answered(async || {
+                let start = engine.start::<G>(purchase.clone());
+                start.key(key(&purchase)).await
+            })
+            .await;
+        })
+        .await;
+}
+
+/// Asks until there is an answer: the server may be away for a moment.
+async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, sagaz::Error>) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) if error.is_transient() => sleep(Duration::from_millis(20)).await,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
 }

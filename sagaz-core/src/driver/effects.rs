@@ -69,7 +69,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
                         *task = Task::Dropped { begun: true };
                         self.clear(step);
                     }
-                    Task::Begun | Task::Dropped { .. } => {}
+                    Task::Begun | Task::Committing | Task::Dropped { .. } => {}
                 }
             }
             Effect::Failing(cause) => self.fail(cause),

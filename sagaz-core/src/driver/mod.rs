@@ -13,14 +13,16 @@ use crate::{
     context::{Shared, StepContext},
     observe::{AttemptError, Instance, Lifecycle, Observer},
     outcome::{FailureReason, Stuck},
-    private::{AttemptEnd, RecoverEnd, RecoverFuture, Scene, StepFuture},
+    private::{AttemptEnd, OutputRequest, Prepared, RecoverEnd, RecoverFuture, Scene, StepFuture},
     saga::Saga,
     state::{Ended, Event, Machine, Record, Recovered, StepCell},
     step_error::StepError,
     store::InstanceState,
+    transactor::AnyTransaction,
 };
 use futures_util::FutureExt;
 use std::{
+    any::Any,
     future::poll_fn,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -49,8 +51,45 @@ pub(crate) trait Host<G: Saga> {
     /// A wait begins. One that a former owner began lasts as long as is stored, and not as the policy says.
     fn wait(&mut self, step: usize, undo: bool, delay: Duration) -> Waits;
 
+    /// The transaction of an attempt that was admitted and begins now.
+    fn transaction(&mut self, _step: usize) -> Option<AnyTransaction> {
+        None
+    }
+
+    /// An attempt completed in its transaction, and is to be committed together with its record. Until
+    /// [`Happened::Committed`] or [`Happened::RolledBack`] it is in flight.
+    fn commit(&mut self, _attempt: PreparedAttempt) {}
+
     /// Something happened outside.
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened>;
+}
+
+/// An attempt whose transaction is still open.
+pub(crate) struct PreparedAttempt {
+    pub(crate) step: usize,
+    pub(crate) undo: bool,
+    pub(crate) prepared: Prepared,
+    pub(crate) took: Duration,
+}
+
+impl PreparedAttempt {
+    /// Rolls it back.
+    pub(crate) fn rolled_back(self) -> EndedAttempt {
+        EndedAttempt {
+            step: self.step,
+            undo: self.undo,
+            output: None,
+            took: self.took,
+        }
+    }
+}
+
+/// An attempt whose transaction has ended.
+pub(crate) struct EndedAttempt {
+    pub(crate) step: usize,
+    pub(crate) undo: bool,
+    pub(crate) output: Option<Box<dyn Any + Send + Sync>>,
+    pub(crate) took: Duration,
 }
 
 /// How long a step waits, and since whose time.
@@ -86,6 +125,10 @@ pub(crate) enum Happened {
     Stored(Vec<Record>),
     /// The output of this step cannot be stored, for this reason.
     Refused(usize, String),
+    /// An attempt is committed, and its record is stored with it.
+    Committed(EndedAttempt),
+    /// An attempt's transaction was rolled back, so it had no effect.
+    RolledBack(EndedAttempt, StepError),
     /// Leave the instance as it is: it is another engine's, or given up.
     Leave(Leave),
 }
@@ -121,6 +164,8 @@ enum Task {
     Held(Kind),
     /// Its [`Work`] is under way.
     Begun,
+    /// Its attempt has ended, and its transaction is being committed.
+    Committing,
     /// Its attempt was dropped on demand; whether it had begun.
     Dropped { begun: bool },
 }
@@ -232,6 +277,10 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
                 crew.troubles.set(step, StepError::unknown(reason));
                 crew.apply(machine, Event::Refused(step));
             }
+            Some(Happened::Committed(attempt)) => crew.committed(machine, attempt),
+            Some(Happened::RolledBack(attempt, error)) => {
+                crew.rolled_back(machine, &attempt, error);
+            }
             Some(Happened::Leave(leave)) => return leave,
         }
     }
@@ -286,8 +335,10 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     }
 
     fn begun(&self) -> usize {
-        let begun = |place: &&Place| {
-            matches!(place.task, Task::Begun) && !matches!(self.work(place.step()), Work::Wait(_))
+        let begun = |place: &&Place| match place.task {
+            Task::Begun => !matches!(self.work(place.step()), Work::Wait(_)),
+            Task::Committing => true,
+            Task::Held(_) | Task::Dropped { .. } => false,
         };
         self.active().iter().filter(begun).count()
     }
@@ -305,6 +356,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             let next = match place.task {
                 Task::Held(kind) => self.begin(step, kind, cx),
                 Task::Begun | Task::Dropped { .. } => self.poll_begun(place, cx).map(Next::Event),
+                Task::Committing => Poll::Pending,
             };
             if next.is_ready() {
                 self.free(self.cursor);
@@ -333,11 +385,11 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         let event = match self.work_mut(step) {
             Work::Step(future, began) => {
                 let (end, began) = (ready!(poll_caught(future, cx)), *began);
-                Event::StepEnded(step, self.attempt_ended(step, false, end, began))
+                return self.attempt_ended(step, false, end, began);
             }
             Work::Undo(future, began) => {
                 let (end, began) = (ready!(poll_caught(future, cx)), *began);
-                Event::UndoEnded(step, self.attempt_ended(step, true, end, began))
+                return self.attempt_ended(step, true, end, began);
             }
             Work::Recover(future) => {
                 let end = ready!(poll_caught(future, cx));
@@ -368,6 +420,9 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     #[inline]
     fn begin_step(&mut self, step: usize, cx: &mut Context<'_>) -> Poll<Next> {
         let began = self.began();
+        if H::DURABLE && self.shared.definition.steps[step].transactional {
+            self.give_transaction(step);
+        }
         let (saga, scene) = (self.saga, self.stage.scene(step, false));
         self.tell(|instance| Lifecycle::StepStarted {
             instance,
@@ -378,18 +433,22 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             First::Pending(future) => self.put_away(step, Work::Step(future, began)),
             First::Ended(Ok(AttemptEnd::Completed)) => {
                 self.host.attempt_over(step);
-                self.tell_completed(step, false, began);
+                self.tell_completed(step, false, since(began));
                 Poll::Ready(Next::Completed(step))
             }
-            First::Ended(end) => {
-                let ended = self.attempt_ended(step, false, end, began);
-                Poll::Ready(Next::Event(Event::StepEnded(step, ended)))
-            }
+            First::Ended(end) => self.attempt_ended(step, false, end, began).map(Next::Event),
         }
     }
 
     fn begin_undo(&mut self, step: usize, known: bool, cx: &mut Context<'_>) -> Poll<Event> {
         let began = self.began();
+        let definition = &self.shared.definition.steps[step];
+        if definition
+            .compensation
+            .is_some_and(|undo| undo.transactional)
+        {
+            self.give_transaction(step);
+        }
         let (saga, scene) = (self.saga, self.stage.scene(step, known));
         self.tell(|instance| Lifecycle::CompensationStarted {
             instance,
@@ -398,10 +457,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         });
         match first_poll(|| saga.compensate(step, scene), cx) {
             First::Pending(future) => self.put_away(step, Work::Undo(future, began)),
-            First::Ended(end) => {
-                let ended = self.attempt_ended(step, true, end, began);
-                Poll::Ready(Event::UndoEnded(step, ended))
-            }
+            First::Ended(end) => self.attempt_ended(step, true, end, began),
         }
     }
 
@@ -438,6 +494,19 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         (H::DURABLE || self.observer.is_some()).then(Instant::now)
     }
 
+    /// The transaction of an attempt that begins now.
+    #[inline(never)]
+    fn give_transaction(&mut self, step: usize) {
+        let transaction = self.host.transaction(step);
+        let index = u16::try_from(step).unwrap_or(u16::MAX);
+        // What an attempt has left that was dropped before it took it.
+        drop(self.shared.take_transaction(index));
+        if let Some(transaction) = transaction {
+            self.shared.give_transaction(index, transaction);
+        }
+    }
+
+    /// The event of an attempt that has ended. One that completed in a transaction is in flight until that has ended, too.
     #[inline(never)]
     fn attempt_ended(
         &mut self,
@@ -445,22 +514,26 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         undo: bool,
         end: thread::Result<AttemptEnd>,
         began: Option<Instant>,
-    ) -> Ended {
-        self.host.attempt_over(step);
-        match end {
+    ) -> Poll<Event> {
+        let ended = match end {
+            Ok(AttemptEnd::Prepared(prepared)) => {
+                if matches!(self.active[self.cursor].task, Task::Begun) {
+                    self.clear(step);
+                }
+                self.active[self.cursor].task = Task::Committing;
+                self.host.commit(PreparedAttempt {
+                    step,
+                    undo,
+                    prepared,
+                    took: since(began),
+                });
+                return Poll::Pending;
+            }
             Ok(AttemptEnd::Completed) => {
-                self.tell_completed(step, undo, began);
+                self.tell_completed(step, undo, since(began));
                 Ended::Completed
             }
-            Ok(AttemptEnd::Failed(error)) => {
-                let ended = Ended::Failed {
-                    again: error.again,
-                    clean: error.clean,
-                };
-                self.troubles.keep(step, Arc::clone(&error));
-                self.tell_failed(step, undo, AttemptError::Error(&error), since(began));
-                ended
-            }
+            Ok(AttemptEnd::Failed(error)) => self.failed(step, undo, &error, since(began)),
             Ok(AttemptEnd::TimedOut) => {
                 let timeout = self.stage.contexts[step].timeout().unwrap_or_default();
                 self.troubles.set(
@@ -477,6 +550,59 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 self.tell_failed(step, undo, AttemptError::Panicked, since(began));
                 Ended::Interrupted
             }
+        };
+        self.host.attempt_over(step);
+        Poll::Ready(event_of(step, undo, ended))
+    }
+
+    fn failed(&mut self, step: usize, undo: bool, error: &Arc<StepError>, took: Duration) -> Ended {
+        let ended = Ended::Failed {
+            again: error.again,
+            clean: error.clean,
+        };
+        self.troubles.keep(step, Arc::clone(error));
+        self.tell_failed(step, undo, AttemptError::Error(error), took);
+        ended
+    }
+
+    /// An attempt's transaction is committed.
+    fn committed(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, attempt: EndedAttempt) {
+        let EndedAttempt {
+            step,
+            undo,
+            output,
+            took,
+        } = attempt;
+        self.leave_commit(step);
+        if let Some(output) = output {
+            // To keep an output cannot fail.
+            let _ = self
+                .saga
+                .output(self.stage.slots, step, OutputRequest::Keep(output));
+        }
+        self.tell_completed(step, undo, took);
+        self.apply(machine, event_of(step, undo, Ended::Completed));
+    }
+
+    /// An attempt's transaction is rolled back.
+    fn rolled_back(
+        &mut self,
+        machine: &mut Machine<G::PerStep<StepCell>>,
+        attempt: &EndedAttempt,
+        error: StepError,
+    ) {
+        let &EndedAttempt {
+            step, undo, took, ..
+        } = attempt;
+        self.leave_commit(step);
+        let ended = self.failed(step, undo, &Arc::new(error), took);
+        self.apply(machine, event_of(step, undo, ended));
+    }
+
+    fn leave_commit(&mut self, step: usize) {
+        self.host.attempt_over(step);
+        if let Some(place) = self.place_of(step) {
+            self.free(place);
         }
     }
 
@@ -517,13 +643,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     }
 
     #[inline]
-    fn tell_completed(&self, step: usize, compensation: bool, began: Option<Instant>) {
+    fn tell_completed(&self, step: usize, compensation: bool, took: Duration) {
         self.tell(|instance| Lifecycle::AttemptCompleted {
             instance,
             step: self.name(step),
             attempt: self.stage.contexts[step].attempt(),
             compensation,
-            took: since(began),
+            took,
         });
     }
 
@@ -606,6 +732,14 @@ pub(crate) fn stuck<G: Saga>(
         step: step.map(|step| shared.definition.steps[step].name.to_owned()),
         reason,
         message: step.map_or_else(String::new, |step| troubles.message(step)),
+    }
+}
+
+fn event_of(step: usize, undo: bool, ended: Ended) -> Event {
+    if undo {
+        Event::UndoEnded(step, ended)
+    } else {
+        Event::StepEnded(step, ended)
     }
 }
 

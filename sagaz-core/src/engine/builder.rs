@@ -6,7 +6,7 @@ use crate::{
     id::EngineId,
     observe::{Lifecycle, Observer},
     saga::RunsOn,
-    store::{Defined, Store, StoreError},
+    store::{Defined, Retention, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ pub(crate) struct Config {
     pub(super) shutdown_grace: Duration,
     pub(super) suspect_after: u32,
     pub(super) poison_after: u32,
-    pub(super) retention: Option<Duration>,
+    pub(super) retention: Option<(Duration, Retention)>,
 }
 
 impl Default for Config {
@@ -163,7 +163,14 @@ impl<S: Store> EngineBuilder<S> {
 
     /// Removes instances this long after they completed or rolled back. Default: never.
     pub fn retention(mut self, age: Duration) -> Self {
-        self.config.retention = Some(age);
+        self.config.retention = Some((age, Retention::Delete));
+        self
+    }
+
+    /// Moves instances to the archive this long after they completed or rolled back: [`Engine::archive`]. Default: never.
+    /// Of this and [`retention`](Self::retention), the last that is set counts.
+    pub fn archive_after(mut self, age: Duration) -> Self {
+        self.config.retention = Some((age, Retention::Archive));
         self
     }
 
@@ -218,6 +225,7 @@ impl<S: Store> EngineBuilder<S> {
             stopping: AtomicBool::new(false),
             scan: Notify::new(),
             landed: Notify::new(),
+            expecting: AtomicBool::new(false),
             claiming: AtomicBool::new(false),
             trouble: Mutex::new(None),
             tasks: Mutex::new(JoinSet::new()),
@@ -229,8 +237,8 @@ impl<S: Store> EngineBuilder<S> {
         inner.spawn(lease::keep(Arc::clone(&inner)));
         inner.spawn(scanner::run(Arc::clone(&inner)));
         let engine = Engine { inner };
-        if let Some(age) = engine.inner.config.retention {
-            engine.inner.spawn(retain(engine.clone(), age));
+        if let Some((age, retention)) = engine.inner.config.retention {
+            engine.inner.spawn(retain(engine.clone(), age, retention));
         }
         Ok(engine)
     }

@@ -186,7 +186,7 @@ async fn store_accept<S: Store>(engine: &Inner<S>, accept: Accept) -> Result<Acc
         Ok(Reply::Refused(reason)) => Err(Error::invalid(format!(
             "the store refuses the instance: {reason}"
         ))),
-        Ok(Reply::Written(_)) | Err(_) => Err(Error::shutting_down()),
+        Ok(Reply::Written(_) | Reply::RolledBack(_)) | Err(_) => Err(Error::shutting_down()),
     }
 }
 
@@ -508,6 +508,8 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
         sure_at,
     } = &mut **loaded;
     let saga = &*registration.saga;
+    shared.transaction_timeout =
+        G::transactor().and_then(|transactor| transactor.timeout(&engine.store));
     let shared = &*shared;
     let contexts = saga.per_step(|step| StepContext::new(shared, step));
     let stage = Stage {

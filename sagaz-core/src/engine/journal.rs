@@ -8,17 +8,22 @@ use super::{
     instance::caught,
     registry::Registration,
     signals::Signals,
+    transactions::Transactions,
     writer::{Job, Reply},
 };
 use crate::{
-    codec::{Codec, Payload},
-    driver::{Happened, Host, Leave, View, Waits, stuck, words},
+    codec::{Codec, CodecError, Payload},
+    definition::Definition,
+    driver::{Happened, Host, Leave, PreparedAttempt, View, Waits, stuck, words},
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
-    saga::Saga,
+    private::OutputRequest,
+    saga::{RunsOn, Saga},
     state::{Event, Record},
+    step_error::{Again, StepError},
     store::{InstanceState, Progress, StepWrite, Store, StoreError, Wake, Write, Written},
+    transactor::AnyTransaction,
 };
 use std::{
     collections::BTreeSet,
@@ -73,6 +78,8 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     /// When waiting steps are due.
     due: Vec<(u16, Instant)>,
     permits: Vec<(u16, Permit)>,
+    /// Of a saga that has transactional steps.
+    transactions: Option<Box<Transactions<S>>>,
 }
 
 /// A wait that a former owner began.
@@ -90,7 +97,7 @@ enum Permit {
     Held(#[expect(dead_code, reason = "held until the attempt is over")] OwnedSemaphorePermit),
 }
 
-impl<G: Saga, S: Store> Journal<G, S> {
+impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     #[expect(
         clippy::too_many_arguments,
         reason = "each is one part of one instance"
@@ -130,6 +137,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
             inherited,
             due: Vec::new(),
             permits: Vec::new(),
+            transactions: G::transactor().map(|transactor| Box::new(Transactions::new(transactor))),
         }
     }
 
@@ -155,7 +163,103 @@ impl<G: Saga, S: Store> Journal<G, S> {
         Poll::Ready(())
     }
 
+    /// What became of the transaction of an attempt.
+    fn take_end(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
+        let answered = self.transactions.as_mut().and_then(|transactions| {
+            let attempt = transactions.answered()?;
+            Some((transactions, attempt))
+        });
+        let Some((transactions, attempt)) = answered else {
+            return Happened::Leave(Leave::Lost);
+        };
+        match reply {
+            Ok(Reply::Written(Written::Stored { cancel_requested })) => {
+                if cancel_requested {
+                    self.signals.cancel();
+                }
+                self.sure_at = self.sent_at;
+                self.engine.free_suspect(&self.signals);
+                transactions.mark_committed(attempt.step);
+                Happened::Committed(attempt)
+            }
+            Ok(Reply::RolledBack(error)) if error.is_transient() => {
+                // Not the attempt's fault: it is made again, and does not count.
+                self.engine.store_failed(&error);
+                let delay = transactions.count_rollback();
+                let mut error = StepError::retryable(error).clean();
+                error.again = Again::Pending(delay);
+                Happened::RolledBack(attempt, error)
+            }
+            Ok(Reply::RolledBack(error)) => {
+                Happened::RolledBack(attempt, StepError::retryable(error).clean())
+            }
+            Ok(Reply::Written(_) | Reply::Refused(_)) | Err(_) => Happened::Leave(Leave::Lost),
+        }
+    }
+
+    /// Commits the next attempt that is prepared, if nothing else is to be stored. `None` if there is none.
+    fn commit_next(&mut self, view: &View<'_, G>) -> Option<Result<(), Happened>> {
+        if !self.dirty.is_empty() || self.signals.must_stop_now() {
+            return None;
+        }
+        let attempt = self.transactions.as_mut()?.next()?;
+        let (step, undo) = (attempt.step, attempt.undo);
+        let definition = &self.registration.saga.definition().steps[step];
+        let commit = view.machine.once_committed(step, undo);
+        let output = attempt.prepared.output.as_deref();
+        let output = output.map(|output| {
+            self.payload(|bytes| {
+                view.saga
+                    .output(view.slots, step, OutputRequest::EncodeThis(output, bytes))
+            })
+        });
+        let output = match output.transpose() {
+            Ok(output) => output,
+            Err(reason) => {
+                let instance = self.registration.instance(self.id);
+                self.engine.tell(&Lifecycle::OutputRefused {
+                    instance,
+                    step: definition.name,
+                    reason: &reason,
+                });
+                let attempt = attempt.rolled_back();
+                return Some(Err(Happened::RolledBack(
+                    attempt,
+                    StepError::permanent(format!("its output cannot be stored: {reason}")),
+                )));
+            }
+        };
+        let row = StepWrite {
+            name: definition.name.to_owned(),
+            kind: definition.kind,
+            state: commit.step_state,
+            attempts: commit.counts.attempts,
+            undo_attempts: commit.counts.undo_attempts,
+            recoveries: commit.counts.recoveries,
+            output,
+            error: view.troubles.of(step).map(|error| words(error)),
+            wake: None,
+        };
+        let progress = Progress {
+            id: self.id,
+            token: self.token,
+            state: commit.state,
+            pivot_passed: commit.pivot_passed,
+            failure: view.shared.failure.get().cloned(),
+            stuck: None,
+            release: None,
+            steps: vec![row],
+        };
+        self.sent_at = self.engine.lease.lapses();
+        let transactions = self.transactions.as_mut()?;
+        self.reply = transactions.commit(&self.engine, attempt, progress);
+        Some(Ok(()))
+    }
+
     fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
+        if self.is_committing() {
+            return self.take_end(reply);
+        }
         let releasing = std::mem::take(&mut self.releasing);
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
@@ -184,7 +288,7 @@ impl<G: Saga, S: Store> Journal<G, S> {
             }
             Ok(Reply::Refused(reason)) => self.refused(reason),
             // Another owner; or the writer is gone, because the engine is.
-            Ok(Reply::Written(_)) | Err(_) => Happened::Leave(Leave::Lost),
+            Ok(Reply::Written(_) | Reply::RolledBack(_)) | Err(_) => Happened::Leave(Leave::Lost),
         }
     }
 
@@ -249,6 +353,9 @@ impl<G: Saga, S: Store> Journal<G, S> {
 
     /// Sends what is to be stored, if something is. `Err` is an output that cannot be stored.
     fn flush(&mut self, view: &View<'_, G>) -> Result<(), Happened> {
+        if let Some(committing) = self.commit_next(view) {
+            return committing;
+        }
         let release = self.release(view);
         let must_ask = self.unsure && self.engine.lease.is_fresh();
         if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
@@ -381,7 +488,18 @@ impl<G: Saga, S: Store> Journal<G, S> {
     }
 
     fn encode(&self, step: usize, view: &View<'_, G>) -> Result<Payload, String> {
-        let bytes = caught(|| view.saga.encode(view.slots, step))
+        self.payload(|bytes| {
+            view.saga
+                .output(view.slots, step, OutputRequest::Encode(bytes))
+        })
+    }
+
+    fn payload(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) -> Result<Payload, String> {
+        let mut bytes = Vec::new();
+        caught(|| encode(&mut bytes))
             .map_err(|error| format!("it cannot be serialized: {error}"))?;
         let max = self.engine.config.payload_max;
         if bytes.len() > max {
@@ -395,9 +513,26 @@ impl<G: Saga, S: Store> Journal<G, S> {
             bytes,
         })
     }
+
+    fn is_committing(&self) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|transactions| transactions.is_committing())
+    }
 }
 
-impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
+/// Whether an attempt needs a transaction of the store.
+fn is_transactional(definition: &Definition, step: usize, undo: bool) -> bool {
+    let definition = &definition.steps[step];
+    if undo {
+        definition
+            .compensation
+            .is_some_and(|undo| undo.transactional)
+    } else {
+        definition.transactional
+    }
+}
+
+impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
     const DURABLE: bool = true;
 
     fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()> {
@@ -418,15 +553,36 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
             self.unsure = true;
             return Poll::Pending;
         }
+        if let Some(transactions) = &mut self.transactions
+            && is_transactional(self.registration.saga.definition(), step, undo)
+        {
+            return transactions.poll_open(index(step), &self.engine, cx);
+        }
         Poll::Ready(())
     }
 
     fn attempt_over(&mut self, step: usize) {
         self.permits.retain(|(at, _)| usize::from(*at) != step);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.forget(index(step));
+        }
+    }
+
+    fn transaction(&mut self, step: usize) -> Option<AnyTransaction> {
+        self.transactions.as_mut()?.take(index(step))
+    }
+
+    fn commit(&mut self, attempt: PreparedAttempt) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.prepare(attempt);
+        }
     }
 
     fn record(&mut self, record: Record) {
-        self.dirty.push(record);
+        let transactions = self.transactions.as_mut();
+        if !transactions.is_some_and(|transactions| transactions.acknowledge(record)) {
+            self.dirty.push(record);
+        }
     }
 
     fn wait(&mut self, step: usize, undo: bool, delay: Duration) -> Waits {
@@ -446,11 +602,18 @@ impl<G: Saga, S: Store> Host<G> for Journal<G, S> {
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         self.signals.register(cx.waker());
+        if let Some(stored) = self.transactions.as_mut().and_then(|it| it.acknowledged()) {
+            return Poll::Ready(Happened::Stored(stored));
+        }
         if let Some(reply) = &mut self.reply
             && let Poll::Ready(reply) = Pin::new(reply).poll(cx)
         {
             self.reply = None;
             return Poll::Ready(self.take_reply(reply));
+        }
+        if self.is_committing() {
+            // It may be what decides.
+            return Poll::Pending;
         }
         if self.signals.is_cancelled() && !self.cancel_seen {
             self.cancel_seen = true;

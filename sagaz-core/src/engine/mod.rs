@@ -14,31 +14,32 @@ mod operator;
 mod registry;
 mod scanner;
 mod signals;
+mod start;
+mod transactions;
 mod writer;
 
 pub use builder::EngineBuilder;
 pub use handle::Handle;
 pub use operator::{Operator, Resolution};
+pub use start::{Start, StartIn};
 
 use crate::{
-    codec::{Codec, Payload, digest},
     error::Error,
     id::{EngineId, SagaId},
     observe::{Lifecycle, Observer},
-    saga::{RunsOn, Saga},
+    saga::RunsOn,
     store::{
-        Accept, Accepted, CancelReply, Filter, InstanceState, Page, Snapshot, Store, StoreError,
+        CancelReply, Filter, InstanceState, Page, Retention, Snapshot, Store, StoreError,
+        TransactionOf,
     },
 };
 use builder::Config;
-use instance::Application;
 use lease::Lease;
-use registry::{Registration, Registry};
+use registry::Registry;
 use signals::Signals;
 use std::{
     collections::HashMap,
     fmt,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -46,9 +47,9 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, mpsc},
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{sleep, timeout},
 };
 use writer::Job;
 
@@ -113,6 +114,8 @@ struct Inner<S: Store> {
     scan: Notify,
     /// The last instance in flight has left, or a claim has ended.
     landed: Notify,
+    /// Somebody looks for what was started in transactions of callers.
+    expecting: AtomicBool,
     /// A claim is under way: what it takes is in flight before it ends.
     claiming: AtomicBool,
     /// Why the store last failed; cleared when it answers.
@@ -277,6 +280,26 @@ impl<S: Store> Inner<S> {
         });
     }
 
+    /// An instance was written in a transaction that somebody else will commit, most often soon: it is looked for a few
+    /// times. After that, as everything, by polling.
+    fn expect_soon(self: &Arc<Self>) {
+        const LOOKS_MS: [u64; 4] = [3, 15, 75, 300];
+        if self.expecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            for (nth, wait) in LOOKS_MS.into_iter().enumerate() {
+                if nth == 1 {
+                    // Those that are written from now on are looked for anew.
+                    inner.expecting.store(false, Ordering::Release);
+                }
+                sleep(Duration::from_millis(wait)).await;
+                inner.scan.notify_one();
+            }
+        });
+    }
+
     fn wake_all(&self) {
         for signals in lock(&self.flights).values() {
             signals.wake();
@@ -322,11 +345,28 @@ impl<S: Store> Engine<S> {
     ///
     /// When it returns `Ok`, the instance is stored, and will be finished or unwound as long as some engine runs.
     pub fn start<G: RunsOn<S>>(&self, input: G::Input) -> Start<'_, G, S> {
-        Start {
-            engine: self,
-            input,
-            key: None,
-        }
+        Start::new(self, input)
+    }
+
+    /// Starts an instance in a transaction of the caller's, in the store's own database: it exists if and only if that is
+    /// committed, and begins then, in whichever engine has room. Await the result, after adding a start key with
+    /// [`StartIn::key`].
+    ///
+    /// ```ignore
+    /// let mut tx = pool.begin().await?;
+    /// sqlx::query("INSERT INTO orders ..").execute(&mut *tx).await?;
+    /// let handle = engine.start_in::<OrderProcessing>(&mut tx, order).await?;
+    /// tx.commit().await?;
+    /// let outcome = handle.outcome().await?;
+    /// ```
+    ///
+    /// A start with a key that another transaction has just used waits until that one has ended.
+    pub fn start_in<'e, G: RunsOn<S>>(
+        &'e self,
+        tx: &'e mut impl TransactionOf<S>,
+        input: G::Input,
+    ) -> StartIn<'e, G, impl TransactionOf<S>, S> {
+        StartIn::new(self, tx, input)
     }
 
     /// The instance that was started with this key.
@@ -386,9 +426,25 @@ impl<S: Store> Engine<S> {
 
     /// Removes instances that completed or rolled back longer ago than `age`, and returns how many.
     pub async fn prune(&self, age: Duration) -> Result<u64, Error> {
+        self.remove(age, Retention::Delete).await
+    }
+
+    /// Moves instances that completed or rolled back longer ago than `age` to the store's archive, and returns how many. They
+    /// are no longer listed, counted or found, and their start keys are free again; [`archived`](Self::archived) still shows
+    /// them, and the store's documentation says how people query the archive.
+    pub async fn archive(&self, age: Duration) -> Result<u64, Error> {
+        self.remove(age, Retention::Archive).await
+    }
+
+    /// Everything that is stored of an instance in the archive.
+    pub async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, Error> {
+        Ok(self.inner.store.archived(id).await?)
+    }
+
+    async fn remove(&self, age: Duration, retention: Retention) -> Result<u64, Error> {
         let mut removed = 0;
         loop {
-            let batch = self.inner.store.prune(age, PRUNE_BATCH).await?;
+            let batch = self.inner.store.prune(age, PRUNE_BATCH, retention).await?;
             removed += batch;
             if batch < u64::from(PRUNE_BATCH) {
                 return Ok(removed);
@@ -441,174 +497,11 @@ impl<S: Store> Engine<S> {
 
 const PRUNE_BATCH: u32 = 500;
 
-async fn retain<S: Store>(engine: Engine<S>, age: Duration) {
+async fn retain<S: Store>(engine: Engine<S>, age: Duration, retention: Retention) {
     let interval = (age / 10).clamp(Duration::from_secs(1), Duration::from_mins(5));
     loop {
         sleep(interval.mul_f64(0.5 + fastrand::f64())).await;
         // The next round tries again.
-        let _ = engine.prune(age).await;
+        let _ = engine.remove(age, retention).await;
     }
-}
-
-/// An instance that is about to start: await it.
-#[must_use = "nothing starts until it is awaited"]
-pub struct Start<'e, G: Saga, S: Store> {
-    engine: &'e Engine<S>,
-    input: G::Input,
-    key: Option<String>,
-}
-
-impl<G: Saga, S: Store> Start<'_, G, S> {
-    /// The caller's idempotency key. A second start of the same saga with this key gives the instance of the first; with a
-    /// different input it is an error, and nothing is stored. A key lives as long as its instance.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-}
-
-impl<G: Saga, S: Store> fmt::Debug for Start<'_, G, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Start")
-            .field("saga", &G::DEFINITION.name)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'e, G: RunsOn<S>, S: Store> IntoFuture for Start<'e, G, S> {
-    type Output = Result<Handle<G, S>, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(start(self.engine, self.input, self.key))
-    }
-}
-
-/// The longest start key, in bytes.
-const START_KEY_MAX: usize = 512;
-
-async fn start<G: RunsOn<S>, S: Store>(
-    engine: &Engine<S>,
-    input: G::Input,
-    key: Option<String>,
-) -> Result<Handle<G, S>, Error> {
-    let inner = &engine.inner;
-    let registration = inner.registry.get::<G>()?;
-    if inner.is_stopping() {
-        return Err(Error::shutting_down());
-    }
-    if let Some(key) = &key
-        && (key.is_empty() || key.len() > START_KEY_MAX || key.contains('\0'))
-    {
-        return Err(Error::invalid(format!(
-            "a start key has 1 to {START_KEY_MAX} bytes and no NUL, and this one has {} bytes",
-            key.len()
-        )));
-    }
-    let input_digest = match &key {
-        Some(_) => digest(&input).map_err(|error| unserializable::<G>(error))?,
-        None => String::new(),
-    };
-    let payload = encode_input(inner, &registration, &input)?;
-    let until = Instant::now() + inner.config.start_timeout;
-    let accepting = timeout_at(until, Arc::clone(&inner.accepting).acquire_owned()).await;
-    let Ok(accepting) = accepting else {
-        return Err(Error::unanswered(format!(
-            "saga `{}` was not stored: {} others have been waiting for the store for {:?}",
-            registration.key.saga, inner.config.accepting_max, inner.config.start_timeout
-        )));
-    };
-    let accepting = accepting.map_err(|_| Error::shutting_down())?;
-    // What waits in the store already comes first.
-    let is_busy = inner.backlog.load(Ordering::Relaxed) || !inner.lease.is_fresh();
-    let permit = if is_busy {
-        None
-    } else {
-        Arc::clone(&inner.room).try_acquire_owned().ok()
-    };
-    let id = inner.store.new_id(&registration.key.saga, key.as_deref());
-    let sure_at = inner.lease.lapses();
-    let accept = Accept {
-        id,
-        definition: registration.key.clone(),
-        input: payload,
-        input_digest: input_digest.clone(),
-        start_key: key.clone(),
-        owner: permit.as_ref().map(|_| inner.id),
-        deadline: registration.saga.definition().deadline,
-    };
-    let (accepted, reply) = oneshot::channel();
-    let (outcome, direct) = oneshot::channel();
-    let direct = permit.is_some().then_some(direct);
-    let name = registration.saga.definition().name;
-    instance::accept(
-        inner,
-        registration,
-        Box::new(Application {
-            accept,
-            input,
-            accepted,
-            outcome,
-            permit,
-            accepting,
-            sure_at,
-        }),
-    );
-    let reply = timeout_at(until, reply).await;
-    match reply {
-        Ok(Ok(Ok(Accepted::New))) => Ok(Handle::new(engine.clone(), id, direct)),
-        Ok(Ok(Ok(Accepted::Existing {
-            id,
-            input_digest: stored,
-        }))) if stored == input_digest => Ok(Handle::new(engine.clone(), id, None)),
-        Ok(Ok(Ok(Accepted::Existing { id, .. }))) => Err(Error::conflict(format!(
-            "saga `{name}` was started with the key `{}` before, and with a different input: it is instance {id}",
-            key.unwrap_or_default(),
-        ))),
-        Ok(Ok(Err(error))) => Err(error),
-        Ok(Err(_)) => Err(Error::shutting_down()),
-        Err(_) => {
-            let trouble = lock(&inner.trouble)
-                .clone()
-                .unwrap_or_else(|| "it did not answer".to_owned());
-            Err(Error::unanswered(format!(
-                "saga `{name}` was not stored within {:?}, and may still be: {trouble}; \
-                 start it again with the same start key",
-                inner.config.start_timeout
-            )))
-        }
-    }
-}
-
-fn encode_input<G: Saga, S: Store>(
-    inner: &Inner<S>,
-    registration: &Registration<G>,
-    input: &G::Input,
-) -> Result<Payload, Error> {
-    let bytes = G::Codec::encode(input).map_err(|error| unserializable::<G>(error))?;
-    let max = inner.config.payload_max;
-    if bytes.len() > max {
-        return Err(Error::invalid(format!(
-            "the input of saga `{}` has {} bytes, and the limit is {max}: store it elsewhere and start with its address, \
-             or raise `payload_max`",
-            registration.key.saga,
-            bytes.len()
-        )));
-    }
-    Ok(Payload {
-        content_type: G::Codec::CONTENT_TYPE.to_owned(),
-        bytes,
-    })
-}
-
-fn unserializable<G: Saga>(error: crate::CodecError) -> Error {
-    Error::undecodable(
-        format!(
-            "the input of saga `{}` (`{}`) cannot be serialized",
-            G::DEFINITION.name,
-            std::any::type_name::<G::Input>()
-        ),
-        error,
-    )
 }

@@ -144,6 +144,14 @@ impl<S: Store> Registry<S> {
                 type_name::<G>(),
             )));
         }
+        if let Some(step) = definition.first_transactional()
+            && G::transactor().is_none()
+        {
+            return Err(Error::invalid(format!(
+                "step `{}` of saga `{}` is transactional, and its `RunsOn` names no transaction: let `#[saga]` write it",
+                step.name, definition.name
+            )));
+        }
         self.runnable.push(runnable(&registration.key, definition));
         self.by_type.insert(TypeId::of::<G>(), definition.name);
         self.by_name.insert(definition.name, Arc::new(registration));

@@ -1,7 +1,8 @@
 //! Takes instances from the store: new ones that nobody owns, those that are due, and those of dead engines.
 //!
 //! Invariants: no more instances are in flight than the limit, and at most one suspect; what a claim took is driven, also
-//! when its reply was lost. An idle scanner costs one cheap look at each poll.
+//! when its reply was lost. An idle scanner costs one cheap look at each poll; and news of the store cost no more looks than one
+//! in each [`NEWS_GAP`], however many come.
 
 use super::{Inner, lease::NOT_SURE};
 use crate::{
@@ -22,6 +23,9 @@ use tokio::{
 /// The most instances that one claim takes.
 const CLAIM_MAX: usize = 256;
 
+/// The least time between a look and the next one that news bring about.
+const NEWS_GAP: Duration = Duration::from_millis(20);
+
 /// Runs until the engine stops.
 pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
     let mut backoff = Duration::from_millis(10);
@@ -32,7 +36,7 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
         let room = engine.room.available_permits().min(CLAIM_MAX);
         if room == 0 {
             engine.backlog.store(true, Ordering::Relaxed);
-            rest(&engine, None).await;
+            wait(&engine, None).await;
             continue;
         }
         if !engine.lease.is_fresh() {
@@ -46,6 +50,7 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
             engine.landed.notify_waiters();
             break;
         }
+        let began = Instant::now();
         let look = look(&engine, room, &mut in_doubt).await;
         engine.claiming.store(false, Ordering::Release);
         engine.landed.notify_waiters();
@@ -54,11 +59,15 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
                 backoff = Duration::from_millis(10);
                 engine.store_answered();
                 if !full {
-                    rest(&engine, next_due).await;
+                    // News that come during the look are told now.
+                    select! {
+                        () = wait(&engine, next_due) => {}
+                        () = news(&engine, began) => {}
+                    }
                 } else if engine.room.available_permits() < engine.config.in_flight_max.div_ceil(4)
                 {
                     // Not one claim for each place that becomes free: those of some time together.
-                    rest(&engine, None).await;
+                    wait(&engine, None).await;
                 }
             }
             Err(error) => {
@@ -184,8 +193,14 @@ fn claimed_event(saga: &'static str, snapshot: &Snapshot) -> Lifecycle<'static> 
     }
 }
 
+/// Until the store has news, and the last look is a while ago.
+async fn news<S: Store>(engine: &Inner<S>, last_look: Instant) {
+    engine.store.news().await;
+    sleep_until(last_look + NEWS_GAP).await;
+}
+
 /// Until the next poll, a wake-up that is stored, or a nudge.
-async fn rest<S: Store>(engine: &Inner<S>, next_due: Option<Duration>) {
+async fn wait<S: Store>(engine: &Inner<S>, next_due: Option<Duration>) {
     // Jitter, so that engines that started together do not look together.
     let poll = engine.config.poll.mul_f64(0.75 + fastrand::f64() / 2.0);
     let until = Instant::now() + next_due.map_or(poll, |due| due.min(poll));

@@ -7,7 +7,7 @@
 use super::Inner;
 use crate::{
     observe::Lifecycle,
-    store::{Store, Write, Written},
+    store::{Store, StoreError, Write, Written},
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     Written(Written),
     /// Unacceptable for good.
     Refused(String),
+    /// The transaction that it was in was rolled back.
+    RolledBack(StoreError),
 }
 
 /// Runs until every sender is gone.

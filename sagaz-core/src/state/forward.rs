@@ -91,7 +91,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 again: again @ Again::Pending(_),
                 ..
             } => {
-                cell.effect = true;
+                cell.effect |= !definition.transactional;
                 cell.attempts -= 1;
                 again
             }

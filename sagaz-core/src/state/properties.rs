@@ -60,7 +60,7 @@ fn definition(rng: &mut Rng) -> &'static Definition {
         .collect();
     let steps = (0..len)
         .map(|step| {
-            let atomic = rng.bool();
+            let (atomic, transactional) = (rng.bool(), rng.u8(0..10) < 3);
             let kind = match pivot {
                 Some(pivot) if step == pivot => StepKind::Pivot,
                 Some(pivot) if step > pivot => StepKind::Retriable,
@@ -83,7 +83,8 @@ fn definition(rng: &mut Rng) -> &'static Definition {
                     attempts: Some(3),
                     ..Retry::BACKOFF
                 },
-                insists: atomic && rng.bool(),
+                insists: (atomic || transactional) && rng.bool(),
+                transactional: false,
             });
             let dependents: Vec<u16> = (0..len)
                 .filter(|&s| depends_on[s].contains(&step))
@@ -95,7 +96,7 @@ fn definition(rng: &mut Rng) -> &'static Definition {
                 dependents: leak(dependents),
                 kind,
                 atomic,
-                transactional: false,
+                transactional,
                 timeout: None,
                 retry,
                 limit: None,
@@ -149,6 +150,8 @@ impl Sink for Effects {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum InFlight {
     Step,
+    /// A transactional step has done its work, and is to be committed.
+    Prepared,
     Undo,
     Recover,
     Wait,
@@ -222,7 +225,7 @@ impl Simulation {
         match effect {
             Effect::Attempt { step, .. } => {
                 self.check_attempt(step);
-                self.truth[step].doubt = true;
+                self.truth[step].doubt |= !self.definition.steps[step].transactional;
                 assert_eq!(
                     self.in_flight.insert(step, InFlight::Step),
                     None,
@@ -255,10 +258,13 @@ impl Simulation {
                     self.definition.pivot.map(usize::from),
                     "P6: a running pivot is not dropped"
                 );
-                assert_eq!(
-                    self.in_flight.insert(step, InFlight::Dropped),
-                    Some(InFlight::Step)
-                );
+                // What is being committed is not dropped.
+                if self.in_flight.get(&step) != Some(&InFlight::Prepared) {
+                    assert_eq!(
+                        self.in_flight.insert(step, InFlight::Dropped),
+                        Some(InFlight::Step)
+                    );
+                }
             }
             Effect::Record(record) => self.records.push(record),
             Effect::Failing(cause) => {
@@ -339,7 +345,7 @@ impl Simulation {
         };
         for (&at, &what) in &self.in_flight {
             assert!(
-                what != InFlight::Step || settling(at),
+                !matches!(what, InFlight::Step | InFlight::Prepared) || settling(at),
                 "step {step} is undone while step {at} is in flight"
             );
         }
@@ -419,6 +425,16 @@ impl Simulation {
     /// The process dies, and another goes on from what is stored. What was not stored may have been.
     fn crash(&mut self) {
         self.crashes += 1;
+        if self.records.is_empty() {
+            let mut prepared = self.in_flight.iter();
+            let prepared = prepared.find(|(_, what)| **what == InFlight::Prepared);
+            if let Some((&step, _)) = prepared
+                && self.rng.bool()
+            {
+                // The commit went through, and its reply was lost.
+                self.commit(step);
+            }
+        }
         if self.rng.bool() && !self.records.is_empty() {
             // The write went through, and its reply was lost.
             let records = std::mem::take(&mut self.records);
@@ -432,8 +448,11 @@ impl Simulation {
             self.failure = self.failure.or(self.failing);
         }
         for (step, what) in std::mem::take(&mut self.in_flight) {
+            let transactional = self.definition.steps[step].transactional;
             match what {
-                InFlight::Step if self.rng.bool() => self.truth[step].effect = true,
+                InFlight::Step if !transactional && self.rng.bool() => {
+                    self.truth[step].effect = true;
+                }
                 InFlight::Undo if self.rng.bool() => self.truth[step].undone = true,
                 _ => {}
             }
@@ -483,6 +502,9 @@ impl Simulation {
         };
         for (step, definition) in self.definition.steps.iter().enumerate() {
             let state = self.rows.get(&step).map(|row| row.state);
+            if definition.transactional {
+                continue;
+            }
             if matches!(state, Some(StepState::Running | StepState::Unknown)) {
                 self.truth[step].doubt = true;
             }
@@ -497,15 +519,27 @@ impl Simulation {
         match what {
             InFlight::Wait => self.apply(Event::Due(step)),
             InFlight::Dropped => {
-                if self.rng.bool() {
+                if self.rng.bool() && !self.definition.steps[step].transactional {
                     self.truth[step].effect = true;
                 }
                 self.apply(Event::StepEnded(step, Ended::Dropped));
+            }
+            InFlight::Step if self.definition.steps[step].transactional => {
+                let before = self.truth[step];
+                let ended = self.outcome(step);
+                // Nothing of it is in the world before it is committed.
+                self.truth[step] = before;
+                if ended == Ended::Completed {
+                    self.in_flight.insert(step, InFlight::Prepared);
+                } else {
+                    self.apply(Event::StepEnded(step, ended));
+                }
             }
             InFlight::Step => {
                 let ended = self.outcome(step);
                 self.apply(Event::StepEnded(step, ended));
             }
+            InFlight::Prepared => self.end_commit(step),
             InFlight::Undo => {
                 let ended = match self.rng.u8(0..10) {
                     0 => Ended::Interrupted,
@@ -538,6 +572,50 @@ impl Simulation {
                 self.apply(Event::RecoverEnded(step, recovered));
             }
         }
+    }
+
+    /// The transaction of a step ends, with its record in it.
+    fn end_commit(&mut self, step: usize) {
+        if !self.records.is_empty() {
+            // Everything else is stored first.
+            self.in_flight.insert(step, InFlight::Prepared);
+            return self.store();
+        }
+        let again = match self.rng.u8(0..10) {
+            0 => Again::Yes(None),
+            1 | 2 => Again::Pending(Duration::ZERO),
+            _ => {
+                self.commit(step);
+                self.apply(Event::StepEnded(step, Ended::Completed));
+                let mut place = self.records.iter();
+                let place = place.position(|record| *record == Record::Step(step as u16));
+                let record = self.records.remove(place.expect("its record is asked for"));
+                assert_eq!(self.state, self.machine.state(), "it was foreseen");
+                assert_eq!(self.pivot_passed, self.machine.pivot_passed());
+                return self.apply(Event::Stored(record));
+            }
+        };
+        let clean = true;
+        self.apply(Event::StepEnded(step, Ended::Failed { again, clean }));
+    }
+
+    /// Stores how everything will stand, and the effect, at once.
+    fn commit(&mut self, step: usize) {
+        let commit = self.machine.once_committed(step, false);
+        let row = Row {
+            state: commit.step_state,
+            attempts: commit.counts.attempts,
+            undo_attempts: commit.counts.undo_attempts,
+            recoveries: commit.counts.recoveries,
+            output: true,
+            waits: false,
+        };
+        self.rows.insert(step, row);
+        self.state = commit.state;
+        self.pivot_passed |= commit.pivot_passed;
+        let truth = &mut self.truth[step];
+        (truth.effect, truth.doubt) = (true, true);
+        self.story.push(format!("  commit {step}: {commit:?}"));
     }
 
     /// How an attempt ends, and what it really did.

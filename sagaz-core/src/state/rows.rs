@@ -1,7 +1,20 @@
 //! What to store of a step, and why an instance is stuck.
 
-use super::{Machine, Phase, StepCell, StepCounts};
-use crate::{definition::StepKind, outcome::StuckReason, store::StepState};
+use super::{Machine, Phase, StepCell, StepCounts, index};
+use crate::{
+    definition::StepKind,
+    outcome::StuckReason,
+    store::{InstanceState, StepState},
+};
+
+/// How things stand once an attempt is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) state: InstanceState,
+    pub(crate) step_state: StepState,
+    pub(crate) counts: StepCounts,
+    pub(crate) pivot_passed: bool,
+}
 
 impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     /// What to store of a step.
@@ -33,6 +46,27 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             recoveries: cell.recoveries,
         };
         (state, counts)
+    }
+
+    /// What to store of an attempt that is about to be committed, with its record, in one transaction: how the step and the
+    /// instance will stand then, and whether the pivot will be passed. Asked when nothing else is left to be stored.
+    pub(crate) fn once_committed(&self, step: usize, undo: bool) -> Commit {
+        let (_, counts) = self.row(step);
+        let state = match self.state {
+            InstanceState::Executing if !undo && self.incomplete == 1 => InstanceState::Completed,
+            state => state,
+        };
+        let step_state = match undo {
+            true => StepState::Compensated,
+            false if self.unwinding => StepState::Compensating,
+            false => StepState::Completed,
+        };
+        Commit {
+            state,
+            step_state,
+            counts,
+            pivot_passed: self.pivot_passed || !undo && self.definition.pivot == Some(index(step)),
+        }
     }
 
     /// Whether the row of a step has to have its output.

@@ -60,6 +60,16 @@ pub enum Call {
     Count,
     /// `prune`.
     Prune,
+    /// `archived`.
+    Archived,
+    /// `begin`, of a transaction.
+    Begin,
+    /// `write_in`, in a transaction.
+    WriteIn,
+    /// `commit`, of a transaction.
+    Commit,
+    /// `settle`, of a transaction.
+    Settle,
 }
 
 /// Plans faults on a memory store and counts its calls. Clones, and the handles of all clones of the store, are the same.
@@ -330,7 +340,7 @@ mod tests {
     use crate::{
         codec::Payload,
         store::{
-            Accept, Accepted, DefinitionKey, Progress, SagaStore, StepWrite, Written,
+            Accept, Accepted, DefinitionKey, Progress, Retention, SagaStore, StepWrite, Written,
             memory::Memory,
         },
     };
@@ -518,7 +528,10 @@ mod tests {
             store.write(&[Write::Progress(progress)]).await.unwrap(),
             [Written::Lost]
         );
-        store.prune(Duration::ZERO, 1).await.unwrap();
+        store
+            .prune(Duration::ZERO, 1, Retention::Delete)
+            .await
+            .unwrap();
 
         let history = store.history();
         let causes: Vec<_> = history.iter().map(|change| change.cause).collect();

@@ -4,11 +4,15 @@
 //! on the calls before it and on the clock alone: collections are ordered and nothing is random. The clock is tokio's,
 //! so that a test's virtual time is the store's time. Faults are in [`fault`](super::fault).
 
+mod transaction;
+
+pub use transaction::MemoryTransaction;
+
 use super::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, SagaStore,
-    Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict, Wake, Write,
-    Written,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
+    SagaStore, Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict,
+    Wake, Write, Written,
     fault::{Call, Cause, Change, Fault, Faults, StepChange},
 };
 use crate::{
@@ -177,10 +181,24 @@ impl SagaStore for Memory {
         self.carry_out(fault, |data, _| data.count()).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
         let fault = self.faults.meet(Call::Prune, None);
-        self.carry_out(fault, |data, now| data.prune(age, limit, now))
+        self.carry_out(fault, |data, now| data.prune(age, limit, retention, now))
             .await
+    }
+
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        let fault = self.faults.meet(Call::Archived, None);
+        self.carry_out(fault, |data, now| {
+            let instance = data.archive.get(&id);
+            instance.map(|instance| instance.snapshot(now))
+        })
+        .await
     }
 }
 
@@ -237,11 +255,17 @@ impl Now {
 #[derive(Debug, Default)]
 struct Data {
     instances: BTreeMap<SagaId, Instance>,
+    /// Ended instances that were moved out of the way.
+    archive: BTreeMap<SagaId, Instance>,
     /// The instances in a live state: a claim looks at no other.
     live: BTreeSet<SagaId>,
     start_keys: BTreeMap<(String, String), SagaId>,
     /// Until when each engine's lease lasts; one that has ended may be absent.
     leases: BTreeMap<EngineId, Instant>,
+    /// What transactional steps wrote.
+    values: BTreeMap<String, Vec<u8>>,
+    /// Instances that an open transaction writes.
+    held: BTreeSet<SagaId>,
     history: Option<Vec<Change>>,
 }
 
@@ -254,21 +278,11 @@ impl Data {
     }
 
     fn accept(&mut self, accept: &Accept, now: Now) -> Accepted {
-        if self.instances.contains_key(&accept.id) {
-            return Accepted::New;
+        if let Some(existing) = self.existing(accept) {
+            return existing;
         }
         if let Some(start_key) = &accept.start_key {
             let key = (accept.definition.saga.clone(), start_key.clone());
-            let existing = self
-                .start_keys
-                .get(&key)
-                .and_then(|id| Some((*id, self.instances.get(id)?)));
-            if let Some((id, instance)) = existing {
-                return Accepted::Existing {
-                    id,
-                    input_digest: instance.input_digest.clone(),
-                };
-            }
             self.start_keys.insert(key, accept.id);
         }
         self.instances.insert(accept.id, Instance::new(accept, now));
@@ -276,8 +290,40 @@ impl Data {
         Accepted::New
     }
 
+    /// What is there in place of a new instance: itself, by an earlier try of the same write, or that of its start key.
+    fn existing(&self, accept: &Accept) -> Option<Accepted> {
+        if self.instances.contains_key(&accept.id) {
+            return Some(Accepted::New);
+        }
+        let key = (accept.definition.saga.clone(), accept.start_key.clone()?);
+        let id = *self.start_keys.get(&key)?;
+        let input_digest = self.instances.get(&id)?.input_digest.clone();
+        Some(Accepted::Existing { id, input_digest })
+    }
+
     fn progress(&mut self, progress: &Progress, now: Now) -> Written {
-        let Some(instance) = self.instances.get_mut(&progress.id) else {
+        let written = self.judge(progress);
+        let is_owned = |instance: &Instance| instance.summary.owner == Some(progress.token.owner);
+        let Some(instance) = self
+            .instances
+            .get_mut(&progress.id)
+            .filter(|it| is_owned(it))
+        else {
+            // Another's, or given up already by this very write.
+            return written;
+        };
+        if written == Written::Lost {
+            return written;
+        }
+        instance.apply(progress, now);
+        let cause = Cause::Progress(progress.token);
+        self.changed(progress.id, cause, &progress.steps, now);
+        written
+    }
+
+    /// What becomes of a write with this token.
+    fn judge(&self, progress: &Progress) -> Written {
+        let Some(instance) = self.instances.get(&progress.id) else {
             return Written::Lost;
         };
         let token = progress.token;
@@ -291,12 +337,9 @@ impl Data {
         if summary.owner != Some(token.owner) || summary.epoch != token.epoch {
             return Written::Lost;
         }
-        instance.apply(progress, now);
-        let written = Written::Stored {
+        Written::Stored {
             cancel_requested: instance.cancel_requested,
-        };
-        self.changed(progress.id, Cause::Progress(token), &progress.steps, now);
-        written
+        }
     }
 
     fn renew(&mut self, engine: EngineId, ttl: Duration, now: Now) -> Renewal {
@@ -409,6 +452,7 @@ impl Data {
         let mut candidates: Vec<_> = self
             .live
             .iter()
+            .filter(|id| !self.held.contains(id))
             .filter_map(|id| {
                 let instance = self.instances.get(id)?;
                 match instance.summary.owner {
@@ -505,7 +549,7 @@ impl Data {
             .collect()
     }
 
-    fn prune(&mut self, age: Duration, limit: u32, now: Now) -> u64 {
+    fn prune(&mut self, age: Duration, limit: u32, retention: Retention, now: Now) -> u64 {
         let ended = self
             .instances
             .values()
@@ -517,20 +561,25 @@ impl Data {
             .take(limit as usize)
             .collect();
         for id in &old {
+            let ended = self.instances.get(id).map(|it| it.summary.updated_at);
             self.changed(*id, Cause::Prune, &[], now);
-            self.remove(*id);
+            let removed = self.remove(*id);
+            if let (Some(mut removed), Retention::Archive) = (removed, retention) {
+                // It is kept as it was.
+                removed.summary.updated_at = ended.unwrap_or(now.wall);
+                self.archive.entry(*id).or_insert(removed);
+            }
         }
         old.len() as u64
     }
 
-    fn remove(&mut self, id: SagaId) {
-        let Some(instance) = self.instances.remove(&id) else {
-            return;
-        };
-        if let Some(start_key) = instance.summary.start_key {
-            self.start_keys
-                .remove(&(instance.summary.definition.saga, start_key));
+    fn remove(&mut self, id: SagaId) -> Option<Instance> {
+        let instance = self.instances.remove(&id)?;
+        if let Some(start_key) = &instance.summary.start_key {
+            let saga = instance.summary.definition.saga.clone();
+            self.start_keys.remove(&(saga, start_key.clone()));
         }
+        Some(instance)
     }
 
     /// Keeps what is derived from an instance's row in step with it, after every change.

@@ -9,6 +9,7 @@
 //! - leases are judged by the store's clock alone.
 
 mod rows;
+mod transaction;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -17,10 +18,12 @@ pub mod memory;
 
 pub use rows::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Runnable,
-    RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict, Wake,
-    Write, Written,
+    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
+    Runnable, RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict,
+    Wake, Write, Written,
 };
+
+pub use transaction::{CommitError, Settled, TransactionOf, Transacts};
 
 use crate::id::{EngineId, SagaId};
 use std::{fmt, time::Duration};
@@ -96,12 +99,27 @@ pub trait SagaStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(String, InstanceState, u64)>, StoreError>> + Send;
 
     /// Removes up to `limit` instances that completed or rolled back longer ago than `age`, with their steps, start keys
-    /// and definitions that no instance names; returns how many. Stuck instances stay.
+    /// and definitions that no instance names; returns how many. Stuck instances stay. What is removed is gone, or in the
+    /// archive, as it was: both in the transaction that removes it.
     fn prune(
         &self,
         age: Duration,
         limit: u32,
+        retention: Retention,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// One instance of the archive, with its steps.
+    fn archived(
+        &self,
+        id: SagaId,
+    ) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+
+    /// Resolves when there may be instances to claim, so that an engine need not wait for its next poll. It may come too
+    /// often, too late or never, as it does by default: polling finds everything. Cancel safe: what comes while nobody waits
+    /// is told to the next who does.
+    fn news(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// An id for a new instance of this saga. A store that keeps instances in partitions puts the partition into it, which is
     /// that of the start key if there is one; so an accept with a start key takes its id from here.

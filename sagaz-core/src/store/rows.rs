@@ -584,6 +584,17 @@ pub struct StepRow {
     pub updated_at: SystemTime,
 }
 
+/// What becomes of instances that have ended and are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retention {
+    /// They are deleted.
+    Delete,
+    /// They are moved to the archive, which only people read: no engine looks into it, and nothing is ever removed from it
+    /// but by them.
+    Archive,
+}
+
 /// The reply to a request to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

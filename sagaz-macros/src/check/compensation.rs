@@ -133,9 +133,10 @@ fn check_atomic_timeout(saga: &Saga<'_>, diagnostics: &mut Diagnostics) {
         else {
             continue;
         };
-        let insists = compensation
-            .own_output()
-            .is_some_and(|input| option(input.ty).is_none());
+        let insists = !step.is_transactional()
+            && compensation
+                .own_output()
+                .is_some_and(|input| option(input.ty).is_none());
         if let (true, Some(_), Some(timeout)) =
             (insists, step.settings.atomic, step.settings.timeout)
         {

@@ -9,6 +9,7 @@ mod compensation;
 mod inputs;
 mod pivot;
 mod signature;
+pub(crate) mod transaction;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -69,6 +70,7 @@ pub(crate) fn is_saga(block: &ImplBlock, diagnostics: &mut Diagnostics) -> bool 
 pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Graph> {
     signature::check(saga, diagnostics);
     inputs::check_names(saga, diagnostics);
+    transaction::check(saga, diagnostics);
     compensation::check_each(saga, diagnostics);
     pivot::check_single(saga, diagnostics);
     let graph = graph::check(saga, diagnostics);

@@ -75,7 +75,8 @@ fn check_before(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut 
     compensation::push_unless_lost(saga, forgotten, diagnostics);
 }
 
-/// The pivot, and what comes after it, can only be tried again, and so says how.
+/// The pivot, and what comes after it, can only be tried again, and so says how. A transactional pivot that fails is rolled
+/// back, and so is never in doubt.
 fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut Diagnostics) {
     for (at, step) in saga
         .steps
@@ -83,7 +84,9 @@ fn check_retried(saga: &Saga<'_>, graph: &Graph, pivot: usize, diagnostics: &mut
         .enumerate()
         .filter(|(_, step)| step.settings.retry.is_none() && step.is_sure)
     {
-        let message = if at == pivot {
+        let message = if at == pivot && step.is_transactional() {
+            continue;
+        } else if at == pivot {
             format!("step `{}` is the pivot and is not retried", step.name)
         } else if graph.is_after(at, pivot) {
             format!(

@@ -73,10 +73,21 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
     let error_span = error_span(step.method);
     let convert = converted(krate, &types::result(step, error_span), error_span);
     let (slots, error) = (local("slots"), local("error"));
-    let end = quote_spanned! {span=>
-        |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
+    let (tx, value) = (local("tx"), local("result"));
+    let attempt = if let Some(ty) = names
+        .transaction
+        .as_ref()
+        .filter(|_| step.is_transactional())
+    {
+        let prepared =
+            quote_spanned!(span=> #krate::prepared::<#result>(#tx, #value, |#error| #convert));
+        in_transaction(names, step.method, ty, &call, &prepared)
+    } else {
+        let end = quote_spanned! {span=>
+            |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
+        };
+        boxed(krate, step.settings.timeout.is_some(), &call, &end)
     };
-    let attempt = boxed(krate, step.settings.timeout.is_some(), &call, &end);
     quote! {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions
@@ -93,6 +104,29 @@ fn boxed(krate: &Ident, has_timeout: bool, call: &TokenStream, end: &TokenStream
     } else {
         quote!(#krate::attempt(scene, #call, #end))
     }
+}
+
+/// Boxes the future of an attempt that writes in a transaction: it takes that, and hands it over with what it gives.
+fn in_transaction(
+    names: &Names,
+    method: &Method,
+    ty: &TokenStream,
+    call: &TokenStream,
+    end: &TokenStream,
+) -> TokenStream {
+    let (krate, this) = (&names.krate, &names.this);
+    let (tx, result, scene) = (local("tx"), local("result"), local("scene"));
+    // What has to be `Send`, so it stands under the name of the method.
+    let future = quote_spanned! {method.sig.ident.span()=>
+        async move {
+            let mut #tx = #krate::transaction::<#ty, #this>(#scene);
+            let #result = #call.await;
+            (#tx, #result)
+        }
+    };
+    // The call, too: rustc points at it as a whole.
+    let library = Ident::new(&krate.to_string(), method.sig.ident.span());
+    quote_spanned!(method.sig.ident.span()=> #library::attempt_in(#scene, #future, |(#tx, #result)| #end))
 }
 
 fn compensation(
@@ -116,14 +150,31 @@ fn compensation(
     let span = span_or_name(undo.method, undo.method.returns());
     let call = call(names, undo.method, &arguments);
     let convert = converted(krate, &returns, error_span(undo.method));
-    let error = local("error");
-    let end = quote_spanned! {span=>
-        |_, result| match <#returns as #krate::StepResult>::split(result) {
-            ::core::result::Result::Ok(_) => #krate::AttemptEnd::Completed,
-            ::core::result::Result::Err(#error) => #convert,
+    let (tx, result, error) = (local("tx"), local("result"), local("error"));
+    let end = |completed: TokenStream| {
+        quote_spanned! {span=>
+            match <#returns as #krate::StepResult>::split(#result) {
+                ::core::result::Result::Ok(_) => #completed,
+                ::core::result::Result::Err(#error) => #convert,
+            }
         }
     };
-    let attempt = boxed(krate, undo.settings.timeout.is_some(), &call, &end);
+    let attempt = if let Some(ty) = names
+        .transaction
+        .as_ref()
+        .filter(|_| undo.is_transactional())
+    {
+        let prepared = end(quote!(#krate::prepared_undo(#tx)));
+        in_transaction(names, undo.method, ty, &call, &prepared)
+    } else {
+        let end = end(quote!(#krate::AttemptEnd::Completed));
+        boxed(
+            krate,
+            undo.settings.timeout.is_some(),
+            &call,
+            &quote_spanned!(span=> |_, #result| #end),
+        )
+    };
     quote! {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
             #mentions

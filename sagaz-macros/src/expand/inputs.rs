@@ -92,6 +92,10 @@ impl Taker<'_> {
                 let ty = self.names.detached(&ty);
                 quote_spanned!(span=> <#ty as #krate::Context<'_>>::from_context(#scene.context))
             }
+            Source::Transaction => {
+                let tx = local("tx");
+                quote_spanned!(span=> &mut #tx)
+            }
             Source::Error => {
                 quote_spanned!(span=> <#ty as #krate::ErrorInput<'_>>::from_error(&*#error))
             }

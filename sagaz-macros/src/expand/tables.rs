@@ -115,6 +115,9 @@ fn step(names: &Names, saga: &Saga<'_>, graph: &Graph, edges: &Edges, index: usi
     // What is not said is as in `StepDefinition::PLAIN`, and not written out: most steps say little.
     let settings = &step.settings;
     let atomic = settings.atomic.map(|_| quote!(atomic: true,));
+    let transactional = step
+        .is_transactional()
+        .then(|| quote!(transactional: true,));
     let timeout = settings.timeout.map(|timeout| {
         let timeout = maybe(Some(duration(timeout)));
         quote!(timeout: #timeout,)
@@ -143,6 +146,7 @@ fn step(names: &Names, saga: &Saga<'_>, graph: &Graph, edges: &Edges, index: usi
             dependents: &[#dependents],
             kind: #krate::StepKind::#kind,
             #atomic
+            #transactional
             #timeout
             #retry
             #limit
@@ -170,6 +174,7 @@ fn compensation(
         |settings| retry(names, settings),
     );
     let insists = insists(saga, step, undo);
+    let transactional = undo.is_transactional();
     quote! {
         #krate::CompensationDefinition {
             name: #name,
@@ -178,6 +183,7 @@ fn compensation(
             timeout: #timeout,
             retry: #retry,
             insists: #insists,
+            transactional: #transactional,
         }
     }
 }

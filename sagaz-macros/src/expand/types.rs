@@ -1,7 +1,7 @@
 //! The types of a saga, and the names under which the generated code speaks of the user's types.
 
 use crate::{
-    check::graph::Graph,
+    check::{graph::Graph, transaction},
     model::{Saga, Step},
     print::{self, last_segment, pascal_case},
     syntax::Item,
@@ -22,6 +22,10 @@ pub(super) struct Names {
     pub(super) outputs: Ident,
     pub(super) slots: Ident,
     pub(super) step: Ident,
+    /// What the stores are called whose transactions its steps take.
+    pub(super) store: Ident,
+    /// The type of the transactions that its steps write in, if they do.
+    pub(super) transaction: Option<TokenStream>,
 }
 
 impl Names {
@@ -50,6 +54,8 @@ impl Names {
             outputs: name("Outputs"),
             slots: name("Slots"),
             step: name("Step"),
+            store: name("Store"),
+            transaction: transaction::of(saga).map(transaction::owned),
         }
     }
 

@@ -216,10 +216,14 @@ impl Names {
                 );
                 return Source::Unknown;
             }
+            "tx" if kind != RoleKind::Recovery => return Source::Transaction,
             "tx" => {
                 diagnostics.push(
-                    Diagnostic::new(name.span, "`tx` needs the feature `postgres` of sagaz")
-                        .note("this version has no transactional steps yet, with that feature or without it"),
+                    Diagnostic::new(
+                        name.span,
+                        format!("{} `{}` takes `tx`", kind.noun(), method.name()),
+                    )
+                    .note("a recovery decides, and writes nothing"),
                 );
                 return Source::Unknown;
             }

@@ -38,8 +38,8 @@ const LOOK: &str = concat!(
     )
     SELECT EXISTS (SELECT 1 FROM sagaz.saga_engine WHERE id = $1 AND lease_until > clock_timestamp()) AS is_leased,
         EXISTS (SELECT 1 FROM v CROSS JOIN LATERAL (
-            SELECT 1 FROM sagaz.saga_instance AS i WHERE i.saga = v.saga AND i.version = v.version AND i.owner IS NULL
-                AND i.state IN ('pending', 'executing', 'compensating') AND i.wake_at <= statement_timestamp() LIMIT 1) AS due
+            SELECT 1 FROM sagaz.saga_instance AS i WHERE i.saga = v.saga AND i.version = v.version
+                AND i.wake_at <= statement_timestamp() LIMIT 1) AS due
         ) AS is_due,
         ARRAY(SELECT o.owner FROM owners AS o WHERE o.owner IS NOT NULL AND o.owner <> $1 AND NOT EXISTS (
             SELECT 1 FROM sagaz.saga_engine AS e WHERE e.id = o.owner AND e.lease_until > clock_timestamp())) AS dead,
@@ -47,7 +47,6 @@ const LOOK: &str = concat!(
     ms_left!("min(next.wake_at)"),
     " FROM v CROSS JOIN LATERAL (
             SELECT i.wake_at FROM sagaz.saga_instance AS i WHERE i.saga = v.saga AND i.version = v.version
-                AND i.owner IS NULL AND i.state IN ('pending', 'executing', 'compensating')
                 AND i.wake_at > statement_timestamp() ORDER BY i.wake_at LIMIT 1) AS next) AS next_due_ms"
 );
 
@@ -78,20 +77,18 @@ const HOLD: &str = concat!(
             SELECT ",
     found_columns!(),
     " FROM sagaz.saga_instance AS i WHERE i.owner = dead.owner AND i.saga = v.saga AND i.version = v.version
-                AND i.state IN ('pending', 'executing', 'compensating') AND i.id <> ALL($5)
+                AND i.id <> ALL($5)
             LIMIT $6 FOR UPDATE SKIP LOCKED) AS c
         UNION ALL SELECT c.*, v.is_older FROM v CROSS JOIN LATERAL (
             SELECT ",
     found_columns!(),
-    " FROM sagaz.saga_instance AS i WHERE i.owner IS NULL AND i.saga = v.saga AND i.version = v.version
-                AND i.state IN ('pending', 'executing', 'compensating') AND i.wake_at <= statement_timestamp()
+    " FROM sagaz.saga_instance AS i WHERE i.saga = v.saga AND i.version = v.version AND i.wake_at <= statement_timestamp()
                 AND i.takeovers >= $7 AND i.id <> ALL($5)
             ORDER BY i.wake_at LIMIT $6 FOR UPDATE SKIP LOCKED) AS c
         UNION ALL SELECT c.*, v.is_older FROM v CROSS JOIN LATERAL (
             SELECT ",
     found_columns!(),
-    " FROM sagaz.saga_instance AS i WHERE i.owner IS NULL AND i.saga = v.saga AND i.version = v.version
-                AND i.state IN ('pending', 'executing', 'compensating') AND i.wake_at <= statement_timestamp()
+    " FROM sagaz.saga_instance AS i WHERE i.saga = v.saga AND i.version = v.version AND i.wake_at <= statement_timestamp()
                 AND i.takeovers < $7 AND i.id <> ALL($5)
             ORDER BY i.wake_at LIMIT $6 FOR UPDATE SKIP LOCKED) AS c
     )
@@ -165,7 +162,7 @@ impl Versions {
 pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed, StoreError> {
     let versions = Versions::of(claim);
     database
-        .call(&database.readers, async |connection| {
+        .call(&database.claimer, async |connection| {
             let (mut claimed, dead, is_worth_it) =
                 look(database, connection, claim, &versions).await?;
             if is_worth_it {

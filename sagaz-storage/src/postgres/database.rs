@@ -1,15 +1,20 @@
 //! The connections, and calls on them.
 //!
-//! Invariant: writers and the lease's keeper have connections of their own, so that neither waits for readers or claims. A
-//! call that does not come to its end in time, or is dropped, takes its connection with it: what the server makes of the
+//! Invariant: writers, the lease's keeper and claims have connections of their own, so that none waits for another, or for
+//! people who read. A call that does not come to its end in time, or is dropped, takes its connection with it: what the server makes of the
 //! rest of it is nobody's next answer.
 
-use super::{ConnectError, Options, error::store_error, schema};
+use super::{
+    ConnectError, Options,
+    connections::Connections,
+    error::{is_lost, store_error},
+    news::{self, News},
+    schema,
+};
 use sagaz_core::store::StoreError;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Postgres as Server,
-    pool::PoolConnection,
-    postgres::{PgArguments, PgPool, PgPoolOptions},
+    AssertSqlSafe, ConnectOptions, Connection, Postgres as Server,
+    postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions},
     query::Query,
 };
 use std::{borrow::Cow, time::Duration};
@@ -23,12 +28,28 @@ pub(super) struct Database {
     /// The schema as it stands in a statement, with a point after it; `None` if that is the placeholder.
     prefix: Option<String>,
     pub(super) writer_count: u32,
-    call_timeout: Duration,
+    pub(super) call_timeout: Duration,
     prepared: bool,
-    pub(super) writers: PgPool,
-    pub(super) keeper: PgPool,
-    pub(super) readers: PgPool,
+    pub(super) writers: Connections,
+    pub(super) keeper: Connections,
+    pub(super) claimer: Connections,
+    pub(super) readers: Connections,
+    /// For transactions that steps write in. Of sqlx's kind, because the steps' code holds them.
+    pub(super) transactions: PgPool,
+    pub(super) news: News,
 }
+
+/// What the planner is told. Statements are prepared once, maybe while the tables
+/// are still empty: a plan that reads a whole table is then the cheapest, and would be used while it grows. So there is one
+/// plan for each, through the indexes and row by row, in the order of what is asked for, whatever the statistics say; and
+/// it is made once, because that takes longer than to carry it out.
+const PLANNING: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 impl Database {
     pub(super) async fn connect(options: Options) -> Result<Self, ConnectError> {
@@ -37,29 +58,40 @@ impl Database {
             schema,
             writers,
             readers,
+            transactions,
             call_timeout,
             prepared,
+            notifications,
         } = options;
         schema::check_name(&schema)?;
-        let connect = connect.disable_statement_logging();
-        let pool = |connections: u32| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(call_timeout)
-                .connect_lazy_with(connect.clone())
+        // No number here has a fraction, and a pooler may refuse the setting.
+        let connect = connect.disable_statement_logging().extra_float_digits(None);
+        // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
+        let planned = if prepared {
+            connect.clone().options(PLANNING)
+        } else {
+            connect.clone()
         };
+        let news = news::address(notifications, &connect, prepared);
         let database = Self {
+            news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
             writer_count: writers,
             call_timeout,
             prepared,
-            writers: pool(writers),
-            keeper: pool(1),
-            readers: pool(readers),
+            writers: Connections::new(planned.clone(), writers),
+            keeper: Connections::new(planned.clone(), 1),
+            claimer: Connections::new(planned.clone(), 1),
+            readers: Connections::new(planned.clone(), readers),
+            transactions: PgPoolOptions::new()
+                .max_connections(transactions)
+                .test_before_acquire(false)
+                .acquire_timeout(call_timeout)
+                .connect_lazy_with(connect.clone()),
         };
-        // One connection by itself, so that what is wrong is told in the server's words, and not as a pool's time-out.
-        let first = tokio::time::timeout(call_timeout, connect.connect()).await;
+        // One connection by itself, so that what is wrong is told in the server's words, and not as a time-out.
+        let first = tokio::time::timeout(call_timeout, planned.connect()).await;
         let mut first = first
             .map_err(|_| ConnectError::Silent {
                 server: server(&connect),
@@ -84,24 +116,47 @@ impl Database {
         sqlx::query(self.sql(statement)).persistent(self.prepared)
     }
 
-    /// Makes a call on a connection of the pool.
+    /// Makes a call on one of these connections.
     pub(super) async fn call<T>(
         &self,
-        pool: &PgPool,
-        call: impl AsyncFnOnce(&mut PoolConnection<Server>) -> Result<T, sqlx::Error>,
+        connections: &Connections,
+        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let mut connection = Leased(Some(pool.acquire().await.map_err(store_error)?));
-        let Some(borrowed) = connection.0.as_mut() else {
-            return Err(StoreError::transient("the connection is gone"));
-        };
-        let result = tokio::time::timeout(self.call_timeout, call(borrowed)).await;
-        match result {
-            Ok(Ok(value)) => {
-                // Back to the pool: it is between two statements.
-                drop(connection.0.take());
-                Ok(value)
+        // A statement that is not prepared is parsed and carried out in two round trips, which a pooler would give to two
+        // servers if they were not of one transaction.
+        let begin = (!self.prepared).then_some("BEGIN");
+        self.call_in(connections, begin, call).await
+    }
+
+    /// Makes a call in a transaction that begins with this statement, if it is given.
+    pub(super) async fn call_in<T>(
+        &self,
+        connections: &Connections,
+        begin: Option<&'static str>,
+        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let in_time = tokio::time::timeout(self.call_timeout, async {
+            let mut lent = connections.take().await?;
+            let result = match begin {
+                None => call(&mut lent.connection).await?,
+                Some(begin) => {
+                    let mut transaction = lent.connection.begin_with(begin).await?;
+                    let result = call(&mut transaction).await?;
+                    transaction.commit().await?;
+                    result
+                }
+            };
+            lent.give_back();
+            Ok(result)
+        });
+        match in_time.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if is_lost(&error) {
+                    connections.forget();
+                }
+                Err(store_error(error))
             }
-            Ok(Err(error)) => Err(store_error(error)),
             Err(_) => Err(StoreError::transient(format!(
                 "the database has not answered for {:?}",
                 self.call_timeout
@@ -110,20 +165,12 @@ impl Database {
     }
 
     pub(super) async fn close(&self) {
+        self.news.close().await;
         self.writers.close().await;
         self.keeper.close().await;
+        self.claimer.close().await;
         self.readers.close().await;
-    }
-}
-
-/// A connection that does not go back to its pool by being dropped.
-struct Leased(Option<PoolConnection<Server>>);
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
-        }
+        self.transactions.close().await;
     }
 }
 

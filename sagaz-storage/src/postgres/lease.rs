@@ -47,10 +47,10 @@ pub(super) async fn renew(
         .bind(lease_millis(ttl));
     database
         .call(&database.keeper, async |connection| {
-            let row = query.fetch_one(&mut **connection).await?;
+            let row = query.fetch_one(&mut *connection).await?;
             let others: i64 = row.try_get("others")?;
             let cancelled: Vec<Uuid> = row.try_get("cancelled")?;
-            database.query(FORGET).execute(&mut **connection).await?;
+            database.query(FORGET).execute(&mut *connection).await?;
             Ok(Renewal {
                 cancel_requested: cancelled.into_iter().map(Into::into).collect(),
                 other_engines: u32::try_from(others).unwrap_or(u32::MAX),
@@ -64,7 +64,10 @@ pub(super) async fn retire(database: &Database, engine: EngineId) -> Result<(), 
     let query = database.query(RETIRE).bind(engine.as_uuid());
     database
         .call(&database.keeper, async |connection| {
-            query.execute(&mut **connection).await.map(|_| ())
+            query.execute(&mut *connection).await.map(|_| ())
         })
-        .await
+        .await?;
+    // What it owned can be taken over.
+    database.tell_if(true);
+    Ok(())
 }

@@ -7,26 +7,31 @@
 //! Invariant: nothing is kept in a session, so the store works through a pooler in transaction mode: names are written with
 //! their schema, locks are those of transactions, and statements need not be prepared ([`Options::prepared`]).
 //!
-//! Deliberately not here: notifications. Due instances are found by polling.
+//! What waits to be claimed is told to other engines by `NOTIFY` ([`Options::notifications`]), and found by polling in any case.
 
 mod admin;
 mod claim;
+mod columns;
+mod connections;
 mod database;
 mod error;
 mod lease;
+mod news;
 mod read;
 mod row;
 mod schema;
+mod transaction;
 mod write;
 
 pub use error::ConnectError;
 
 use database::Database;
+use news::Notifications;
 use sagaz_core::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use sqlx::postgres::PgConnectOptions;
@@ -58,8 +63,10 @@ pub struct Options {
     schema: String,
     writers: u32,
     readers: u32,
+    transactions: u32,
     call_timeout: Duration,
     prepared: bool,
+    notifications: Notifications,
 }
 
 impl Postgres {
@@ -72,17 +79,7 @@ impl Postgres {
 
     /// Options for the database of a URL.
     pub fn options(url: &str) -> Result<Options, ConnectError> {
-        // sqlx takes any scheme.
-        if !["postgres://", "postgresql://"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme))
-        {
-            return Err(ConnectError::Url {
-                source: sqlx::Error::Configuration("the scheme is not `postgres`".into()),
-            });
-        }
-        let connect = url.parse().map_err(|source| ConnectError::Url { source })?;
-        Ok(Self::options_for(connect))
+        Ok(Self::options_for(parse(url)?))
     }
 
     /// Options for a database that sqlx's own options name: TLS certificates, sockets, and so on.
@@ -92,8 +89,10 @@ impl Postgres {
             schema: "sagaz".to_owned(),
             writers: 2,
             readers: 4,
+            transactions: 8,
             call_timeout: Duration::from_secs(15),
             prepared: true,
+            notifications: Notifications::Default,
         }
     }
 
@@ -128,6 +127,13 @@ impl Options {
         self
     }
 
+    /// How many transactions of steps are open at once, each on a connection of its own; at least one. Default: 8. Other
+    /// attempts of transactional steps wait for their turn, and their timeout has not begun.
+    pub fn transactions_max(mut self, transactions: u32) -> Self {
+        self.transactions = transactions.max(1);
+        self
+    }
+
     /// How long a call waits for the server before it gives up, and the engine tries again. Default: 15 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
@@ -141,12 +147,39 @@ impl Options {
         self
     }
 
+    /// The URL by which engines tell each other that something waits to be claimed (`LISTEN`, `NOTIFY`), if not that of the rest:
+    /// of the server itself, where the rest goes through a pooler in transaction mode. Default: the store's own URL, or none where
+    /// statements are not [`prepared`](Self::prepared). Two connections, when they are needed.
+    pub fn notifications(mut self, url: &str) -> Result<Self, ConnectError> {
+        self.notifications = Notifications::At(Box::new(parse(url)?));
+        Ok(self)
+    }
+
+    /// Without notifications: what waits to be claimed is found by polling.
+    pub fn without_notifications(mut self) -> Self {
+        self.notifications = Notifications::Off;
+        self
+    }
+
     /// Connects.
     pub async fn connect(self) -> Result<Postgres, ConnectError> {
         Ok(Postgres {
             database: Arc::new(Database::connect(self).await?),
         })
     }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
+    // sqlx takes any scheme.
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(ConnectError::Url {
+            source: sqlx::Error::Configuration("the scheme is not `postgres`".into()),
+        });
+    }
+    url.parse().map_err(|source| ConnectError::Url { source })
 }
 
 impl SagaStore for Postgres {
@@ -194,8 +227,21 @@ impl SagaStore for Postgres {
         read::count(&self.database).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        admin::prune(&self.database, age, limit).await
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::archived(&self.database, id).await
+    }
+
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        admin::prune(&self.database, age, limit, retention).await
+    }
+
+    async fn news(&self) {
+        self.database.news.heard().await;
     }
 
     fn writers(&self) -> usize {

@@ -9,19 +9,38 @@ use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
-use sqlx::{Connection, Row, postgres::PgConnection};
+use sqlx::{Row, postgres::PgConnection};
 
-const INSTANCE: &str = concat!(
-    "SELECT ",
-    snapshot_columns!(),
-    " FROM sagaz.saga_instance AS i WHERE i.id = $1"
-);
+/// Where an instance and its steps are.
+pub(super) struct Place {
+    instance: &'static str,
+    steps: &'static str,
+}
 
-const STEPS: &str = concat!(
-    "SELECT ",
-    step_columns!(),
-    " FROM sagaz.saga_step AS s WHERE s.instance_id = $1"
-);
+macro_rules! place {
+    ($instances:literal, $steps:literal) => {
+        Place {
+            instance: concat!(
+                "SELECT ",
+                snapshot_columns!(),
+                " FROM ",
+                $instances,
+                " AS i WHERE i.id = $1"
+            ),
+            steps: concat!(
+                "SELECT ",
+                step_columns!(),
+                " FROM ",
+                $steps,
+                " AS s WHERE s.instance_id = $1"
+            ),
+        }
+    };
+}
+
+pub(super) const STORE: Place = place!("sagaz.saga_instance", "sagaz.saga_step");
+
+const ARCHIVE: Place = place!("sagaz.saga_archive", "sagaz.saga_archive_step");
 
 const FIND: &str = "SELECT id FROM sagaz.saga_instance WHERE saga = $1 AND start_key = $2";
 
@@ -35,38 +54,63 @@ const LIST: &str = concat!(
     ORDER BY i.id DESC LIMIT $5"
 );
 
+/// The same of states that are no end: from the index of what is not finished, which is little among much.
+const LIST_UNFINISHED: &str = concat!(
+    "WITH found AS MATERIALIZED (
+        SELECT i.id FROM sagaz.saga_instance AS i
+        WHERE i.ended_at IS NULL AND ($1::text IS NULL OR i.saga = $1) AND i.state = ANY($2) AND ($3::uuid IS NULL OR i.id < $3)
+            AND ($4::bigint IS NULL OR i.created_at <= statement_timestamp() - $4 * interval '1 millisecond')
+    ), page AS MATERIALIZED (
+        SELECT id FROM found ORDER BY id DESC LIMIT $5
+    )
+    SELECT ",
+    summary_columns!(),
+    " FROM page JOIN sagaz.saga_instance AS i ON i.id = page.id ORDER BY i.id DESC"
+);
+
 const COUNT: &str = "SELECT saga, state, count(*) FROM sagaz.saga_instance GROUP BY saga, state";
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+    snapshot(database, &STORE, id).await
+}
+
+pub(super) async fn archived(
+    database: &Database,
+    id: SagaId,
+) -> Result<Option<Snapshot>, StoreError> {
+    snapshot(database, &ARCHIVE, id).await
+}
+
+async fn snapshot(
+    database: &Database,
+    place: &Place,
+    id: SagaId,
+) -> Result<Option<Snapshot>, StoreError> {
+    // The instance and its steps are of one moment.
+    let begin = Some("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
     database
-        .call(&database.readers, async |connection| {
-            read_snapshot(database, connection, id).await
+        .call_in(&database.readers, begin, async |connection| {
+            read_snapshot(database, place, connection, id).await
         })
         .await
 }
 
-async fn read_snapshot(
+pub(super) async fn read_snapshot(
     database: &Database,
+    place: &Place,
     connection: &mut PgConnection,
     id: SagaId,
 ) -> Result<Option<Snapshot>, sqlx::Error> {
-    // The instance and its steps are of one moment.
-    let mut transaction = connection.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        .persistent(false)
-        .execute(&mut *transaction)
-        .await?;
     let instance = database
-        .query(INSTANCE)
+        .query(place.instance)
         .bind(id.as_uuid())
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let steps = database
-        .query(STEPS)
+        .query(place.steps)
         .bind(id.as_uuid())
-        .fetch_all(&mut *transaction)
+        .fetch_all(connection)
         .await?;
-    transaction.commit().await?;
     let Some(instance) = instance else {
         return Ok(None);
     };
@@ -90,15 +134,18 @@ pub(super) async fn find(
         .bind(start_key.to_owned());
     database
         .call(&database.readers, async |connection| {
-            let row = query.fetch_optional(&mut **connection).await?;
+            let row = query.fetch_optional(connection).await?;
             row.map(|row| row::id(&row, "id")).transpose()
         })
         .await
 }
 
 pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, StoreError> {
+    let is_unfinished =
+        !filter.states.is_empty() && !filter.states.iter().any(|state| state.is_final());
+    let statement = if is_unfinished { LIST_UNFINISHED } else { LIST };
     let query = database
-        .query(LIST)
+        .query(statement)
         .bind(filter.saga.clone())
         .bind(states(filter))
         .bind(filter.after.map(|Cursor(id)| id.as_uuid()))
@@ -106,7 +153,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, S
         .bind(i64::from(filter.page_len()) + 1);
     database
         .call(&database.readers, async |connection| {
-            let rows = query.fetch_all(&mut **connection).await?;
+            let rows = query.fetch_all(connection).await?;
             let instances = rows.iter().map(row::summary).collect::<Result<_, _>>()?;
             Ok(Page::of(filter, instances))
         })
@@ -116,9 +163,16 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Page, S
 pub(super) async fn count(
     database: &Database,
 ) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
+    let begin = Some("BEGIN READ ONLY");
     let mut counts = database
-        .call(&database.readers, async |connection| {
-            let rows = database.query(COUNT).fetch_all(&mut **connection).await?;
+        .call_in(&database.readers, begin, async |connection| {
+            // The one statement that reads a whole table: better not through an index, row by row.
+            sqlx::query("SET LOCAL enable_seqscan = on")
+                .persistent(false)
+                .execute(&mut *connection)
+                .await?;
+            let count = database.query(COUNT).persistent(false);
+            let rows = count.fetch_all(connection).await?;
             rows.iter()
                 .map(|row| {
                     Ok((

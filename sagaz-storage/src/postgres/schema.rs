@@ -21,7 +21,8 @@ const _: () = assert!(MIGRATIONS.len() == CODE as usize && OLDEST_CODE <= CODE);
 const LOCK: i64 = 0x73_6167_617a;
 
 const OURS: &str = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1
-    AND table_name IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step') ORDER BY 1";
+    AND table_name IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive',
+        'saga_archive_step') ORDER BY 1";
 
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),
     max(CASE key WHEN 'oldest_code' THEN value END) FROM sagaz.saga_meta";

@@ -1,39 +1,59 @@
 //! The hot path: a batch of writes in one statement, so in one round trip and one commit.
 //!
-//! Invariant: `held` locks the rows of the instances in the order of their ids and judges their tokens, again after it has
-//! waited for somebody else's lock; what is written goes to these rows alone. So batches cannot deadlock, and a former
-//! owner's write changes nothing. What was not applied is looked at once more in a statement of its own: the first one saw
-//! the tables as they were before it waited.
+//! Invariant: `changed` is an UPDATE whose condition is the token. An UPDATE locks the row and judges its condition again
+//! after it has waited for somebody else's lock, and steps are written for the rows that it gives alone. So a former owner's
+//! write changes nothing. It goes through the rows in the order of their ids (`settings`), so that two batches that hold the
+//! same rows wait for each other and do not deadlock. What was not applied is looked at once more in a statement of its own:
+//! the first one saw the tables as they were before it waited.
 
-use super::{database::Database, row};
-use crate::value::{as_i64, as_u64, millis, record, unreadable, without_nul};
+use super::{
+    columns::{Accepts, Changes, Statement, Steps},
+    database::Database,
+    error::store_error,
+    row,
+};
+use crate::value::{as_i64, as_u64, record, unreadable};
 use sagaz_core::{
-    Payload, SagaId,
-    store::{
-        Accept, Accepted, OperatorWrite, Progress, StepState, StepWrite, StoreError, Wake, Write,
-        Written,
-    },
+    SagaId,
+    store::{Accepted, OperatorWrite, StoreError, Write, Written},
 };
-use sqlx::{
-    Postgres as Server, Row,
-    postgres::{PgArguments, PgConnection},
-    query::Query,
-};
-use std::collections::{HashMap, HashSet};
+use sqlx::{Row, postgres::PgConnection};
+use std::collections::HashMap;
 use uuid::Uuid;
 
-/// The steps `t` of the instances `held`, as rows. An output, once stored, stays.
+/// New instances. Parameters: the columns of [`Accepts`] (1 to 11).
+macro_rules! accept {
+    () => {
+        "INSERT INTO sagaz.saga_instance (id, saga, version, fingerprint, state, owner, epoch, wake_at, deadline_at, start_key,
+            input_digest, created_at, updated_at, content_type, input_text, input_bytes)
+        SELECT a.id, a.saga, a.version, a.fingerprint, 'pending', a.owner, CASE WHEN a.owner IS NULL THEN 0 ELSE 1 END,
+            CASE WHEN a.owner IS NULL THEN clock_timestamp() END,
+            clock_timestamp() + a.deadline_ms * interval '1 millisecond', a.start_key, a.input_digest, clock_timestamp(),
+            clock_timestamp(), a.content_type, a.text, a.bytes
+        FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
+                $9::text[], $10::text[], $11::bytea[])
+            AS a(id, saga, version, fingerprint, owner, start_key, input_digest, deadline_ms, content_type, text, bytes)
+        ORDER BY a.saga, a.start_key, a.id
+        ON CONFLICT DO NOTHING
+        RETURNING id, false AS cancel_requested"
+    };
+}
+
+/// The steps `t` of the instances `$of`, as rows. An output, once stored, stays. Written so that the planner looks each up in
+/// a hash, whatever it expects.
 macro_rules! store_steps {
-    ($steps:literal) => {
+    ($steps:literal, $of:literal) => {
         concat!(
             "INSERT INTO sagaz.saga_step AS s (instance_id, name, kind, state, attempts, undo_attempts, recoveries, error,
                 wake_at, updated_at, content_type, output_text, output_bytes)
-            SELECT held.id, t.name, t.kind, t.state, t.attempts, t.undo_attempts, t.recoveries, t.error,
+            SELECT t.id, t.name, t.kind, t.state, t.attempts, t.undo_attempts, t.recoveries, t.error,
                 clock_timestamp() + t.wake_ms * interval '1 millisecond', clock_timestamp(), t.content_type, t.text, t.bytes
             FROM unnest(",
             $steps,
             ") AS t(id, name, kind, state, attempts, undo_attempts, recoveries, error, wake_ms, content_type, text, bytes)
-            JOIN held ON held.id = t.id
+            WHERE (t.id IN (SELECT id FROM ",
+            $of,
+            ")) IS TRUE
             ON CONFLICT (instance_id, name) DO UPDATE SET
                 kind = excluded.kind, state = excluded.state, attempts = excluded.attempts,
                 undo_attempts = excluded.undo_attempts, recoveries = excluded.recoveries, error = excluded.error,
@@ -45,43 +65,58 @@ macro_rules! store_steps {
     };
 }
 
-/// Parameters: the accepts (1 to 11), the progress (12 to 21), the steps (22 to 33).
-const WRITE: &str = concat!(
-    "WITH accepted AS (
-        INSERT INTO sagaz.saga_instance (id, saga, version, fingerprint, state, owner, epoch, wake_at, deadline_at, start_key,
-            input_digest, created_at, updated_at, content_type, input_text, input_bytes)
-        SELECT a.id, a.saga, a.version, a.fingerprint, 'pending', a.owner, CASE WHEN a.owner IS NULL THEN 0 ELSE 1 END,
-            CASE WHEN a.owner IS NULL THEN clock_timestamp() END,
-            clock_timestamp() + a.deadline_ms * interval '1 millisecond', a.start_key, a.input_digest, clock_timestamp(),
-            clock_timestamp(), a.content_type, a.text, a.bytes
-        FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
-                $9::text[], $10::text[], $11::bytea[])
-            AS a(id, saga, version, fingerprint, owner, start_key, input_digest, deadline_ms, content_type, text, bytes)
-        ORDER BY a.saga, a.start_key, a.id
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    ), v AS MATERIALIZED (
-        SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[],
-                $19::boolean[], $20::bigint[], $21::boolean[])
-            AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced)
-    ), held AS (
-        SELECT v.* FROM v JOIN sagaz.saga_instance AS i ON i.id = v.id AND i.epoch = v.epoch AND i.owner = v.owner
-        ORDER BY i.id FOR NO KEY UPDATE OF i
-    ), stored AS (",
-    store_steps!(
+/// Progress of instances, `changed`, and the rows of their steps. `IS NOT DISTINCT FROM`, because an index on the owner, which
+/// would have all that it owns, cannot be used for that. Parameters: the columns of [`Changes`], those of [`Steps`].
+macro_rules! progress {
+    ($changes:literal, $steps:literal) => {
+        concat!(
+            "v AS MATERIALIZED (
+                SELECT * FROM unnest(",
+            $changes,
+            ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced) ORDER BY id
+            ), changed AS (
+                UPDATE sagaz.saga_instance AS i SET
+                    state = v.state, pivot_passed = v.pivot_passed, failure = coalesce(v.failure, i.failure), stuck = v.stuck,
+                    owner = CASE WHEN v.release THEN NULL ELSE i.owner END,
+                    wake_at = clock_timestamp() + v.wake_ms * interval '1 millisecond',
+                    ended_at = CASE WHEN v.state IN ('completed', 'rolled_back') THEN clock_timestamp() END,
+                    takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp()
+                FROM v WHERE i.id = v.id AND i.epoch = v.epoch AND i.owner IS NOT DISTINCT FROM v.owner
+                RETURNING i.id, i.cancel_requested
+            ), stored AS (",
+            store_steps!($steps, "changed"),
+            ")"
+        )
+    };
+}
+
+/// A batch of new instances alone.
+const ACCEPT: &str = accept!();
+
+/// A batch of progress alone.
+const PROGRESS: &str = concat!(
+    "WITH ",
+    progress!(
+        "$1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::bigint[],
+                $10::boolean[]",
+        "$11::uuid[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[],
+                $19::bigint[], $20::text[], $21::text[], $22::bytea[]"
+    ),
+    " SELECT id, cancel_requested FROM changed"
+);
+
+/// A batch of both.
+const BOTH: &str = concat!(
+    "WITH accepted AS (",
+    accept!(),
+    "), ",
+    progress!(
+        "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
+                $20::bigint[], $21::boolean[]",
         "$22::uuid[], $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::text[],
                 $30::bigint[], $31::text[], $32::text[], $33::bytea[]"
     ),
-    "), changed AS (
-        UPDATE sagaz.saga_instance AS i SET
-            state = held.state, pivot_passed = held.pivot_passed, failure = coalesce(held.failure, i.failure),
-            stuck = held.stuck, owner = CASE WHEN held.release THEN NULL ELSE i.owner END,
-            wake_at = clock_timestamp() + held.wake_ms * interval '1 millisecond',
-            takeovers = CASE WHEN held.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp()
-        FROM held WHERE i.id = held.id
-        RETURNING i.id, i.cancel_requested
-    )
-    SELECT id, false AS cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
+    " SELECT id, cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
 );
 
 /// What is there of writes that were not applied. Parameters: ids, sagas and start keys.
@@ -98,12 +133,14 @@ const OPERATE: &str = concat!(
     ), stored AS (",
     store_steps!(
         "$8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
-                $16::bigint[], $17::text[], $18::text[], $19::bytea[]"
+                $16::bigint[], $17::text[], $18::text[], $19::bytea[]",
+        "held"
     ),
     ")
     UPDATE sagaz.saga_instance AS i SET epoch = i.epoch + 1, takeovers = 0, owner = NULL, stuck = NULL,
         cancel_requested = false, state = $3, pivot_passed = $4, failure = coalesce($5, i.failure),
         wake_at = CASE WHEN $6 THEN clock_timestamp() END,
+        ended_at = CASE WHEN $3 IN ('completed', 'rolled_back') THEN clock_timestamp() END,
         interventions = coalesce(left(i.interventions, -1) || ',', '[') || $7
             || (extract(epoch FROM clock_timestamp()) * 1000)::bigint || '}]',
         updated_at = clock_timestamp()
@@ -117,6 +154,32 @@ pub(super) async fn write(
     if writes.is_empty() {
         return Ok(Vec::new());
     }
+    let query = statement(database, writes)?;
+    let written = database
+        .call(&database.writers, async |connection| {
+            apply(database, connection, writes, query).await
+        })
+        .await?;
+    let mut pairs = writes.iter().zip(&written);
+    database.tell_if(pairs.any(|(write, written)| is_left(write, written)));
+    Ok(written)
+}
+
+/// In a transaction that somebody else ends.
+pub(super) async fn write_in(
+    database: &Database,
+    connection: &mut PgConnection,
+    write: &Write,
+) -> Result<Written, StoreError> {
+    let writes = std::slice::from_ref(write);
+    let query = statement(database, writes)?;
+    let written = apply(database, connection, writes, query).await;
+    written
+        .and_then(|written| written.into_iter().next().ok_or(sqlx::Error::RowNotFound))
+        .map_err(store_error)
+}
+
+fn statement(database: &Database, writes: &[Write]) -> Result<Statement, StoreError> {
     let mut accepts = Accepts::default();
     let mut changes = Changes::default();
     let mut steps = Steps::default();
@@ -137,26 +200,45 @@ pub(super) async fn write(
             }
         }
     }
-    let query = steps.bind(changes.bind(accepts.bind(database.query(WRITE))));
-    database
-        .call(&database.writers, async |connection| {
-            let mut applied = HashMap::with_capacity(writes.len());
-            for row in query.fetch_all(&mut **connection).await? {
-                applied.insert(row::id(&row, "id")?, row.try_get("cancel_requested")?);
-            }
-            let mut written: Vec<_> = writes
-                .iter()
-                .map(|write| applied_write(write, &applied))
-                .collect();
-            if written.iter().any(Option::is_none) {
-                look_again(database, connection, writes, &mut written).await?;
-            }
-            written
-                .into_iter()
-                .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
-                .collect()
-        })
-        .await
+    Ok(match (accepts.is_empty(), changes.is_empty()) {
+        (false, true) => accepts.bind(database.query(ACCEPT)),
+        (true, _) => steps.bind(changes.bind(database.query(PROGRESS))),
+        (false, false) => steps.bind(changes.bind(accepts.bind(database.query(BOTH)))),
+    })
+}
+
+async fn apply(
+    database: &Database,
+    connection: &mut PgConnection,
+    writes: &[Write],
+    query: Statement,
+) -> Result<Vec<Written>, sqlx::Error> {
+    let mut applied = HashMap::with_capacity(writes.len());
+    for row in query.fetch_all(&mut *connection).await? {
+        applied.insert(row::id(&row, "id")?, row.try_get("cancel_requested")?);
+    }
+    let mut written: Vec<_> = writes
+        .iter()
+        .map(|write| applied_write(write, &applied))
+        .collect();
+    if written.iter().any(Option::is_none) {
+        look_again(database, connection, writes, &mut written).await?;
+    }
+    written
+        .into_iter()
+        .map(|written| written.ok_or_else(|| unreadable("reply", "none")))
+        .collect()
+}
+
+/// Whether the write left its instance to be claimed, now or later.
+fn is_left(write: &Write, written: &Written) -> bool {
+    match (write, written) {
+        (Write::Accept(accept), Written::Accepted(Accepted::New)) => accept.owner.is_none(),
+        (Write::Progress(progress), Written::Stored { .. }) => {
+            progress.release.is_some() && progress.state.is_live()
+        }
+        _ => false,
+    }
 }
 
 /// What became of a write that was applied.
@@ -265,185 +347,12 @@ pub(super) async fn operate(
         .bind(write.state.is_live())
         .bind(intervention);
     let query = steps.bind(query);
-    database
+    let is_applied = database
         .call(&database.readers, async |connection| {
-            let row = query.fetch_optional(&mut **connection).await?;
+            let row = query.fetch_optional(&mut *connection).await?;
             Ok(row.is_some())
         })
-        .await
-}
-
-type Statement = Query<'static, Server, PgArguments>;
-
-/// New instances, a column each.
-#[derive(Default)]
-struct Accepts {
-    ids: Vec<Uuid>,
-    sagas: Vec<String>,
-    versions: Vec<i64>,
-    fingerprints: Vec<String>,
-    owners: Vec<Option<Uuid>>,
-    start_keys: Vec<Option<String>>,
-    digests: Vec<String>,
-    deadlines_ms: Vec<Option<i64>>,
-    payloads: Payloads,
-}
-
-impl Accepts {
-    fn push(&mut self, accept: &Accept) {
-        self.ids.push(accept.id.as_uuid());
-        self.sagas.push(accept.definition.saga.clone());
-        self.versions.push(accept.definition.version.into());
-        self.fingerprints
-            .push(accept.definition.fingerprint.clone());
-        self.owners.push(accept.owner.map(|owner| owner.as_uuid()));
-        self.start_keys.push(accept.start_key.clone());
-        self.digests.push(accept.input_digest.clone());
-        self.deadlines_ms.push(accept.deadline.map(millis));
-        self.payloads.push(Some(&accept.input));
-    }
-
-    fn bind(self, query: Statement) -> Statement {
-        let query = query
-            .bind(self.ids)
-            .bind(self.sagas)
-            .bind(self.versions)
-            .bind(self.fingerprints)
-            .bind(self.owners)
-            .bind(self.start_keys)
-            .bind(self.digests)
-            .bind(self.deadlines_ms);
-        self.payloads.bind(query)
-    }
-}
-
-/// Progress of instances, a column each.
-#[derive(Default)]
-struct Changes {
-    ids: Vec<Uuid>,
-    owners: Vec<Uuid>,
-    epochs: Vec<i64>,
-    states: Vec<&'static str>,
-    pivots_passed: Vec<bool>,
-    failures: Vec<Option<String>>,
-    stucks: Vec<Option<String>>,
-    releases: Vec<bool>,
-    wakes_ms: Vec<Option<i64>>,
-    advanced: Vec<bool>,
-}
-
-impl Changes {
-    fn push(&mut self, progress: &Progress) -> Result<(), StoreError> {
-        let is_live = progress.state.is_live();
-        self.ids.push(progress.id.as_uuid());
-        self.owners.push(progress.token.owner.as_uuid());
-        self.epochs.push(as_i64(progress.token.epoch));
-        self.states.push(progress.state.as_str());
-        self.pivots_passed.push(progress.pivot_passed);
-        let failure = progress.failure.as_ref().map(record);
-        self.failures.push(failure.transpose()?);
-        let stuck = progress.stuck.as_ref().map(record);
-        self.stucks.push(stuck.transpose()?);
-        self.releases.push(!is_live || progress.release.is_some());
-        let wake = progress.release.filter(|_| is_live);
-        self.wakes_ms.push(wake.map(|wake| match wake {
-            Wake::Now => 0,
-            Wake::After(delay) => millis(delay),
-        }));
-        // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
-        let has_advanced =
-            |step: &StepWrite| !matches!(step.state, StepState::Pending | StepState::Running);
-        self.advanced.push(progress.steps.iter().any(has_advanced));
-        Ok(())
-    }
-
-    fn bind(self, query: Statement) -> Statement {
-        query
-            .bind(self.ids)
-            .bind(self.owners)
-            .bind(self.epochs)
-            .bind(self.states)
-            .bind(self.pivots_passed)
-            .bind(self.failures)
-            .bind(self.stucks)
-            .bind(self.releases)
-            .bind(self.wakes_ms)
-            .bind(self.advanced)
-    }
-}
-
-/// Rows of steps, a column each.
-#[derive(Default)]
-struct Steps {
-    known: HashSet<(SagaId, String)>,
-    ids: Vec<Uuid>,
-    names: Vec<String>,
-    kinds: Vec<&'static str>,
-    states: Vec<&'static str>,
-    attempts: Vec<i64>,
-    undo_attempts: Vec<i64>,
-    recoveries: Vec<i64>,
-    errors: Vec<Option<String>>,
-    wakes_ms: Vec<Option<i64>>,
-    payloads: Payloads,
-}
-
-impl Steps {
-    fn push(&mut self, id: SagaId, step: &StepWrite) {
-        // The engine says each step once; a statement cannot write one row twice.
-        if !self.known.insert((id, step.name.clone())) {
-            return;
-        }
-        self.ids.push(id.as_uuid());
-        self.names.push(step.name.clone());
-        self.kinds.push(step.kind.as_str());
-        self.states.push(step.state.as_str());
-        self.attempts.push(step.attempts.into());
-        self.undo_attempts.push(step.undo_attempts.into());
-        self.recoveries.push(step.recoveries.into());
-        let error = step.error.as_deref();
-        self.errors
-            .push(error.map(|error| without_nul(error).into_owned()));
-        self.wakes_ms.push(step.wake.map(millis));
-        self.payloads.push(step.output.as_ref());
-    }
-
-    fn bind(self, query: Statement) -> Statement {
-        let query = query
-            .bind(self.ids)
-            .bind(self.names)
-            .bind(self.kinds)
-            .bind(self.states)
-            .bind(self.attempts)
-            .bind(self.undo_attempts)
-            .bind(self.recoveries)
-            .bind(self.errors)
-            .bind(self.wakes_ms);
-        self.payloads.bind(query)
-    }
-}
-
-/// Payloads as three columns.
-#[derive(Default)]
-struct Payloads {
-    content_types: Vec<Option<String>>,
-    texts: Vec<Option<String>>,
-    bytes: Vec<Option<Vec<u8>>>,
-}
-
-impl Payloads {
-    fn push(&mut self, payload: Option<&Payload>) {
-        let (text, bytes) = payload.map_or((None, None), row::columns);
-        self.content_types
-            .push(payload.map(|payload| payload.content_type.clone()));
-        self.texts.push(text.map(str::to_owned));
-        self.bytes.push(bytes.map(<[u8]>::to_vec));
-    }
-
-    fn bind(self, query: Statement) -> Statement {
-        query
-            .bind(self.content_types)
-            .bind(self.texts)
-            .bind(self.bytes)
-    }
+        .await?;
+    database.tell_if(is_applied && write.state.is_live());
+    Ok(is_applied)
 }

@@ -24,7 +24,7 @@ use sagaz_core::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use server::Server;
@@ -211,8 +211,17 @@ impl SagaStore for Redis {
         read::count(&self.store).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        admin::prune(&self.store, age, limit).await
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        admin::prune(&self.store, age, limit, retention).await
+    }
+
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::archived(&self.store, id).await
     }
 
     fn new_id(&self, saga: &str, start_key: Option<&str>) -> SagaId {

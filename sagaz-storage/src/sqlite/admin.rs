@@ -11,7 +11,9 @@ use super::{
 use crate::value::{as_i64, as_u64, millis, unreadable};
 use sagaz_core::{
     SagaId,
-    store::{CancelReply, Defined, DefinitionKey, InstanceState, OperatorWrite, StoreError},
+    store::{
+        CancelReply, Defined, DefinitionKey, InstanceState, OperatorWrite, Retention, StoreError,
+    },
 };
 use sqlx::{Row, SqliteConnection};
 use std::{sync::Arc, time::Duration};
@@ -65,10 +67,17 @@ const OLD: &str = concat!(
     " - ? ORDER BY updated_at LIMIT ?"
 );
 
+/// Parameters: the instances, twice. `OR IGNORE`: what is there already must not keep the rest from being moved.
+const ARCHIVE: &str = concat!(
+    "INSERT OR IGNORE INTO saga_archive SELECT * FROM saga_instance WHERE id IN (SELECT value FROM json_each(?)) AND ",
+    finished!(),
+    ";
+    INSERT OR IGNORE INTO saga_archive_step SELECT * FROM saga_step WHERE instance_id IN (SELECT value FROM json_each(?))"
+);
+
 /// What has ended never changes again, so what was found to be old still is. Parameters: the instances, twice.
 const PRUNE: &str = concat!(
-    "BEGIN IMMEDIATE;
-    DELETE FROM saga_step WHERE instance_id IN (SELECT value FROM json_each(?));
+    "DELETE FROM saga_step WHERE instance_id IN (SELECT value FROM json_each(?));
     DELETE FROM saga_instance WHERE id IN (SELECT value FROM json_each(?)) AND ",
     finished!(),
     ";
@@ -181,6 +190,7 @@ pub(super) async fn prune(
     database: &Database,
     age: Duration,
     limit: u32,
+    retention: Retention,
 ) -> Result<u64, StoreError> {
     // Found without the lock: mostly there is nothing to remove.
     let old = sqlx::query_scalar(OLD)
@@ -194,11 +204,25 @@ pub(super) async fn prune(
     }
     let old = json(&old)?;
     let mut turn = database.turn().await?;
-    let result = remove(&mut turn.connection, old).await;
+    let result = remove(&mut turn.connection, old, retention).await;
     turn.end(result).await
 }
 
-async fn remove(connection: &mut SqliteConnection, ids: Arc<str>) -> Result<u64, sqlx::Error> {
+async fn remove(
+    connection: &mut SqliteConnection,
+    ids: Arc<str>,
+    retention: Retention,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await?;
+    if retention == Retention::Archive {
+        sqlx::query(ARCHIVE)
+            .bind(Arc::clone(&ids))
+            .bind(Arc::clone(&ids))
+            .execute(&mut *connection)
+            .await?;
+    }
     let rows = sqlx::query(PRUNE)
         .bind(Arc::clone(&ids))
         .bind(ids)

@@ -12,13 +12,14 @@ use super::{
 use sagaz_core::store::StoreError;
 use sqlx::{
     ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 /// The open file.
 #[derive(Debug)]
@@ -28,8 +29,10 @@ pub(super) struct Database {
     pub(super) gap: Duration,
     connect: SqliteConnectOptions,
     /// Tokio's mutex is fair: writers go in the order in which they came.
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Arc<Mutex<Option<SqliteConnection>>>,
     pub(super) readers: SqlitePool,
+    /// For transactions that steps write in: there is one at a time.
+    pub(super) transactions: SqlitePool,
 }
 
 impl Database {
@@ -64,13 +67,24 @@ impl Database {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
+        let transactions = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(
+                connect
+                    .clone()
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true),
+            );
         Ok(Self {
             path,
             busy_timeout,
             gap,
             connect,
-            writer: Mutex::new(Some(writer)),
+            writer: Arc::new(Mutex::new(Some(writer))),
             readers,
+            transactions,
         })
     }
 
@@ -92,6 +106,11 @@ impl Database {
         })
     }
 
+    /// The turn to write, for a transaction on a connection of its own.
+    pub(super) async fn hold_turn(&self) -> OwnedMutexGuard<Option<SqliteConnection>> {
+        Arc::clone(&self.writer).lock_owned().await
+    }
+
     /// The error of a reading call.
     pub(super) fn error(&self, error: sqlx::Error) -> StoreError {
         store_error(&self.path, error)
@@ -99,6 +118,7 @@ impl Database {
 
     pub(super) async fn close(&self) {
         self.readers.close().await;
+        self.transactions.close().await;
         if let Some(connection) = self.writer.lock().await.take() {
             // What is committed is on the disk; that the file could not be tidied up changes nothing.
             let _ = connection.close().await;

@@ -16,16 +16,18 @@ mod records;
 mod row;
 mod schema;
 mod sql;
+mod transaction;
 mod write;
 
 pub use error::OpenError;
+pub use transaction::Turn;
 
 use connection::Database;
 use sagaz_core::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -174,8 +176,17 @@ impl SagaStore for Sqlite {
         read::count(&self.database).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        admin::prune(&self.database, age, limit).await
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::archived(&self.database, id).await
+    }
+
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        admin::prune(&self.database, age, limit, retention).await
     }
 
     fn gap(&self) -> Duration {

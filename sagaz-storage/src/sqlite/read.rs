@@ -10,19 +10,38 @@ use sagaz_core::{
     SagaId,
     store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
-const INSTANCE: &str = concat!(
-    "SELECT ",
-    snapshot_columns!(),
-    " FROM saga_instance AS i WHERE i.id = ?"
-);
+/// Where an instance and its steps are.
+struct Place {
+    instance: &'static str,
+    steps: &'static str,
+}
 
-const STEPS: &str = concat!(
-    "SELECT ",
-    step_columns!(),
-    " FROM saga_step AS s WHERE s.instance_id = ?"
-);
+macro_rules! place {
+    ($instances:literal, $steps:literal) => {
+        Place {
+            instance: concat!(
+                "SELECT ",
+                snapshot_columns!(),
+                " FROM ",
+                $instances,
+                " AS i WHERE i.id = ?"
+            ),
+            steps: concat!(
+                "SELECT ",
+                step_columns!(),
+                " FROM ",
+                $steps,
+                " AS s WHERE s.instance_id = ?"
+            ),
+        }
+    };
+}
+
+const STORE: Place = place!("saga_instance", "saga_step");
+
+const ARCHIVE: Place = place!("saga_archive", "saga_archive_step");
 
 const FIND: &str = "SELECT id FROM saga_instance WHERE saga = ? AND start_key = ?";
 
@@ -54,27 +73,57 @@ const LIST: &str = concat!(
 const COUNT: &str = "SELECT saga, state, count(*) FROM saga_instance GROUP BY saga, state";
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
-    read_snapshot(database, &id.to_string())
+    read_snapshot(database, &STORE, &id.to_string())
         .await
         .map_err(|error| database.error(error))
 }
 
-async fn read_snapshot(database: &Database, id: &str) -> Result<Option<Snapshot>, sqlx::Error> {
+pub(super) async fn archived(
+    database: &Database,
+    id: SagaId,
+) -> Result<Option<Snapshot>, StoreError> {
+    read_snapshot(database, &ARCHIVE, &id.to_string())
+        .await
+        .map_err(|error| database.error(error))
+}
+
+async fn read_snapshot(
+    database: &Database,
+    place: &Place,
+    id: &str,
+) -> Result<Option<Snapshot>, sqlx::Error> {
     // One transaction, so that the instance and its steps are of one moment.
     let mut transaction = database.readers.begin().await?;
-    let instance = sqlx::query(INSTANCE)
+    let snapshot = snapshot_in(&mut transaction, place, id).await?;
+    transaction.commit().await?;
+    Ok(snapshot)
+}
+
+/// What the store holds of an instance, in a transaction that somebody else ends.
+pub(super) async fn stored_in(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<Snapshot>, sqlx::Error> {
+    snapshot_in(connection, &STORE, id).await
+}
+
+async fn snapshot_in(
+    connection: &mut SqliteConnection,
+    place: &Place,
+    id: &str,
+) -> Result<Option<Snapshot>, sqlx::Error> {
+    let instance = sqlx::query(place.instance)
         .bind(id)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let Some(instance) = instance else {
         return Ok(None);
     };
     let mut snapshot = row::snapshot(&instance)?;
-    let steps = sqlx::query(STEPS)
+    let steps = sqlx::query(place.steps)
         .bind(id)
-        .fetch_all(&mut *transaction)
+        .fetch_all(connection)
         .await?;
-    transaction.commit().await?;
     snapshot.steps = steps.iter().map(row::step).collect::<Result<_, _>>()?;
     Ok(Some(snapshot))
 }

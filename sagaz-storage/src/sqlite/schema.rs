@@ -21,7 +21,8 @@ const _: () = assert!(MIGRATIONS.len() == CODE as usize && OLDEST_CODE <= CODE);
 
 const OURS: &str = "SELECT name, coalesce(sql, '') FROM sqlite_schema
     WHERE type IN ('table', 'view') AND lower(name)
-        IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step')
+        IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step',
+            'saga_archive', 'saga_archive_step')
     ORDER BY name";
 
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),

@@ -91,24 +91,48 @@ macro_rules! replies {
     };
 }
 
-const ACCEPT_ONLY: &str = concat!("BEGIN IMMEDIATE;", accept!(), replies!(), "COMMIT");
+/// A batch of one kind, or of both, in a transaction.
+macro_rules! batch {
+    (accepts) => {
+        concat!(accept!(), replies!())
+    };
+    (progress) => {
+        concat!(
+            store_steps!("i.owner = v.value->>'$.owner'"),
+            progress!(),
+            replies!()
+        )
+    };
+    (both) => {
+        concat!(
+            accept!(),
+            store_steps!("i.owner = v.value->>'$.owner'"),
+            progress!(),
+            replies!()
+        )
+    };
+}
 
-const PROGRESS_ONLY: &str = concat!(
-    "BEGIN IMMEDIATE;",
-    store_steps!("i.owner = v.value->>'$.owner'"),
-    progress!(),
-    replies!(),
-    "COMMIT"
-);
+/// The statements for a batch.
+struct Statements {
+    accepts: &'static str,
+    progress: &'static str,
+    both: &'static str,
+}
 
-const BOTH: &str = concat!(
-    "BEGIN IMMEDIATE;",
-    accept!(),
-    store_steps!("i.owner = v.value->>'$.owner'"),
-    progress!(),
-    replies!(),
-    "COMMIT"
-);
+/// A batch that is a transaction.
+const ALONE: Statements = Statements {
+    accepts: concat!("BEGIN IMMEDIATE;", batch!(accepts), "COMMIT"),
+    progress: concat!("BEGIN IMMEDIATE;", batch!(progress), "COMMIT"),
+    both: concat!("BEGIN IMMEDIATE;", batch!(both), "COMMIT"),
+};
+
+/// A batch in a transaction that somebody else ends.
+const WITHIN: Statements = Statements {
+    accepts: batch!(accepts),
+    progress: batch!(progress),
+    both: batch!(both),
+};
 
 pub(super) async fn write(
     database: &Database,
@@ -119,9 +143,24 @@ pub(super) async fn write(
     }
     let batch = Parameters::new(Batch::new(writes)?)?;
     let mut turn = database.turn().await?;
-    let result = apply(&mut turn.connection, batch).await;
+    let result = apply(&mut turn.connection, batch, &ALONE).await;
     let replies = turn.end(result).await?;
     written(writes, &replies).map_err(|error| database.error(error))
+}
+
+/// In a transaction that somebody else ends.
+pub(super) async fn write_in(
+    database: &Database,
+    connection: &mut SqliteConnection,
+    write: &Write,
+) -> Result<Written, StoreError> {
+    let writes = std::slice::from_ref(write);
+    let batch = Parameters::new(Batch::new(writes)?)?;
+    let replies = apply(connection, batch, &WITHIN).await;
+    replies
+        .and_then(|replies| written(writes, &replies))
+        .and_then(|written| written.into_iter().next().ok_or(sqlx::Error::RowNotFound))
+        .map_err(|error| database.error(error))
 }
 
 /// A batch, ready to be bound.
@@ -151,12 +190,13 @@ impl Parameters {
 async fn apply(
     connection: &mut SqliteConnection,
     batch: Parameters,
+    statements: &Statements,
 ) -> Result<SqliteRow, sqlx::Error> {
     let none = || Arc::<str>::from("[]");
     let statements = match (&batch.accepts, &batch.progress) {
-        (Some(_), None) => ACCEPT_ONLY,
-        (None, _) => PROGRESS_ONLY,
-        (Some(_), Some(_)) => BOTH,
+        (Some(_), None) => statements.accepts,
+        (None, _) => statements.progress,
+        (Some(_), Some(_)) => statements.both,
     };
     let mut query = sqlx::query(statements);
     let mut accepts = none();

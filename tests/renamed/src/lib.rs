@@ -119,6 +119,31 @@ impl Other {
     }
 }
 
+/// Steps that write in the transactions of their store.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing;
+
+#[saga(crate = sagas)]
+impl Writing {
+    #[tracing::instrument(skip_all)]
+    #[saga_step]
+    async fn order(&self, tx: &mut sagas::store::memory::MemoryTransaction) -> Result<u8> {
+        tx.set("order", "1");
+        Ok(1)
+    }
+
+    #[tracing::instrument(skip_all)]
+    #[saga_compensate(order)]
+    async fn cancel(
+        &self,
+        _tx: &mut sagas::store::memory::MemoryTransaction,
+        order: &u8,
+    ) -> Result<()> {
+        let _: &u8 = order;
+        Ok(())
+    }
+}
+
 /// One in the body of a function.
 #[must_use]
 pub fn in_a_function() -> &'static str {

@@ -118,11 +118,17 @@ pub async fn a_claim_takes_no_more_than_its_limit(harness: &impl Harness) {
 pub async fn what_is_due_longest_is_claimed_first(harness: &impl Harness) {
     let store = harness.open().await;
     let engine = engine(&store).await;
-    let mut expected = Vec::new();
+    let (mut expected, mut writes) = (Vec::new(), Vec::new());
     for delay_ms in [90, 10, 50] {
-        let (id, _) = released(&store, engine, Wake::After(Duration::from_millis(delay_ms))).await;
+        let (id, token) = owned(&store, engine).await;
         expected.push((delay_ms, id));
+        writes.push(Write::Progress(Progress {
+            release: Some(Wake::After(Duration::from_millis(delay_ms))),
+            ..progress(id, token, InstanceState::Executing)
+        }));
     }
+    // In one batch, so that the delays count from one moment, however slow the store is.
+    store.write(&writes).await.unwrap();
     expected.sort_unstable();
     let look = Claim {
         limit: 0,
@@ -314,4 +320,21 @@ pub async fn a_released_instance_does_not_count_as_taken_over(harness: &impl Har
     let (_, snapshot) = claim_one(&store, id).await;
     assert!(!snapshot.taken_over);
     assert_eq!((snapshot.summary.takeovers, snapshot.summary.epoch), (0, 2));
+}
+
+/// News are a courtesy: a store may have none, and what they tell is found without them. Waiting for them harms nothing, and
+/// nor does ceasing to wait.
+pub async fn news_may_be_dropped_and_missed(harness: &impl Harness) {
+    let store = harness.open().await;
+    let second = harness.second(&store).await;
+    let engine = engine(&second).await;
+    for _ in 0..3 {
+        // Dropped in the middle, as an engine does that has something else to do.
+        let moment = Duration::from_millis(5);
+        let _ = tokio::time::timeout(moment, second.news()).await;
+        let id = store_accept(&store, &accept()).await;
+        let _ = tokio::time::timeout(moment, second.news()).await;
+        let claimed = second.claim(&claim_by(engine)).await.unwrap();
+        assert_eq!(ids(&claimed), [id]);
+    }
 }

@@ -47,6 +47,7 @@ pub mod payloads;
 pub mod progress;
 pub mod prune;
 pub mod suspects;
+pub mod transactions;
 
 mod fixture;
 
@@ -122,6 +123,7 @@ macro_rules! store_conformance {
             claim: the_next_wake_up_is_of_what_the_engine_can_run,
             claim: a_claimed_instance_comes_with_all_that_is_stored,
             claim: a_released_instance_does_not_count_as_taken_over,
+            claim: news_may_be_dropped_and_missed,
             leases: p1_a_lease_ends_by_the_stores_clock,
             leases: a_renewed_lease_goes_on,
             leases: a_renewal_can_shorten_a_lease,
@@ -180,6 +182,7 @@ macro_rules! store_conformance {
             prune: no_more_than_the_limit_is_removed,
             prune: p10_a_start_key_goes_with_its_instance,
             prune: the_steps_go_with_their_instance,
+            prune: an_archived_instance_is_kept_as_it_was,
             payloads: a_large_payload_comes_back,
             payloads: any_bytes_of_any_content_type_come_back,
             payloads: strange_strings_come_back,

@@ -4,8 +4,8 @@ use super::{Harness, fixture::*};
 use crate::{
     id::{SagaId, Token},
     store::{
-        Accept, Claim, InstanceState, Intervention, OperatorWrite, Progress, SagaStore, StepState,
-        StepWrite, Written,
+        Accept, Claim, InstanceState, Intervention, OperatorWrite, Progress, Retention, SagaStore,
+        StepState, StepWrite, Written,
     },
 };
 use std::time::{Duration, UNIX_EPOCH};
@@ -248,7 +248,14 @@ pub async fn a_decision_can_end_an_instance(harness: &impl Harness) {
             .await
             .unwrap();
         assert!(claimed.instances.is_empty());
-        let prunable = async || (store.prune(Duration::ZERO, 10).await.unwrap() == 1).then_some(());
+        let prunable = async || {
+            (store
+                .prune(Duration::ZERO, 10, Retention::Delete)
+                .await
+                .unwrap()
+                == 1)
+                .then_some(())
+        };
         until("it is prunable", prunable).await;
     }
 }

@@ -3,7 +3,10 @@
 use super::{Harness, fixture::*};
 use crate::{
     id::{SagaId, Token},
-    store::{Accept, Accepted, Defined, DefinitionKey, Filter, InstanceState, SagaStore},
+    store::{
+        Accept, Accepted, Defined, DefinitionKey, Filter, InstanceState, Retention, SagaStore,
+        Snapshot, StepState,
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -11,7 +14,10 @@ use std::time::{Duration, Instant};
 async fn prune_all(store: &impl SagaStore, limit: u32, expected: u64) -> Vec<u64> {
     let mut removed = Vec::new();
     until("all of them are removed", async || {
-        let count = store.prune(Duration::ZERO, limit).await.unwrap();
+        let count = store
+            .prune(Duration::ZERO, limit, Retention::Delete)
+            .await
+            .unwrap();
         if count > 0 {
             removed.push(count);
         }
@@ -27,7 +33,7 @@ pub async fn p12_an_ended_instance_is_removed_after_its_age(harness: &impl Harne
     let engine = engine(&store).await;
     let (completed, _) = in_state(&store, engine, InstanceState::Completed).await;
     let (rolled_back, _) = in_state(&store, engine, InstanceState::RolledBack).await;
-    assert_eq!(store.prune(HOUR, 100).await.unwrap(), 0);
+    assert_eq!(store.prune(HOUR, 100, Retention::Delete).await.unwrap(), 0);
     load(&store, completed).await;
 
     prune_all(&store, 100, 2).await;
@@ -69,7 +75,7 @@ pub async fn the_age_counts_from_the_end(harness: &impl Harness) {
         .await;
         let before_its_end = Instant::now();
         store_progress(&store, &progress(id, token, InstanceState::Completed)).await;
-        store.prune(age, 100).await.unwrap();
+        store.prune(age, 100, Retention::Delete).await.unwrap();
         let is_kept = store.load(id).await.unwrap().is_some();
         let looked_in_time = before_its_end.elapsed() < age;
         assert!(is_kept || !looked_in_time, "removed too early");
@@ -91,7 +97,13 @@ pub async fn p8_only_ended_instances_are_removed(harness: &impl Harness) {
     }
     let (_, _) = in_state(&store, engine, InstanceState::Completed).await;
     assert_eq!(prune_all(&store, 100, 1).await, [1]);
-    assert_eq!(store.prune(Duration::ZERO, 100).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .prune(Duration::ZERO, 100, Retention::Delete)
+            .await
+            .unwrap(),
+        0
+    );
     for id in kept {
         load(&store, id).await;
     }
@@ -104,7 +116,13 @@ pub async fn no_more_than_the_limit_is_removed(harness: &impl Harness) {
     for _ in 0..5 {
         in_state(&store, engine, InstanceState::Completed).await;
     }
-    assert_eq!(store.prune(Duration::ZERO, 0).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .prune(Duration::ZERO, 0, Retention::Delete)
+            .await
+            .unwrap(),
+        0
+    );
     let removed = prune_all(&store, 2, 5).await;
     assert!(removed.iter().all(|count| *count <= 2), "{removed:?}");
     assert_eq!(removed.iter().sum::<u64>(), 5);
@@ -172,4 +190,61 @@ pub async fn the_steps_go_with_their_instance(harness: &impl Harness) {
     let snapshot = load(&store, same_id).await;
     assert!(snapshot.steps.is_empty() && snapshot.interventions.is_empty());
     assert_eq!(snapshot.summary.epoch, 0);
+}
+
+/// With everything that is stored of it; and to engines and to those who start it is as gone as one that was deleted.
+pub async fn an_archived_instance_is_kept_as_it_was(harness: &impl Harness) {
+    let store = harness.open().await;
+    let engine = engine(&store).await;
+    let accept = Accept {
+        owner: Some(engine),
+        ..accept_with_key(&store, "order-1")
+    };
+    store_accept(&store, &accept).await;
+    let token = Token {
+        owner: engine,
+        epoch: 1,
+    };
+    let mut write = progress(accept.id, token, InstanceState::Completed);
+    write.steps = vec![
+        completed("charge", "\"paid\""),
+        step("ship", StepState::Completed),
+    ];
+    store_progress(&store, &write).await;
+    let (deleted, _) = in_state(&store, engine, InstanceState::Stuck).await;
+    let before = load(&store, accept.id).await;
+    assert!(store.archived(accept.id).await.unwrap().is_none());
+
+    assert_eq!(
+        store.prune(HOUR, 100, Retention::Archive).await.unwrap(),
+        0,
+        "too young"
+    );
+    until("it is archived", async || {
+        let moved = store.prune(Duration::ZERO, 100, Retention::Archive);
+        (moved.await.unwrap() == 1).then_some(())
+    })
+    .await;
+    assert!(store.load(accept.id).await.unwrap().is_none());
+    assert_eq!(store.find(SAGA, "order-1").await.unwrap(), None);
+    assert!(store.archived(deleted).await.unwrap().is_none());
+    let after = store.archived(accept.id).await.unwrap().unwrap();
+    let by_name = |snapshot: &Snapshot| {
+        let mut steps = snapshot.steps.clone();
+        steps.sort_by(|a, b| a.name.cmp(&b.name));
+        steps
+    };
+    assert_eq!(after.summary, before.summary);
+    assert_eq!(after.input.bytes, before.input.bytes);
+    assert_eq!(by_name(&after), by_name(&before));
+
+    let again = accept_with_key(&store, "order-1");
+    assert_eq!(write_accept(&store, &again).await, Accepted::New);
+    assert_eq!(
+        store
+            .prune(Duration::ZERO, 100, Retention::Archive)
+            .await
+            .unwrap(),
+        0
+    );
 }

@@ -1,4 +1,5 @@
--- ARGV: an age, a limit. Removes instances that ended longer ago, with their start keys; how many.
+-- ARGV: an age, a limit, whether to keep them in the archive. Removes instances that ended longer ago, with their start keys;
+-- how many.
 local removed = 0
 for _, id in ipairs(call('ZRANGEBYSCORE', T .. ':ended', '-inf', text(now - ARGV[1]), 'LIMIT', '0', ARGV[2])) do
   local instance = instance_of(id)
@@ -6,7 +7,12 @@ for _, id in ipairs(call('ZRANGEBYSCORE', T .. ':ended', '-inf', text(now - ARGV
   call('ZREM', T .. ':ended', id)
   if is_final(old[2]) then
     local saga = old[1]
-    call('UNLINK', instance)
+    if ARGV[3] == '1' then
+      call('RENAME', instance, T .. ':a:' .. id)
+      call('ZADD', T .. ':archive', now_text, id)
+    else
+      call('UNLINK', instance)
+    end
     if old[3] then
       local start_key = T .. ':key:' .. #saga .. ':' .. saga .. ':' .. old[3]
       if call('GET', start_key) == id then

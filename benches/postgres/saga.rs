@@ -1,0 +1,68 @@
+//! A saga of three steps that do nothing.
+
+use sagaz::{Engine, compensate, postgres::Postgres, saga, step};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+type NoResult<T = ()> = Result<T, std::convert::Infallible>;
+
+/// An input, and the output of a step.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Text(String);
+
+pub(crate) struct Order;
+
+#[saga(name = "order", input = Text)]
+impl Order {
+    #[step(atomic)]
+    async fn reserve(&self, input: &Text) -> NoResult<Text> {
+        Ok(Text(format!("reservation of {}", input.0)))
+    }
+    #[compensate(reserve)]
+    async fn release(&self) -> NoResult {
+        Ok(())
+    }
+    #[step(atomic, depends_on = [reserve])]
+    async fn charge(&self, reserve: &Text) -> NoResult<Text> {
+        Ok(Text(format!("payment for {}", reserve.0)))
+    }
+    #[compensate(charge)]
+    async fn refund(&self) -> NoResult {
+        Ok(())
+    }
+    #[step(atomic, no_compensation, depends_on = [charge])]
+    async fn confirm(&self, charge: &Text) -> NoResult<Text> {
+        Ok(Text(format!("confirmation of {}", charge.0)))
+    }
+}
+
+pub(crate) const INPUT: &str =
+    "order 4711 of customer 17: two compact discs, to be sent to the usual address";
+
+/// How many instances were finished, and how long that took.
+pub(crate) async fn run(
+    engine: &Engine<Postgres>,
+    in_flight: usize,
+    at_least: Duration,
+) -> (u32, Duration) {
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..in_flight {
+        let engine = engine.clone();
+        tasks.spawn(async move {
+            let mut finished = 0;
+            while began.elapsed() < at_least {
+                let handle = engine
+                    .start::<Order>(Text(INPUT.to_owned()))
+                    .await
+                    .expect("it starts");
+                assert!(handle.outcome().await.expect("it ends").is_completed());
+                finished += 1;
+            }
+            finished
+        });
+    }
+    let finished = tasks.join_all().await.into_iter().sum();
+    (finished, began.elapsed())
+}

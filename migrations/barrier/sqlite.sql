@@ -1,0 +1,14 @@
+-- For the database of a participant, not that of the sagas: what actions and compensations have arrived.
+CREATE TABLE IF NOT EXISTS saga_barrier (
+    -- The idempotency key of the action: the instance and the step.
+    key TEXT NOT NULL PRIMARY KEY,
+    -- begun: committed although its work failed. done: the action's work is done. undone: so is the compensation's.
+    -- refused: the compensation came before the action, which is refused when it comes.
+    state TEXT NOT NULL CHECK (state IN ('begun', 'done', 'undone', 'refused')),
+    -- JSON: what the action gave.
+    output TEXT,
+    -- Milliseconds since the Unix epoch.
+    changed_at INTEGER NOT NULL DEFAULT (CAST(round(unixepoch('subsec') * 1000) AS INTEGER))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS saga_barrier_changed ON saga_barrier (changed_at);

@@ -1,0 +1,295 @@
+//! How instances begin: by a write of their own, or in a transaction of the caller's.
+
+use super::{
+    Engine, Handle, Inner,
+    instance::{self, Application},
+    lock,
+    registry::Registration,
+};
+use crate::{
+    codec::{Codec, CodecError, Payload, digest},
+    error::Error,
+    id::SagaId,
+    saga::{RunsOn, Saga},
+    store::{Accept, Accepted, Store, TransactionOf, Write, Written},
+};
+use std::{
+    any::type_name,
+    fmt,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+/// An instance that is about to start: await it.
+#[must_use = "nothing starts until it is awaited"]
+pub struct Start<'e, G: Saga, S: Store> {
+    engine: &'e Engine<S>,
+    input: G::Input,
+    key: Option<String>,
+}
+
+impl<'e, G: Saga, S: Store> Start<'e, G, S> {
+    pub(super) fn new(engine: &'e Engine<S>, input: G::Input) -> Self {
+        Self {
+            engine,
+            input,
+            key: None,
+        }
+    }
+
+    /// The caller's idempotency key. A second start of the same saga with this key gives the instance of the first; with a
+    /// different input it is an error, and nothing is stored. A key lives as long as its instance.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}
+
+impl<G: Saga, S: Store> fmt::Debug for Start<'_, G, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start")
+            .field("saga", &G::DEFINITION.name)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'e, G: RunsOn<S>, S: Store> IntoFuture for Start<'e, G, S> {
+    type Output = Result<Handle<G, S>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(start(self.engine, self.input, self.key))
+    }
+}
+
+/// An instance that is about to start in a transaction: await it.
+#[must_use = "nothing starts until it is awaited"]
+pub struct StartIn<'e, G: Saga, Tx, S: Store> {
+    engine: &'e Engine<S>,
+    tx: &'e mut Tx,
+    input: G::Input,
+    key: Option<String>,
+}
+
+impl<'e, G: Saga, Tx, S: Store> StartIn<'e, G, Tx, S> {
+    pub(super) fn new(engine: &'e Engine<S>, tx: &'e mut Tx, input: G::Input) -> Self {
+        Self {
+            engine,
+            tx,
+            input,
+            key: None,
+        }
+    }
+
+    /// The caller's idempotency key: see [`Start::key`].
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}
+
+impl<G: Saga, Tx, S: Store> fmt::Debug for StartIn<'_, G, Tx, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartIn")
+            .field("saga", &G::DEFINITION.name)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'e, G: RunsOn<S>, Tx: TransactionOf<S>, S: Store> IntoFuture for StartIn<'e, G, Tx, S> {
+    type Output = Result<Handle<G, S>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(start_in(self.engine, self.tx, self.input, self.key))
+    }
+}
+
+/// The longest start key, in bytes.
+const START_KEY_MAX: usize = 512;
+
+/// What is stored of a new instance, if it can be; nobody owns it yet.
+fn admit<G: RunsOn<S>, S: Store>(
+    inner: &Inner<S>,
+    input: &G::Input,
+    key: Option<String>,
+) -> Result<(Arc<Registration<G>>, Accept), Error> {
+    let registration = inner.registry.get::<G>()?;
+    if inner.is_stopping() {
+        return Err(Error::shutting_down());
+    }
+    if let Some(key) = &key
+        && (key.is_empty() || key.len() > START_KEY_MAX || key.contains('\0'))
+    {
+        return Err(Error::invalid(format!(
+            "a start key has 1 to {START_KEY_MAX} bytes and no NUL, and this one has {} bytes",
+            key.len()
+        )));
+    }
+    let input_digest = match &key {
+        Some(_) => digest(input).map_err(|error| unserializable::<G>(error))?,
+        None => String::new(),
+    };
+    let accept = Accept {
+        id: inner.store.new_id(&registration.key.saga, key.as_deref()),
+        definition: registration.key.clone(),
+        input: encode_input(inner, &registration, input)?,
+        input_digest,
+        start_key: key,
+        owner: None,
+        deadline: registration.saga.definition().deadline,
+    };
+    Ok((registration, accept))
+}
+
+async fn start<G: RunsOn<S>, S: Store>(
+    engine: &Engine<S>,
+    input: G::Input,
+    key: Option<String>,
+) -> Result<Handle<G, S>, Error> {
+    let inner = &engine.inner;
+    let (registration, mut accept) = admit::<G, S>(inner, &input, key)?;
+    let until = Instant::now() + inner.config.start_timeout;
+    let accepting = timeout_at(until, Arc::clone(&inner.accepting).acquire_owned()).await;
+    let Ok(accepting) = accepting else {
+        return Err(Error::unanswered(format!(
+            "saga `{}` was not stored: {} others have been waiting for the store for {:?}",
+            registration.key.saga, inner.config.accepting_max, inner.config.start_timeout
+        )));
+    };
+    let accepting = accepting.map_err(|_| Error::shutting_down())?;
+    // What waits in the store already comes first.
+    let is_busy = inner.backlog.load(Ordering::Relaxed) || !inner.lease.is_fresh();
+    let permit = if is_busy {
+        None
+    } else {
+        Arc::clone(&inner.room).try_acquire_owned().ok()
+    };
+    accept.owner = permit.as_ref().map(|_| inner.id);
+    let sure_at = inner.lease.lapses();
+    let started = Started::of(&accept);
+    let (accepted, reply) = oneshot::channel();
+    let (outcome, direct) = oneshot::channel();
+    let direct = permit.is_some().then_some(direct);
+    instance::accept(
+        inner,
+        registration,
+        Box::new(Application {
+            accept,
+            input,
+            accepted,
+            outcome,
+            permit,
+            accepting,
+            sure_at,
+        }),
+    );
+    match timeout_at(until, reply).await {
+        Ok(Ok(Ok(accepted))) => started.handle(engine, accepted, direct),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Err(_)) => Err(Error::shutting_down()),
+        Err(_) => {
+            let trouble = lock(&inner.trouble)
+                .clone()
+                .unwrap_or_else(|| "it did not answer".to_owned());
+            Err(Error::unanswered(format!(
+                "saga `{}` was not stored within {:?}, and may still be: {trouble}; \
+                 start it again with the same start key",
+                G::DEFINITION.name,
+                inner.config.start_timeout
+            )))
+        }
+    }
+}
+
+async fn start_in<G: RunsOn<S>, Tx: TransactionOf<S>, S: Store>(
+    engine: &Engine<S>,
+    tx: &mut Tx,
+    input: G::Input,
+    key: Option<String>,
+) -> Result<Handle<G, S>, Error> {
+    let inner = &engine.inner;
+    let (_, accept) = admit::<G, S>(inner, &input, key)?;
+    let started = Started::of(&accept);
+    match tx.write_to(&inner.store, &Write::Accept(accept)).await? {
+        Written::Accepted(accepted) => {
+            inner.expect_soon();
+            started.handle(engine, accepted, None)
+        }
+        _ => Err(Error::invalid("the store answers for another write")),
+    }
+}
+
+/// An instance that was offered to the store.
+struct Started {
+    id: SagaId,
+    input_digest: String,
+    key: Option<String>,
+}
+
+impl Started {
+    fn of(accept: &Accept) -> Self {
+        Self {
+            id: accept.id,
+            input_digest: accept.input_digest.clone(),
+            key: accept.start_key.clone(),
+        }
+    }
+
+    fn handle<G: Saga, S: Store>(
+        self,
+        engine: &Engine<S>,
+        accepted: Accepted,
+        direct: Option<oneshot::Receiver<crate::Outcome<G::Outputs>>>,
+    ) -> Result<Handle<G, S>, Error> {
+        match accepted {
+            Accepted::New => Ok(Handle::new(engine.clone(), self.id, direct)),
+            Accepted::Existing { id, input_digest } if input_digest == self.input_digest => {
+                Ok(Handle::new(engine.clone(), id, None))
+            }
+            Accepted::Existing { id, .. } => Err(Error::conflict(format!(
+                "saga `{}` was started with the key `{}` before, and with a different input: it is instance {id}",
+                G::DEFINITION.name,
+                self.key.unwrap_or_default(),
+            ))),
+        }
+    }
+}
+
+fn encode_input<G: Saga, S: Store>(
+    inner: &Inner<S>,
+    registration: &Registration<G>,
+    input: &G::Input,
+) -> Result<Payload, Error> {
+    let bytes = G::Codec::encode(input).map_err(|error| unserializable::<G>(error))?;
+    let max = inner.config.payload_max;
+    if bytes.len() > max {
+        return Err(Error::invalid(format!(
+            "the input of saga `{}` has {} bytes, and the limit is {max}: store it elsewhere and start with its address, \
+             or raise `payload_max`",
+            registration.key.saga,
+            bytes.len()
+        )));
+    }
+    Ok(Payload {
+        content_type: G::Codec::CONTENT_TYPE.to_owned(),
+        bytes,
+    })
+}
+
+fn unserializable<G: Saga>(error: CodecError) -> Error {
+    Error::undecodable(
+        format!(
+            "the input of saga `{}` (`{}`) cannot be serialized",
+            G::DEFINITION.name,
+            type_name::<G::Input>()
+        ),
+        error,
+    )
+}

@@ -1,0 +1,182 @@
+//! Transactions on the memory store: what a database's are to a step, for tests and simulations.
+//!
+//! Invariant: nothing of a transaction is seen before its commit, which is one critical section; an instance that is
+//! written in one is held from then on, so that no claim takes it before the transaction has ended.
+
+use super::{Data, Memory, Now};
+use crate::{
+    id::SagaId,
+    store::{
+        Accepted, CommitError, Progress, Settled, StoreError, Transacts, Write, Written,
+        fault::{Call, Fault},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fmt, future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A transaction on a [`Memory`]: values under keys stand for the tables of an application. Dropped, it is rolled back.
+pub struct MemoryTransaction {
+    data: Arc<Mutex<Data>>,
+    values: BTreeMap<String, Option<Vec<u8>>>,
+    writes: Vec<Write>,
+    held: Vec<SagaId>,
+}
+
+impl MemoryTransaction {
+    /// The value under a key, with what this transaction has done to it.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        match self.values.get(key) {
+            Some(value) => value.clone(),
+            None => self.lock().values.get(key).cloned(),
+        }
+    }
+
+    /// Puts a value under a key.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) {
+        self.values.insert(key.into(), Some(value.into()));
+    }
+
+    /// Removes the value under a key.
+    pub fn remove(&mut self, key: impl Into<String>) {
+        self.values.insert(key.into(), None);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what was accepted by [`write_in`](Transacts::write_in) is accepted still, and if so, applies everything.
+    fn apply(mut self, now: Now) -> Result<(), CommitError> {
+        let writes = std::mem::take(&mut self.writes);
+        let values = std::mem::take(&mut self.values);
+        let mut data = self.lock();
+        for write in &writes {
+            if let Write::Accept(accept) = write
+                && data.existing(accept).is_some()
+            {
+                let error = StoreError::transient("another transaction has used the start key");
+                return Err(CommitError::RolledBack(error));
+            }
+        }
+        for write in &writes {
+            data.write(write, now);
+        }
+        for (key, value) in values {
+            match value {
+                Some(value) => data.values.insert(key, value),
+                None => data.values.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Drop for MemoryTransaction {
+    fn drop(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let mut data = self.lock();
+        for id in held {
+            data.held.remove(&id);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTransaction")
+            .field("values", &self.values)
+            .field("writes", &self.writes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// The committed value under a key: what transactional steps have done.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.lock().values.get(key).cloned()
+    }
+}
+
+impl Transacts<MemoryTransaction> for Memory {
+    type Guard = ();
+
+    async fn begin(&self) -> Result<(MemoryTransaction, ()), StoreError> {
+        let fault = self.faults.meet(Call::Begin, None);
+        let transaction = || MemoryTransaction {
+            data: Arc::clone(&self.data),
+            values: BTreeMap::new(),
+            writes: Vec::new(),
+            held: Vec::new(),
+        };
+        self.carry_out(fault, |_, _| ()).await?;
+        Ok((transaction(), ()))
+    }
+
+    async fn write_in(
+        &self,
+        tx: &mut MemoryTransaction,
+        write: &Write,
+    ) -> Result<Written, StoreError> {
+        let fault = self.faults.meet(Call::WriteIn, None);
+        self.carry_out(fault, |data, _| match write {
+            Write::Accept(accept) => {
+                let existing = data.existing(accept);
+                if existing.is_none() {
+                    tx.writes.push(write.clone());
+                }
+                Written::Accepted(existing.unwrap_or(Accepted::New))
+            }
+            Write::Progress(progress) => {
+                let written = data.judge(progress);
+                if matches!(written, Written::Stored { .. }) && data.held.insert(progress.id) {
+                    tx.held.push(progress.id);
+                    tx.writes.push(write.clone());
+                }
+                written
+            }
+        })
+        .await
+    }
+
+    async fn commit(&self, tx: MemoryTransaction) -> Result<(), CommitError> {
+        let fault = self.faults.meet(Call::Commit, None);
+        let now = self.clock.now();
+        match fault {
+            None => tx.apply(now),
+            Some(fault @ (Fault::FailBefore | Fault::Refuse)) => {
+                drop(tx);
+                Err(match fault {
+                    Fault::Refuse => CommitError::RolledBack(fault.error()),
+                    _ => CommitError::InDoubt(fault.error()),
+                })
+            }
+            Some(Fault::FailAfter) => {
+                tx.apply(now)?;
+                Err(CommitError::InDoubt(Fault::FailAfter.error()))
+            }
+            Some(Fault::Delay(delay)) => {
+                tokio::time::sleep(delay).await;
+                tx.apply(self.clock.now())
+            }
+            Some(Fault::DropBefore) => future::pending().await,
+            Some(Fault::DropAfter) => {
+                tx.apply(now)?;
+                future::pending().await
+            }
+        }
+    }
+
+    async fn settle(&self, progress: &Progress) -> Result<Settled, StoreError> {
+        let fault = self.faults.meet(Call::Settle, None);
+        self.carry_out(fault, |data, now| {
+            let stored = data.instances.get(&progress.id);
+            Settled::judge(progress, stored.map(|it| it.snapshot(now)).as_ref())
+        })
+        .await
+    }
+}

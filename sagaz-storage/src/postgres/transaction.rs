@@ -1,0 +1,86 @@
+//! Transactions that the store shares with steps and callers.
+//!
+//! Invariant: the order is the step's own SQL, the fenced write, the commit; so none of this store's locks is held while the
+//! step's code runs, and what it waits for holds up no other instance.
+
+use super::{Postgres, database::Database, error::store_error, read, write};
+use sagaz_core::store::{CommitError, Progress, Settled, StoreError, Transacts, Write, Written};
+use sqlx::{Postgres as Server, Transaction};
+use tokio::time::timeout;
+
+/// Whatever the database's default is. The server ends a session that holds locks and has been silent for a minute: that of a
+/// step which forgot its transaction, or of a machine that is gone and could not say so.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 60000";
+
+const HOLD: &str = "SELECT 1 FROM sagaz.saga_instance WHERE id = $1 FOR NO KEY UPDATE";
+
+/// Steps and compensations write on connections of their own, [`Options::transactions_max`](super::Options::transactions_max)
+/// at once, at READ COMMITTED. A transaction that is silent for a minute is ended by the server, and rolled back.
+///
+/// A caller of `start_in` brings a transaction of its own, on any connection to the same database.
+impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
+    type Guard = ();
+
+    async fn begin(&self) -> Result<(Transaction<'c, Server>, ()), StoreError> {
+        let begun = self.database.transactions.begin_with(BEGIN);
+        let begun = in_time(&self.database, begun).await?;
+        Ok((begun, ()))
+    }
+
+    async fn write_in(
+        &self,
+        tx: &mut Transaction<'c, Server>,
+        write: &Write,
+    ) -> Result<Written, StoreError> {
+        write::write_in(&self.database, tx, write).await
+    }
+
+    async fn commit(&self, tx: Transaction<'c, Server>) -> Result<(), CommitError> {
+        match timeout(self.database.call_timeout, tx.commit()).await {
+            Ok(Ok(())) => Ok(()),
+            // The server has answered: a constraint that is checked at the end, say.
+            Ok(Err(error)) if error.as_database_error().is_some() && !is_shutdown(&error) => {
+                Err(CommitError::RolledBack(store_error(error)))
+            }
+            Ok(Err(error)) => Err(CommitError::InDoubt(store_error(error))),
+            Err(_) => Err(CommitError::InDoubt(StoreError::transient(
+                "the database has not answered a commit",
+            ))),
+        }
+    }
+
+    async fn settle(&self, progress: &Progress) -> Result<Settled, StoreError> {
+        let database = &self.database;
+        let id = progress.id;
+        let stored = database.call_in(&database.readers, Some("BEGIN"), async |connection| {
+            // Waits for whoever holds the instance, and so for the end of the transaction that is in doubt.
+            let hold = database.query(HOLD).bind(id.as_uuid());
+            hold.execute(&mut *connection).await?;
+            // In a statement of its own: it sees what was committed meanwhile.
+            read::read_snapshot(database, &read::STORE, connection, id).await
+        });
+        Ok(Settled::judge(progress, stored.await?.as_ref()))
+    }
+}
+
+/// Whether the server was going down: it may have committed before it said so.
+fn is_shutdown(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("57") || code.starts_with("08"))
+}
+
+async fn in_time<T>(
+    database: &Database,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(database.call_timeout, call).await {
+        Ok(result) => result.map_err(store_error),
+        Err(_) => Err(StoreError::transient(format!(
+            "the database has not answered for {:?}",
+            database.call_timeout
+        ))),
+    }
+}

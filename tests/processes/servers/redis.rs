@@ -1,0 +1,80 @@
+//! A private Redis, with the settings that every promise needs.
+
+use super::{Server, free_port};
+use crate::places::Prefix;
+use std::{
+    env,
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// Ends the server when its own input ends, so that none outlives a test that is killed.
+const KEEPER: &str =
+    r#"redis-server "$@" >/dev/null 2>&1 </dev/null & cat >/dev/null; kill -9 $!; wait $!"#;
+
+pub(crate) struct RedisServer {
+    folder: TempDir,
+    port: u16,
+    keeper: Option<Child>,
+}
+
+impl Server for RedisServer {
+    type Place = Prefix;
+
+    fn begin() -> Result<Self, String> {
+        let paths = env::var_os("PATH").unwrap_or_default();
+        if !env::split_paths(&paths).any(|folder| folder.join("redis-server").exists()) {
+            return Err(
+                "redis-server is not installed (Debian: `apt-get install redis-server`)".to_owned(),
+            );
+        }
+        let mut server = Self {
+            folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            port: free_port(),
+            keeper: None,
+        };
+        server.start();
+        Ok(server)
+    }
+
+    fn place(&self) -> Prefix {
+        Prefix {
+            url: format!("redis://127.0.0.1:{}", self.port),
+            name: "sagaz".to_owned(),
+        }
+    }
+
+    fn crash(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            keeper.wait().unwrap();
+        }
+    }
+
+    fn start(&mut self) {
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "redis-server"])
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+            ])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.keeper = Some(keeper.unwrap());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}
