@@ -65,7 +65,9 @@ impl Database {
         let connect = connect.disable_statement_logging().extra_float_digits(None);
         // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
         let planned = if prepared {
-            connect.clone().options(PLANNING)
+            // What nobody waits for any longer is given up by the server too, or sessions that wait for a lock pile up there.
+            let patience = ("statement_timeout", call_timeout.as_millis().to_string());
+            connect.clone().options(PLANNING).options([patience])
         } else {
             connect.clone()
         };
