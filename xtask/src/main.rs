@@ -59,15 +59,37 @@ fn main() -> ExitCode {
 fn test() -> Done {
     let mut tests = cargo("test --workspace --all-features");
     let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
-    match services::postgres() {
-        Ok(server) => run(tests.env(services::POSTGRES_URL, &server.url)),
-        Err(why) if is_ci => Err(format!("no PostgreSQL: {why}")),
+    // Names of tests that are left out, and why.
+    let mut skipped: Vec<(&str, String)> = Vec::new();
+    let server = match services::postgres() {
+        Ok(server) => Some(server),
+        Err(why) if is_ci => return Err(format!("no PostgreSQL: {why}")),
         Err(why) => {
-            run(tests.args(["--", "--skip", "postgres::"]))?;
-            eprintln!("\nSKIPPED: all tests on PostgreSQL: {why}");
-            Ok(())
+            skipped.push(("postgres::", why));
+            None
         }
+    };
+    if let Some(server) = &server {
+        tests.env(services::POSTGRES_URL, &server.url);
+        // What cannot be had even in CI is left out there too.
+        if let Err(why) = services::pgbouncer()? {
+            skipped.push(("pgbouncer::", why));
+        }
+    } else {
+        skipped.push(("pgbouncer::", "there is no PostgreSQL behind it".to_owned()));
     }
+    if let Err(why) = services::native_postgres() {
+        skipped.push(("native_postgres::", why));
+    }
+    tests.arg("--");
+    for (name, _) in &skipped {
+        tests.args(["--skip", name]);
+    }
+    run(&mut tests)?;
+    for (name, why) in skipped {
+        eprintln!("\nSKIPPED: the tests `{name}`: {why}");
+    }
+    Ok(())
 }
 
 fn lint() -> Done {

@@ -212,14 +212,51 @@ fn binaries() -> Result<PathBuf, String> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    if !is_root() || Command::new("apt-get").arg("--version").output().is_err() {
+    if !can_install() {
         return Err(format!(
             "PostgreSQL is not installed; install it (Debian: `apt-get install postgresql`), or set {POSTGRES_URL}"
         ));
     }
+    install("postgresql")?;
+    installed().ok_or_else(|| "PostgreSQL is not where its package puts it".to_owned())
+}
+
+/// Whether the tests can start PostgreSQL servers of their own.
+pub(crate) fn native_postgres() -> Done {
+    match installed() {
+        Some(_) => Ok(()),
+        None => Err("PostgreSQL's programs are not installed".to_owned()),
+    }
+}
+
+/// Whether the tests can start a `PgBouncer`, after an installation if there is none; `Ok(Err)` where it cannot be had.
+pub(crate) fn pgbouncer() -> Result<Done, String> {
+    let is_there = || Path::new("/usr/sbin/pgbouncer").exists() || on_path("pgbouncer").is_some();
+    if is_there() {
+        return Ok(Ok(()));
+    }
+    if !can_install() {
+        return Ok(Err(
+            "PgBouncer is not installed; install it (Debian: `apt-get install pgbouncer`)"
+                .to_owned(),
+        ));
+    }
+    install("pgbouncer")?;
+    if is_there() {
+        Ok(Ok(()))
+    } else {
+        Err("PgBouncer is not where its package puts it".to_owned())
+    }
+}
+
+fn can_install() -> bool {
+    is_root() && Command::new("apt-get").arg("--version").output().is_ok()
+}
+
+fn install(package: &str) -> Done {
     for arguments in [
         &["update"][..],
-        &["install", "-y", "--no-install-recommends", "postgresql"],
+        &["install", "-y", "--no-install-recommends", package],
     ] {
         let mut command = Command::new("apt-get");
         command
@@ -232,7 +269,7 @@ fn binaries() -> Result<PathBuf, String> {
             .map_err(|error| error.to_string())
             .and_then(succeeded("apt-get"))?;
     }
-    installed().ok_or_else(|| "PostgreSQL is not where its package puts it".to_owned())
+    Ok(())
 }
 
 fn installed() -> Option<PathBuf> {
@@ -246,10 +283,16 @@ fn installed() -> Option<PathBuf> {
         .filter(|(_, path)| path.join("initdb").exists())
         .collect();
     found.sort();
-    found.pop().map(|(_, path)| path).or_else(|| {
-        let paths = env::var_os("PATH")?;
-        env::split_paths(&paths).find(|path| path.join("initdb").exists())
-    })
+    found
+        .pop()
+        .map(|(_, path)| path)
+        .or_else(|| on_path("initdb"))
+}
+
+/// The folder of the search path that has the program.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let paths = env::var_os("PATH")?;
+    env::split_paths(&paths).find(|path| path.join(program).exists())
 }
 
 fn is_root() -> bool {

@@ -126,18 +126,12 @@ impl Server {
         ];
         let log = self.folder.path().join("log");
         self.running = Some(Guarded::run(&binary("postgres"), &arguments, &log));
-        let began = Instant::now();
-        let is_ready = || {
+        until(&log, || {
             Command::new(binary("pg_isready"))
                 .args(["-q", "-h", "127.0.0.1", "-p", &port])
                 .status()
                 .is_ok_and(|status| status.success())
-        };
-        while !is_ready() {
-            let log = || fs::read_to_string(&log).unwrap_or_default();
-            assert!(began.elapsed() < PATIENCE, "it does not start: {}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        });
     }
 
     /// As a crash does.
@@ -189,17 +183,28 @@ impl Bouncer {
         let log = folder.path().join("log");
         let arguments = [file.to_str().expect("a path of text")];
         let running = Guarded::run(&bouncer(), &arguments, &log);
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = || fs::read_to_string(&log).unwrap_or_default();
-            assert!(began.elapsed() < PATIENCE, "it does not start: {}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(&log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self {
             _folder: folder,
             _running: running,
             url: format!("postgres://{user}@127.0.0.1:{port}/{database}"),
         }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that needs the server has nothing else to do"
+)]
+fn until(log: &Path, is_ready: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_ready() {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "it does not start: {}",
+            fs::read_to_string(log).unwrap_or_default()
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
