@@ -356,6 +356,50 @@ mod postgres {
         .await;
     }
 
+    /// It waits for it once; as long as it is held, the others are written at once.
+    #[tokio::test]
+    async fn a_row_that_somebody_holds_does_not_stall_its_batch() {
+        let store = store().await;
+        let owner = EngineId::random();
+        store.renew(owner, HOUR).await.unwrap();
+        let accepts: Vec<_> = (0..2).map(|_| accept(owner)).collect();
+        let (held, free) = (accepts[0].id, accepts[1].id);
+        let accepts: Vec<_> = accepts.into_iter().map(Write::Accept).collect();
+        store.write(&accepts).await.unwrap();
+        let mut user = PgConnection::connect(&url()).await.unwrap();
+        let schema = store.schema();
+        let lock = format!(
+            "BEGIN; UPDATE {schema}.saga_instance SET input_digest = '' WHERE id = '{held}'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut user)
+            .await
+            .unwrap();
+        let unknown = SagaId::new();
+        let batch = |step| {
+            let last = step == 3;
+            [held, free, unknown].map(|id| progress(id, owner, step, last && id == free))
+        };
+        let stored = |written: &Written| matches!(written, Written::Stored { .. });
+        let mut took = Vec::new();
+        for step in 1..=3 {
+            let began = Instant::now();
+            let written = store.write(&batch(step)).await.unwrap();
+            took.push(began.elapsed());
+            assert_eq!((&written[0], &written[2]), (&Written::Busy, &Written::Lost));
+            assert!(stored(&written[1]), "{written:?}");
+        }
+        assert!(took[1] < took[0] && took[2] < took[0], "{took:?}");
+        assert_eq!(store.load(free).await.unwrap().unwrap().steps.len(), 3);
+        assert!(store.load(held).await.unwrap().unwrap().steps.is_empty());
+        sqlx::raw_sql("ROLLBACK").execute(&mut user).await.unwrap();
+        let written = store
+            .write(&[progress(held, owner, 1, false)])
+            .await
+            .unwrap();
+        assert!(stored(&written[0]), "{written:?}");
+    }
+
     /// Readers that all wait for a lock, as behind somebody's long transaction, keep nobody from writing, from keeping the
     /// lease, or from claiming.
     #[tokio::test]

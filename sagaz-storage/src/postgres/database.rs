@@ -10,6 +10,7 @@ use super::{
     error::{is_lost, store_error},
     news::{self, News},
     schema,
+    write::Held,
 };
 use sagaz_core::store::StoreError;
 use sqlx::{
@@ -35,6 +36,7 @@ pub(super) struct Database {
     pub(super) claimer: Connections,
     pub(super) readers: Connections,
     pub(super) news: News,
+    pub(super) held: Held,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -48,6 +50,9 @@ const PLANNING: [(&str, &str); 5] = [
     ("enable_mergejoin", "off"),
     ("jit", "off"),
 ];
+
+/// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
+const LOCK_TIMEOUT: &str = "1500ms";
 
 impl Database {
     pub(super) async fn connect(options: Options) -> Result<Self, ConnectError> {
@@ -71,15 +76,21 @@ impl Database {
         } else {
             connect.clone()
         };
+        let writing = if prepared {
+            planned.clone().options([("lock_timeout", LOCK_TIMEOUT)])
+        } else {
+            planned.clone()
+        };
         let news = news::address(notifications, &connect, prepared);
         let database = Self {
+            held: Held::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
             writer_count: writers,
             call_timeout,
             prepared,
-            writers: Connections::new(planned.clone(), writers),
+            writers: Connections::new(writing, writers),
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
             readers: Connections::new(planned.clone(), readers),

@@ -201,6 +201,13 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether it waited too long for a lock that somebody else holds.
+pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref())
+        .is_some_and(|source| is_of(source, &["55P03"]))
+}
+
 /// The error of a call.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     let is_of = |classes: &[&str]| is_of(&error, classes);

@@ -9,6 +9,7 @@
 use super::{
     columns::{Accepts, Changes, Steps},
     database::Database,
+    error::is_lock_timeout,
     row,
 };
 use crate::value::{as_i64, as_u64, record, unreadable};
@@ -17,7 +18,10 @@ use sagaz_core::{
     store::{Accepted, OperatorWrite, StoreError, Write, Written},
 };
 use sqlx::{Row, postgres::PgConnection};
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use uuid::Uuid;
 
 /// New instances. Parameters: the columns of [`Accepts`] (1 to 11).
@@ -146,10 +150,87 @@ const OPERATE: &str = concat!(
     FROM held WHERE i.id = held.id RETURNING i.id"
 );
 
+/// The most held instances that are remembered.
+const HELD_MAX: usize = 10_000;
+
+/// Those of the instances that somebody else holds.
+const HELD: &str = "WITH free AS MATERIALIZED (
+        SELECT id FROM sagaz.saga_instance WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED
+    )
+    SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($1) AND (i.id IN (SELECT id FROM free)) IS NOT TRUE";
+
 pub(super) async fn write(
     database: &Database,
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
+    if !database.held.has_one_of(writes) {
+        let all: Vec<&Write> = writes.iter().collect();
+        match write_rows(database, &all).await {
+            Err(error) if is_lock_timeout(&error) => {}
+            result => return result,
+        }
+    }
+    // The others do not wait for a row that somebody does not let go; nor do they the next time.
+    let held = held(database, writes).await?;
+    database.held.update(writes, &held);
+    let free: Vec<&Write> = writes
+        .iter()
+        .filter(|write| !held.contains(&write.id()))
+        .collect();
+    let mut written = write_rows(database, &free).await?.into_iter();
+    Ok(writes
+        .iter()
+        .map(|write| {
+            let is_held = held.contains(&write.id());
+            let next = if is_held { None } else { written.next() };
+            next.unwrap_or(Written::Busy)
+        })
+        .collect())
+}
+
+/// Instances whose rows somebody else held when they were last written.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashSet<SagaId>>);
+
+impl Held {
+    fn has_one_of(&self, writes: &[Write]) -> bool {
+        let held = self.ids();
+        !held.is_empty() && writes.iter().any(|write| held.contains(&write.id()))
+    }
+
+    fn update(&self, writes: &[Write], held: &HashSet<SagaId>) {
+        let mut ids = self.ids();
+        for write in writes {
+            ids.remove(&write.id());
+        }
+        // One that is never written again is forgotten some day: it costs a look and nothing else.
+        if ids.len() > HELD_MAX {
+            ids.clear();
+        }
+        ids.extend(held);
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<SagaId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn held(database: &Database, writes: &[Write]) -> Result<HashSet<SagaId>, StoreError> {
+    let ids: Vec<Uuid> = writes
+        .iter()
+        .filter(|write| matches!(write, Write::Progress(_)))
+        .map(|write| write.id().as_uuid())
+        .collect();
+    let query = database.query(HELD).bind(ids);
+    database
+        .call(&database.writers, async |connection| {
+            let rows = query.fetch_all(connection).await?;
+            rows.iter().map(|row| row::id(row, "id")).collect()
+        })
+        .await
+}
+
+async fn write_rows(database: &Database, writes: &[&Write]) -> Result<Vec<Written>, StoreError> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
@@ -229,7 +310,7 @@ fn applied_write(write: &Write, applied: &HashMap<SagaId, bool>) -> Option<Writt
 async fn look_again(
     database: &Database,
     connection: &mut PgConnection,
-    writes: &[Write],
+    writes: &[&Write],
     written: &mut [Option<Written>],
 ) -> Result<(), sqlx::Error> {
     let (mut ids, mut sagas, mut keys) = (Vec::new(), Vec::new(), Vec::new());
