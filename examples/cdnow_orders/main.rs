@@ -73,12 +73,22 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let books_file = args.books.clone().unwrap_or_else(|| args.store.books());
+    // What opens a store is boxed: it is a large future, and awaited once.
     match &args.store {
-        Place::Sqlite(file) => shop(&args, &books_file, open_file(&args, file, &books_file)).await,
+        Place::Sqlite(file) => {
+            let open = Box::pin(open_file(&args, file, &books_file));
+            shop(&args, &books_file, open).await
+        }
         #[cfg(feature = "postgres")]
-        Place::Postgres(server) => shop(&args, &books_file, server.open(args.fresh)).await,
+        Place::Postgres(server) => {
+            let open = Box::pin(server.open(args.fresh));
+            shop(&args, &books_file, open).await
+        }
         #[cfg(feature = "redis")]
-        Place::Redis(server) => shop(&args, &books_file, server.open(args.fresh)).await,
+        Place::Redis(server) => {
+            let open = Box::pin(server.open(args.fresh));
+            shop(&args, &books_file, open).await
+        }
     }
 }
 
