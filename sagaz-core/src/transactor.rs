@@ -53,6 +53,9 @@ pub trait Transactor<S>: Send + Sync {
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Settled, StoreError>>;
 
+    /// [`Transacts::excludes_writes`].
+    fn excludes_writes(&self, store: &S) -> bool;
+
     /// [`Transacts::transaction_timeout`].
     fn timeout(&self, store: &S) -> Option<Duration>;
 }
@@ -111,6 +114,10 @@ impl<S: Transacts<Tx>, Tx: Send + 'static> Transactor<S> for Via<Tx> {
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Settled, StoreError>> {
         Box::pin(store.settle(progress))
+    }
+
+    fn excludes_writes(&self, store: &S) -> bool {
+        store.excludes_writes()
     }
 
     fn timeout(&self, store: &S) -> Option<Duration> {

@@ -463,3 +463,96 @@ async fn p10_a_key_in_a_transaction_with_another_input_is_an_error() {
             .is_invalid()
     );
 }
+
+/// `save` may take its time, and writes nothing.
+struct Recovering;
+
+#[saga(name = "recovering")]
+impl Recovering {
+    #[step(pivot)]
+    async fn pay(&self, tx: &mut MemoryTransaction) -> Result<u64, StepError> {
+        Ok(Shop::count(tx, "pay"))
+    }
+
+    #[step(depends_on = ["pay"], retry(attempts = 1))]
+    async fn book(&self, tx: &mut MemoryTransaction) -> Result<u64, StepError> {
+        Shop::count(tx, "book");
+        Err(permanent())
+    }
+
+    #[recover("book")]
+    async fn save(&self) -> Recover<u64> {
+        Recover::Use(7)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_has_no_transaction() {
+    let store = Memory::new();
+    let builder = Engine::builder(store.clone()).register(Recovering);
+    let engine = builder.start().await.unwrap();
+    let handle = engine.start::<Recovering>(()).await.unwrap();
+    assert_eq!(completed(&handle).await.book, 7);
+    assert_eq!(done(&store, "book"), 0);
+    assert_eq!(
+        store.faults().count(Call::Begin),
+        2,
+        "one for each attempt of a step"
+    );
+}
+
+/// What an attempt gave is dropped when it is rolled back, and that may panic.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Touchy {
+    padding: String,
+    is_touchy: bool,
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        assert!(!self.is_touchy || std::thread::panicking(), "touched");
+    }
+}
+
+struct Fragile(World);
+
+#[saga(name = "fragile")]
+impl Fragile {
+    #[step]
+    async fn one(
+        &self,
+        ctx: &StepContext<'_>,
+        tx: &mut MemoryTransaction,
+    ) -> Result<Touchy, StepError> {
+        Shop::count(tx, "one");
+        self.0.attempt(ctx, None).await?;
+        Ok(Touchy {
+            padding: "x".repeat(2_000),
+            is_touchy: true,
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_output_that_is_rolled_back_is_of_the_attempt_alone() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = Engine::builder(store.clone())
+        .register(Fragile(world.clone()))
+        .payload_max(1_000)
+        .start()
+        .await
+        .unwrap();
+    let handle = engine.start::<Fragile>(()).await.unwrap();
+    failure(&handle).await;
+    assert_eq!((world.entries("one").len(), done(&store, "one")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_two_starts_with_one_key_in_one_transaction_are_one() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = shop(&store, &world).start().await.unwrap();
+    let (mut tx, ()) = store.begin().await.unwrap();
+    let first = engine.start_in::<Shop>(&mut tx, ()).key("one").await;
+    let second = engine.start_in::<Shop>(&mut tx, ()).key("one").await;
+    assert_eq!(first.unwrap().id(), second.unwrap().id());
+}

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, CodecError, Payload},
-    driver::{Happened, Host, Leave, PreparedAttempt, View, Waits, stuck, words},
+    driver::{Happened, Host, Kind, Leave, PreparedAttempt, View, Waits, stuck, words},
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
@@ -111,6 +111,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         cancel_seen: bool,
         sure_at: u64,
     ) -> Self {
+        let transactions = Transactions::new(G::transactor(), &engine.store);
         Self {
             engine,
             registration,
@@ -135,7 +136,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             inherited,
             due: Vec::new(),
             permits: Vec::new(),
-            transactions: Transactions::new(G::transactor()),
+            transactions,
         }
     }
 
@@ -166,6 +167,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         let Some(attempt) = self.transactions.answered() else {
             return Happened::Leave(Leave::Lost);
         };
+        let taken_along = std::mem::take(&mut self.sent);
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
                 if cancel_requested {
@@ -173,11 +175,13 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 }
                 self.sure_at = self.sent_at;
                 self.engine.free_suspect(&self.signals);
-                self.transactions.mark_committed(attempt.step);
+                self.transactions.mark_committed(attempt.step, taken_along);
                 Happened::Committed(attempt)
             }
-            Ok(Reply::RolledBack(error)) if error.is_transient() => {
-                // Not the attempt's fault: it is made again, and does not count.
+            Ok(Reply::RolledBack(error)) if error.is_transient() || !taken_along.is_empty() => {
+                // Not the attempt's fault, or maybe of what it took along, which is sent by itself now: it is made again,
+                // and does not count.
+                self.dirty.splice(0..0, taken_along);
                 self.engine.store_failed(&error);
                 let delay = self.transactions.count_rollback();
                 let mut error = StepError::retryable(error).clean();
@@ -191,12 +195,14 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         }
     }
 
-    /// Commits the next attempt that is prepared, if nothing else is to be stored. `None` if there is none.
+    /// Commits the next attempt that is prepared, together with everything that is to be stored. `None` if there is none.
     fn commit_next(&mut self, view: &View<'_, G>) -> Option<Result<(), Happened>> {
-        if !self.dirty.is_empty() || self.signals.must_stop_now() {
+        // Where nothing can be written before it has ended, it ends the better way.
+        let must_stop = self.signals.must_stop_now() && !self.transactions.keep_from_writing();
+        if self.single || must_stop {
             return None;
         }
-        let attempt = self.transactions.next()?;
+        let attempt = self.transactions.peek()?;
         let (step, undo) = (attempt.step, attempt.undo);
         let definition = &self.registration.saga.definition().steps[step];
         let commit = view.machine.once_committed(step, undo);
@@ -216,7 +222,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                     step: definition.name,
                     reason: &reason,
                 });
-                let attempt = attempt.rolled_back();
+                let attempt = self.transactions.next()?.rolled_back();
                 return Some(Err(Happened::RolledBack(
                     attempt,
                     StepError::permanent(format!("its output cannot be stored: {reason}")),
@@ -234,6 +240,16 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             error: view.troubles.of(step).map(|error| words(error)),
             wake: None,
         };
+        let mut sent = std::mem::take(&mut self.dirty);
+        let mut steps = steps_of(&sent);
+        // It has a newer row.
+        steps.remove(&index(step));
+        let mut rows = match self.rows(steps, &mut sent, false, view) {
+            Ok(rows) => rows,
+            Err(refused) => return Some(Err(refused)),
+        };
+        rows.push(row);
+        let attempt = self.transactions.next()?;
         let progress = Progress {
             id: self.id,
             token: self.token,
@@ -242,9 +258,11 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             failure: view.shared.failure.get().cloned(),
             stuck: None,
             release: None,
-            steps: vec![row],
+            steps: rows,
         };
         self.sent_at = self.engine.lease.lapses();
+        self.unsure = false;
+        self.sent = sent;
         self.reply = self.transactions.commit(&self.engine, attempt, progress);
         Some(Ok(()))
     }
@@ -349,39 +367,21 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         if let Some(committing) = self.commit_next(view) {
             return committing;
         }
+        if self.transactions.keep_from_writing() {
+            return Ok(());
+        }
         let release = self.release(view);
         let must_ask = self.unsure && self.engine.lease.is_fresh();
         if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
             return Ok(());
         }
-        let sent = self.take_dirty(view);
-        let mut steps: BTreeSet<u16> = std::mem::take(&mut self.dirty_waits).into_iter().collect();
-        steps.extend(sent.iter().filter_map(|record| match record {
-            Record::Step(step) => Some(*step),
-            Record::Instance => None,
-        }));
+        let mut sent = self.take_dirty(view);
+        let mut steps = steps_of(&sent);
+        steps.append(&mut std::mem::take(&mut self.dirty_waits).into_iter().collect());
         if release.is_some() {
             steps.extend(view.machine.unsettled().map(index));
         }
-        let mut rows = Vec::with_capacity(steps.len());
-        for step in steps {
-            let step = usize::from(step);
-            match self.row(step, release.is_some(), view) {
-                Ok(row) => rows.push(row),
-                Err(reason) => {
-                    // Its own mark is answered by the refusal; the others are sent with the next write.
-                    let mut sent = sent;
-                    if let Some(place) = sent
-                        .iter()
-                        .position(|record| *record == Record::Step(index(step)))
-                    {
-                        sent.remove(place);
-                    }
-                    self.dirty.splice(0..0, sent);
-                    return Err(self.refuse(step, reason));
-                }
-            }
-        }
+        let rows = self.rows(steps, &mut sent, release.is_some(), view)?;
         self.sent_at = self.engine.lease.lapses();
         self.sent_cancel_seen = self.cancel_seen;
         self.unsure = false;
@@ -400,6 +400,32 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         self.sent = sent;
         self.reply = Some(receiver);
         Ok(())
+    }
+
+    /// The rows of these steps. `Err` is an output that cannot be stored: its own mark is answered by the refusal, and the
+    /// others are sent with the next write.
+    fn rows(
+        &mut self,
+        steps: BTreeSet<u16>,
+        sent: &mut Vec<Record>,
+        released: bool,
+        view: &View<'_, G>,
+    ) -> Result<Vec<StepWrite>, Happened> {
+        let mut rows = Vec::with_capacity(steps.len() + 1);
+        for step in steps {
+            match self.row(usize::from(step), released, view) {
+                Ok(row) => rows.push(row),
+                Err(reason) => {
+                    let own = sent.iter().position(|record| *record == Record::Step(step));
+                    if let Some(own) = own {
+                        sent.remove(own);
+                    }
+                    self.dirty.splice(0..0, std::mem::take(sent));
+                    return Err(self.refuse(usize::from(step), reason));
+                }
+            }
+        }
+        Ok(rows)
     }
 
     /// What goes into the next write: all of it, or, to find what the store refuses, first everything without an output and
@@ -508,27 +534,24 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     }
 
     /// Whether an attempt needs a transaction of the store.
-    fn is_transactional(&self, step: usize, undo: bool) -> bool {
+    fn is_transactional(&self, step: usize, kind: Kind) -> bool {
         let definition = &self.registration.saga.definition().steps[step];
-        if undo {
-            definition
+        match kind {
+            Kind::Step => definition.transactional,
+            Kind::Undo { .. } => definition
                 .compensation
-                .is_some_and(|undo| undo.transactional)
-        } else {
-            definition.transactional
+                .is_some_and(|undo| undo.transactional),
+            Kind::Recover => false,
         }
     }
-}
 
-impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
-    const DURABLE: bool = true;
-
-    fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether an attempt may begin now, apart from its transaction.
+    fn poll_leave(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()> {
         // What begins while the instance is being given up would be forgotten.
         if self.signals.must_stop() || self.releasing {
             return Poll::Pending;
         }
-        if !undo {
+        if !matches!(kind, Kind::Undo { .. }) {
             ready!(self.poll_permit(step, cx));
         }
         // A renewal that makes the lease fresh again wakes every instance.
@@ -541,10 +564,29 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.unsure = true;
             return Poll::Pending;
         }
-        if self.is_transactional(step, undo) {
-            return self.transactions.poll_open(index(step), &self.engine, cx);
-        }
         Poll::Ready(())
+    }
+
+    /// Whether something of the instance is being written, or is to be.
+    fn has_to_write(&self) -> bool {
+        self.reply.is_some() || !self.dirty.is_empty()
+    }
+}
+
+impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
+    const DURABLE: bool = true;
+
+    fn poll_admit(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()> {
+        let leave = self.poll_leave(step, kind, cx);
+        if !self.is_transactional(step, kind) {
+            return leave;
+        }
+        let must_write_first = self.transactions.excludes_writes() && self.has_to_write();
+        if leave.is_pending() || must_write_first {
+            self.transactions.close(index(step));
+            return Poll::Pending;
+        }
+        self.transactions.poll_open(index(step), &self.engine, cx)
     }
 
     fn attempt_over(&mut self, step: usize) {
@@ -628,6 +670,15 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
         }
         Poll::Pending
     }
+}
+
+/// The steps of these records.
+fn steps_of(records: &[Record]) -> BTreeSet<u16> {
+    let steps = records.iter().filter_map(|record| match record {
+        Record::Step(step) => Some(*step),
+        Record::Instance => None,
+    });
+    steps.collect()
 }
 
 fn index(step: usize) -> u16 {

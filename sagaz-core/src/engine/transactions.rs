@@ -1,8 +1,12 @@
 //! The transactions of one instance's attempts: begun before an attempt, ended with the record of what it did.
 //!
-//! Invariant: an attempt is committed alone, when nothing else of its instance is left to be stored; so how the instance
-//! will stand then is known before, and is part of the same transaction. It is in flight until the store has said what became of
-//! it. A store that is busy, or a lost reply, is never the attempt's failure: what is in doubt is settled first.
+//! Invariant: the commit of an attempt takes along whatever else of its instance is to be stored, and nothing else of it is in
+//! flight; so how the instance will stand then is known before, and is part of the same transaction. The attempt is in flight
+//! until the store has said what became of it. A store that is busy, or a lost reply, is never its failure: what is in doubt is
+//! settled first.
+//!
+//! Invariant: where an open transaction keeps everybody from writing, an instance with one waits for no write, and one that may
+//! not begin an attempt holds none.
 
 use super::{Inner, writer::Reply};
 use crate::{
@@ -32,6 +36,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// The transactions of one instance.
 pub(super) struct Transactions<S: Store> {
     transactor: Option<&'static dyn Transactor<S>>,
+    /// Nobody else can write while an attempt has its transaction.
+    excludes_writes: bool,
     opening: Vec<(u16, Opening)>,
     /// Of attempts that have their transaction.
     guards: Vec<(u16, Box<dyn Any + Send>)>,
@@ -49,16 +55,18 @@ pub(super) struct Transactions<S: Store> {
 
 /// The transaction of an attempt that has not begun.
 enum Opening {
-    Wanted(BoxFuture<'static, Result<Begun, StoreError>>),
+    /// With how long to wait if the store cannot.
+    Wanted(BoxFuture<'static, Result<Begun, StoreError>>, Duration),
     /// The store could not; it is asked again.
     Paused(Pin<Box<Sleep>>, Duration),
     Open(Begun),
 }
 
 impl<S: Store> Transactions<S> {
-    pub(super) fn new(transactor: Option<&'static dyn Transactor<S>>) -> Self {
+    pub(super) fn new(transactor: Option<&'static dyn Transactor<S>>, store: &S) -> Self {
         Self {
             transactor,
+            excludes_writes: transactor.is_some_and(|it| it.excludes_writes(store)),
             opening: Vec::new(),
             guards: Vec::new(),
             prepared: VecDeque::new(),
@@ -79,33 +87,31 @@ impl<S: Store> Transactions<S> {
         let Some(transactor) = self.transactor else {
             return Poll::Ready(());
         };
-        let begin = || {
+        let begin = |backoff| {
             let engine = Arc::clone(engine);
             let begin = async move { transactor.begin(&engine.store).await };
-            Opening::Wanted(Box::pin(begin))
+            Opening::Wanted(Box::pin(begin), backoff)
         };
         let place = self.opening.iter().position(|(at, _)| *at == step);
         let place = place.unwrap_or_else(|| {
-            self.opening.push((step, begin()));
+            self.opening.push((step, begin(BACKOFF)));
             self.opening.len() - 1
         });
-        let mut backoff = BACKOFF;
         loop {
             let opening = &mut self.opening[place].1;
             *opening = match opening {
                 Opening::Open(_) => return Poll::Ready(()),
-                Opening::Wanted(wanted) => match ready!(wanted.as_mut().poll(cx)) {
+                Opening::Wanted(wanted, backoff) => match ready!(wanted.as_mut().poll(cx)) {
                     Ok(open) => Opening::Open(open),
                     Err(error) => {
                         engine.store_failed(&error);
                         let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
-                        Opening::Paused(Box::pin(sleep(pause)), backoff)
+                        Opening::Paused(Box::pin(sleep(pause)), *backoff)
                     }
                 },
                 Opening::Paused(pause, waited) => {
                     ready!(pause.as_mut().poll(cx));
-                    backoff = (*waited * 2).min(BACKOFF_MAX);
-                    begin()
+                    begin((*waited * 2).min(BACKOFF_MAX))
                 }
             };
         }
@@ -119,8 +125,23 @@ impl<S: Store> Transactions<S> {
                 self.guards.push((step, guard));
                 Some(transaction)
             }
-            Opening::Wanted(_) | Opening::Paused(..) => None,
+            Opening::Wanted(..) | Opening::Paused(..) => None,
         }
+    }
+
+    /// An attempt may not begin for now, and asks again. Who is not asked for a transaction must not have one: the store may
+    /// have given it the turn that everybody else waits for.
+    pub(super) fn close(&mut self, step: u16) {
+        self.opening.retain(|(at, _)| *at != step);
+    }
+
+    /// Whether nothing can be written, because an attempt of this very instance has its transaction.
+    pub(super) fn keep_from_writing(&self) -> bool {
+        self.excludes_writes && !self.guards.is_empty()
+    }
+
+    pub(super) fn excludes_writes(&self) -> bool {
+        self.excludes_writes
     }
 
     /// An attempt is over; its transaction has ended, or does now.
@@ -134,6 +155,10 @@ impl<S: Store> Transactions<S> {
     }
 
     /// The next attempt that is to be committed.
+    pub(super) fn peek(&self) -> Option<&PreparedAttempt> {
+        self.prepared.front()
+    }
+
     pub(super) fn next(&mut self) -> Option<PreparedAttempt> {
         self.prepared.pop_front()
     }
@@ -184,10 +209,11 @@ impl<S: Store> Transactions<S> {
         self.committing.take()
     }
 
-    /// It is committed: the record that the state machine asks for next is stored with it.
-    pub(super) fn mark_committed(&mut self, step: usize) {
+    /// It is committed, and with it the record that the state machine asks for next, and these.
+    pub(super) fn mark_committed(&mut self, step: usize, taken_along: Vec<Record>) {
         self.rollbacks = 0;
         self.committed = u16::try_from(step).ok();
+        self.acknowledged.extend(taken_along);
     }
 
     /// The store could not commit: how long to wait before the next attempt.

@@ -63,6 +63,10 @@ impl<'c> Transacts<Transaction<'c, Server>> for Sqlite {
         Ok(Settled::judge(progress, snapshot.as_ref()))
     }
 
+    fn excludes_writes(&self) -> bool {
+        true
+    }
+
     fn transaction_timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
     }
