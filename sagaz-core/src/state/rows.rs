@@ -51,7 +51,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     /// What to store of an attempt that is about to be committed, with its record, in one transaction: how the step and the
-    /// instance will stand then, and whether the pivot will be passed. Asked when nothing else is left to be stored.
+    /// instance will stand then, and whether the pivot will be passed, if everything else is stored with it.
     pub(crate) fn once_committed(&self, step: usize, undo: bool) -> Commit {
         let (_, counts) = self.row(step);
         let state = match self.state {
