@@ -556,3 +556,51 @@ async fn p10_two_starts_with_one_key_in_one_transaction_are_one() {
     let second = engine.start_in::<Shop>(&mut tx, ()).key("one").await;
     assert_eq!(first.unwrap().id(), second.unwrap().id());
 }
+
+async fn siblings(store: &Memory, world: &World) -> Handle<Siblings, Memory> {
+    let builder = Engine::builder(store.clone()).register(Siblings(world.clone()));
+    let engine = builder.start().await.unwrap();
+    engine.start::<Siblings>(()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_takes_along_what_is_to_be_stored() {
+    let (store, world) = (Memory::new(), World::new());
+    let handle = siblings(&store, &world).await;
+    completed(&handle).await;
+    let faults = store.faults();
+    assert_eq!((faults.write_rows(), faults.count(Call::Commit)), (1, 1));
+    assert_eq!(state(&store, handle.id()).await, InstanceState::Completed);
+}
+
+/// A failure as well, with every step that was in flight.
+#[tokio::test(start_paused = true)]
+async fn p4_a_commit_takes_along_a_failure() {
+    for fault in [None, Some(Fault::FailBefore), Some(Fault::FailAfter)] {
+        let (store, world) = (Memory::new(), World::new());
+        world.fail("right", [permanent()]);
+        if let Some(fault) = fault {
+            store.faults().plan(Call::Commit, 1, fault);
+        }
+        let handle = siblings(&store, &world).await;
+        assert_eq!(
+            failure(&handle).await.step.as_deref(),
+            Some("right"),
+            "{fault:?}"
+        );
+        assert_eq!(done(&store, "left"), done(&store, "undo left"), "{fault:?}");
+    }
+}
+
+/// What it took along is to blame, for all that is known.
+#[tokio::test(start_paused = true)]
+async fn a_refused_commit_that_took_something_along_uses_no_attempt() {
+    let (store, world) = (Memory::new(), World::new());
+    store.faults().plan(Call::Commit, 1, Fault::Refuse);
+    let handle = siblings(&store, &world).await;
+    completed(&handle).await;
+    let attempts: Vec<_> = world.entries("left").iter().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 1]);
+    assert_eq!(world.entries("right").len(), 1);
+    assert_eq!((done(&store, "left"), store.faults().write_rows()), (1, 2));
+}
