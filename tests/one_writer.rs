@@ -179,3 +179,38 @@ async fn shutdown_does_not_wait_for_a_turn_that_nobody_uses() {
     }
     assert_eq!(unowned, 3, "each is given up");
 }
+
+/// A statement rolls the transaction back, and the step says that all is well.
+struct Unaware;
+
+#[saga(name = "unaware")]
+impl Unaware {
+    #[step]
+    async fn lose(&self, tx: &mut SqliteTransaction<'_>) -> Result<(), StepError> {
+        write(tx).await?;
+        let unique = sqlx::query("CREATE UNIQUE INDEX one ON written (n)");
+        unique
+            .execute(&mut **tx)
+            .await
+            .map_err(StepError::retryable)?;
+        let again = sqlx::query("INSERT OR ROLLBACK INTO written VALUES (1)");
+        assert!(again.execute(&mut **tx).await.is_err());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn p2_a_step_whose_transaction_was_rolled_back_is_not_recorded() {
+    let (_directory, store) = store().await;
+    let builder = Engine::builder(store.clone()).register(Unaware);
+    let engine = builder.start().await.unwrap();
+    let handle = engine.start::<Unaware>(()).await.unwrap();
+    match outcome(&handle).await {
+        Outcome::RolledBack(failure) => {
+            assert!(failure.message.contains("ended before"), "{failure:?}");
+        }
+        _ => panic!("its effect is gone, and it is recorded"),
+    }
+    // Nothing of it is left in anybody's way.
+    assert!(engine.start::<Unaware>(()).await.is_ok());
+}
