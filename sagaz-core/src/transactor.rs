@@ -29,6 +29,8 @@ pub enum Ended {
     Written(Written),
     /// Rolled back.
     RolledBack(StoreError),
+    /// Rolled back, because the store refuses for good what was to be recorded.
+    Refused(StoreError),
     /// Nobody knows.
     InDoubt(StoreError),
 }
@@ -103,6 +105,7 @@ impl<S: Transacts<Tx>, Tx: Send + 'static> Transactor<S> for Via<Tx> {
                     Err(CommitError::InDoubt(error)) => Ended::InDoubt(error),
                 },
                 Ok(written) => Ended::Written(written),
+                Err(error) if error.is_refusal() => Ended::Refused(error),
                 Err(error) => Ended::RolledBack(error),
             }
         })

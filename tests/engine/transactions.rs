@@ -604,3 +604,16 @@ async fn a_refused_commit_that_took_something_along_uses_no_attempt() {
     assert_eq!(world.entries("right").len(), 1);
     assert_eq!((done(&store, "left"), store.faults().write_rows()), (1, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_record_that_the_store_refuses_for_good_is_not_offered_again() {
+    let (store, world) = (Memory::new(), World::new());
+    store.faults().plan(Call::WriteIn, 1, Fault::Refuse);
+    let handle = run(&store, &world).await;
+    let failure = failure(&handle).await;
+    assert!(failure.message.contains("cannot be stored"), "{failure:?}");
+    assert_eq!(
+        (world.entries("order").len(), done(&store, "order")),
+        (1, 0)
+    );
+}

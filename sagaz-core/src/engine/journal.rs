@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     codec::{Codec, CodecError, Payload},
-    driver::{Happened, Host, Kind, Leave, PreparedAttempt, View, Waits, stuck, words},
+    driver::{
+        EndedAttempt, Happened, Host, Kind, Leave, PreparedAttempt, View, Waits, stuck, words,
+    },
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
@@ -178,21 +180,51 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 self.transactions.mark_committed(attempt.step, taken_along);
                 Happened::Committed(attempt)
             }
+            Ok(Reply::Refused(reason)) if !taken_along.is_empty() => {
+                self.again_without(attempt, taken_along, StoreError::refusal(reason))
+            }
             Ok(Reply::RolledBack(error)) if error.is_transient() || !taken_along.is_empty() => {
-                // Not the attempt's fault, or maybe of what it took along, which is sent by itself now: it is made again,
-                // and does not count.
-                self.dirty.splice(0..0, taken_along);
-                self.engine.store_failed(&error);
-                let delay = self.transactions.count_rollback();
-                let mut error = StepError::retryable(error).clean();
-                error.again = Again::Pending(delay);
-                Happened::RolledBack(attempt, error)
+                self.again_without(attempt, taken_along, error)
             }
             Ok(Reply::RolledBack(error)) => {
                 Happened::RolledBack(attempt, StepError::retryable(error).clean())
             }
-            Ok(Reply::Written(_) | Reply::Refused(_)) | Err(_) => Happened::Leave(Leave::Lost),
+            Ok(Reply::Refused(reason)) if attempt.undo => {
+                let error = StepError::retryable(StoreError::refusal(reason)).clean();
+                Happened::RolledBack(attempt, error)
+            }
+            Ok(Reply::Refused(reason)) => self.refuse_prepared(attempt, &reason),
+            Ok(Reply::Written(_)) | Err(_) => Happened::Leave(Leave::Lost),
         }
+    }
+
+    /// Not the attempt's fault, or maybe that of what it took along, which is sent by itself now: it is made again, and does not
+    /// count.
+    fn again_without(
+        &mut self,
+        attempt: EndedAttempt,
+        taken_along: Vec<Record>,
+        error: StoreError,
+    ) -> Happened {
+        self.dirty.splice(0..0, taken_along);
+        self.engine.store_failed(&error);
+        let delay = self.transactions.count_rollback();
+        let mut error = StepError::retryable(error).clean();
+        error.again = Again::Pending(delay);
+        Happened::RolledBack(attempt, error)
+    }
+
+    /// Its output cannot be stored, now or later, and its effect is rolled back with it.
+    fn refuse_prepared(&self, attempt: EndedAttempt, reason: &str) -> Happened {
+        let step = self.registration.saga.definition().steps[attempt.step].name;
+        let instance = self.registration.instance(self.id);
+        self.engine.tell(&Lifecycle::OutputRefused {
+            instance,
+            step,
+            reason,
+        });
+        let message = format!("its output cannot be stored: {reason}");
+        Happened::RolledBack(attempt, StepError::permanent(message))
     }
 
     /// Commits the next attempt that is prepared, together with everything that is to be stored. `None` if there is none.
@@ -216,17 +248,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         let output = match output.transpose() {
             Ok(output) => output,
             Err(reason) => {
-                let instance = self.registration.instance(self.id);
-                self.engine.tell(&Lifecycle::OutputRefused {
-                    instance,
-                    step: definition.name,
-                    reason: &reason,
-                });
                 let attempt = self.transactions.next()?.rolled_back();
-                return Some(Err(Happened::RolledBack(
-                    attempt,
-                    StepError::permanent(format!("its output cannot be stored: {reason}")),
-                )));
+                return Some(Err(self.refuse_prepared(attempt, &reason)));
             }
         };
         let row = StepWrite {

@@ -249,6 +249,7 @@ async fn end<S: Store>(
     let doubt = match transactor.end(&engine.store, begun, progress).await {
         Ended::Written(written) => return Reply::Written(written),
         Ended::RolledBack(error) => return Reply::RolledBack(error),
+        Ended::Refused(error) => return Reply::Refused(error.to_string()),
         Ended::InDoubt(error) => error,
     };
     engine.store_failed(&doubt);

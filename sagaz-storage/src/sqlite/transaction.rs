@@ -96,7 +96,13 @@ fn of_step(error: StoreError) -> StoreError {
     } else {
         return error;
     };
-    StoreError::refusal(message).caused_by(error)
+    // What is refused is not the record, so the step may be tried again.
+    let of_step = if error.is_refusal() {
+        StoreError::refusal(message)
+    } else {
+        StoreError::fatal(message)
+    };
+    of_step.caused_by(error)
 }
 
 /// Waits for the lock, and so for the end of the transaction that is in doubt.
