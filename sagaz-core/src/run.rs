@@ -2,7 +2,7 @@
 
 use crate::{
     context::{Shared, StepContext},
-    driver::{Happened, Host, Stage, Troubles, View, Waits, drive, stuck},
+    driver::{Happened, Host, Kind, Stage, Troubles, View, Waits, drive, stuck},
     observe::{Lifecycle, Observer},
     outcome::{FailureReason, Outcome},
     saga::Saga,
@@ -25,7 +25,7 @@ struct InMemory {
 impl<G: Saga> Host<G> for InMemory {
     const DURABLE: bool = false;
 
-    fn poll_admit(&mut self, _step: usize, _undo: bool, _cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_admit(&mut self, _step: usize, _kind: Kind, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 

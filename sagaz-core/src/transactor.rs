@@ -29,6 +29,8 @@ pub enum Ended {
     Written(Written),
     /// Rolled back.
     RolledBack(StoreError),
+    /// Rolled back, because the store refuses for good what was to be recorded.
+    Refused(StoreError),
     /// Nobody knows.
     InDoubt(StoreError),
 }
@@ -52,6 +54,9 @@ pub trait Transactor<S>: Send + Sync {
         store: &'a S,
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Settled, StoreError>>;
+
+    /// [`Transacts::excludes_writes`].
+    fn excludes_writes(&self, store: &S) -> bool;
 
     /// [`Transacts::transaction_timeout`].
     fn timeout(&self, store: &S) -> Option<Duration>;
@@ -100,6 +105,7 @@ impl<S: Transacts<Tx>, Tx: Send + 'static> Transactor<S> for Via<Tx> {
                     Err(CommitError::InDoubt(error)) => Ended::InDoubt(error),
                 },
                 Ok(written) => Ended::Written(written),
+                Err(error) if error.is_refusal() => Ended::Refused(error),
                 Err(error) => Ended::RolledBack(error),
             }
         })
@@ -111,6 +117,10 @@ impl<S: Transacts<Tx>, Tx: Send + 'static> Transactor<S> for Via<Tx> {
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Settled, StoreError>> {
         Box::pin(store.settle(progress))
+    }
+
+    fn excludes_writes(&self, store: &S) -> bool {
+        store.excludes_writes()
     }
 
     fn timeout(&self, store: &S) -> Option<Duration> {

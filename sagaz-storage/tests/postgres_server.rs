@@ -12,7 +12,7 @@ mod postgres {
         EngineId, Payload, SagaId, StepKind, Token,
         store::{
             Accept, Claim, Claimed, DefinitionKey, Filter, InstanceState, Progress, Retention,
-            Runnable, SagaStore, StepState, StepWrite, Write, Written,
+            Runnable, SagaStore, StepState, StepWrite, Transacts, Write, Written,
         },
     };
     use sagaz_storage::postgres::{ConnectError, Postgres};
@@ -452,5 +452,28 @@ mod postgres {
         let options = Postgres::options(&read_only).unwrap().schema(schema());
         let error = options.connect().await.unwrap_err();
         assert!(matches!(error, ConnectError::ReadOnly { .. }), "{error}");
+    }
+
+    /// Somebody else's lock, or a connection that is half dead.
+    #[tokio::test]
+    async fn p1_a_write_in_a_transaction_is_given_up_in_time() {
+        let options = Postgres::options(&url()).unwrap().schema(schema());
+        let options = options.call_timeout(Duration::from_millis(500));
+        let store = options.connect().await.unwrap();
+        let (id, token) = owned(&store, engine(&store).await).await;
+        let mut other = PgConnection::connect(&url()).await.unwrap();
+        let mut lock = other.begin().await.unwrap();
+        let hold = format!("SELECT 1 FROM {}.saga_instance FOR UPDATE", store.schema());
+        lock.execute(AssertSqlSafe(hold)).await.unwrap();
+        let (mut tx, _guard) = store.begin().await.unwrap();
+        let write = progress(id, token);
+        let written = store.write_in(&mut tx, &write);
+        let written = tokio::time::timeout(Duration::from_secs(10), written).await;
+        let error = written.expect("it is given up").unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        drop(tx);
+        lock.rollback().await.unwrap();
+        let written = store.write(&[write]).await.unwrap();
+        assert!(matches!(written[0], Written::Stored { .. }));
     }
 }

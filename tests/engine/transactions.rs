@@ -463,3 +463,157 @@ async fn p10_a_key_in_a_transaction_with_another_input_is_an_error() {
             .is_invalid()
     );
 }
+
+/// `save` may take its time, and writes nothing.
+struct Recovering;
+
+#[saga(name = "recovering")]
+impl Recovering {
+    #[step(pivot)]
+    async fn pay(&self, tx: &mut MemoryTransaction) -> Result<u64, StepError> {
+        Ok(Shop::count(tx, "pay"))
+    }
+
+    #[step(depends_on = ["pay"], retry(attempts = 1))]
+    async fn book(&self, tx: &mut MemoryTransaction) -> Result<u64, StepError> {
+        Shop::count(tx, "book");
+        Err(permanent())
+    }
+
+    #[recover("book")]
+    async fn save(&self) -> Recover<u64> {
+        Recover::Use(7)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_has_no_transaction() {
+    let store = Memory::new();
+    let builder = Engine::builder(store.clone()).register(Recovering);
+    let engine = builder.start().await.unwrap();
+    let handle = engine.start::<Recovering>(()).await.unwrap();
+    assert_eq!(completed(&handle).await.book, 7);
+    assert_eq!(done(&store, "book"), 0);
+    assert_eq!(
+        store.faults().count(Call::Begin),
+        2,
+        "one for each attempt of a step"
+    );
+}
+
+/// What an attempt gave is dropped when it is rolled back, and that may panic.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Touchy {
+    padding: String,
+    is_touchy: bool,
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        assert!(!self.is_touchy || std::thread::panicking(), "touched");
+    }
+}
+
+struct Fragile(World);
+
+#[saga(name = "fragile")]
+impl Fragile {
+    #[step]
+    async fn one(
+        &self,
+        ctx: &StepContext<'_>,
+        tx: &mut MemoryTransaction,
+    ) -> Result<Touchy, StepError> {
+        Shop::count(tx, "one");
+        self.0.attempt(ctx, None).await?;
+        Ok(Touchy {
+            padding: "x".repeat(2_000),
+            is_touchy: true,
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_output_that_is_rolled_back_is_of_the_attempt_alone() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = Engine::builder(store.clone())
+        .register(Fragile(world.clone()))
+        .payload_max(1_000)
+        .start()
+        .await
+        .unwrap();
+    let handle = engine.start::<Fragile>(()).await.unwrap();
+    failure(&handle).await;
+    assert_eq!((world.entries("one").len(), done(&store, "one")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_two_starts_with_one_key_in_one_transaction_are_one() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = shop(&store, &world).start().await.unwrap();
+    let (mut tx, ()) = store.begin().await.unwrap();
+    let first = engine.start_in::<Shop>(&mut tx, ()).key("one").await;
+    let second = engine.start_in::<Shop>(&mut tx, ()).key("one").await;
+    assert_eq!(first.unwrap().id(), second.unwrap().id());
+}
+
+async fn siblings(store: &Memory, world: &World) -> Handle<Siblings, Memory> {
+    let builder = Engine::builder(store.clone()).register(Siblings(world.clone()));
+    let engine = builder.start().await.unwrap();
+    engine.start::<Siblings>(()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_takes_along_what_is_to_be_stored() {
+    let (store, world) = (Memory::new(), World::new());
+    let handle = siblings(&store, &world).await;
+    completed(&handle).await;
+    let faults = store.faults();
+    assert_eq!((faults.write_rows(), faults.count(Call::Commit)), (1, 1));
+    assert_eq!(state(&store, handle.id()).await, InstanceState::Completed);
+}
+
+/// A failure as well, with every step that was in flight.
+#[tokio::test(start_paused = true)]
+async fn p4_a_commit_takes_along_a_failure() {
+    for fault in [None, Some(Fault::FailBefore), Some(Fault::FailAfter)] {
+        let (store, world) = (Memory::new(), World::new());
+        world.fail("right", [permanent()]);
+        if let Some(fault) = fault {
+            store.faults().plan(Call::Commit, 1, fault);
+        }
+        let handle = siblings(&store, &world).await;
+        assert_eq!(
+            failure(&handle).await.step.as_deref(),
+            Some("right"),
+            "{fault:?}"
+        );
+        assert_eq!(done(&store, "left"), done(&store, "undo left"), "{fault:?}");
+    }
+}
+
+/// What it took along is to blame, for all that is known.
+#[tokio::test(start_paused = true)]
+async fn a_refused_commit_that_took_something_along_uses_no_attempt() {
+    let (store, world) = (Memory::new(), World::new());
+    store.faults().plan(Call::Commit, 1, Fault::Refuse);
+    let handle = siblings(&store, &world).await;
+    completed(&handle).await;
+    let attempts: Vec<_> = world.entries("left").iter().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 1]);
+    assert_eq!(world.entries("right").len(), 1);
+    assert_eq!((done(&store, "left"), store.faults().write_rows()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_record_that_the_store_refuses_for_good_is_not_offered_again() {
+    let (store, world) = (Memory::new(), World::new());
+    store.faults().plan(Call::WriteIn, 1, Fault::Refuse);
+    let handle = run(&store, &world).await;
+    let failure = failure(&handle).await;
+    assert!(failure.message.contains("cannot be stored"), "{failure:?}");
+    assert_eq!(
+        (world.entries("order").len(), done(&store, "order")),
+        (1, 0)
+    );
+}

@@ -201,3 +201,98 @@ async fn p9_a_step_that_ran_under_the_older_version_may_have_had_its_effect() {
     let failure = failure(&handle::<second::Shop>(&heir, id).await).await;
     assert_eq!(failure.reason, sagaz::FailureReason::Unknown);
 }
+
+/// `pay` becomes transactional.
+mod ordinary {
+    use crate::support::World;
+    use sagaz::{StepContext, StepError, compensate, saga, step};
+
+    pub(super) struct Till(pub(super) World);
+
+    #[saga(name = "till")]
+    impl Till {
+        #[step]
+        async fn pay(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+
+        #[compensate("pay")]
+        async fn undo_pay(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+
+        #[step]
+        async fn tell(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 2)
+        }
+
+        #[compensate("tell")]
+        async fn undo_tell(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+    }
+}
+
+mod transactional {
+    use crate::support::World;
+    use sagaz::{StepContext, StepError, compensate, saga, step, store::memory::MemoryTransaction};
+
+    pub(super) struct Till(pub(super) World);
+
+    #[saga(name = "till", version = 2, accepts = [1])]
+    impl Till {
+        #[step]
+        async fn pay(
+            &self,
+            ctx: &StepContext<'_>,
+            _tx: &mut MemoryTransaction,
+        ) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 1)
+        }
+
+        #[compensate("pay")]
+        async fn undo_pay(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+
+        #[step]
+        async fn tell(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+            self.0.attempt(ctx, None).await.map(|()| 2)
+        }
+
+        #[compensate("tell")]
+        async fn undo_tell(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+            self.0.attempt(ctx, None).await
+        }
+    }
+}
+
+/// Its process died while it ran, before or after the instance failed.
+#[tokio::test(start_paused = true)]
+async fn p4_a_step_that_was_not_transactional_under_the_older_version_is_undone() {
+    for has_failed in [false, true] {
+        let (store, world) = (Memory::new(), World::new());
+        let engine = running(&store, ordinary::Till(world.clone())).await;
+        world.plan("pay", [Act::Hang]);
+        let tells = || Act::Fail(crate::permanent());
+        world.plan("tell", if has_failed { [tells()] } else { [Act::Hang] });
+        let id = engine.start::<ordinary::Till>(()).await.unwrap().id();
+        world.wait_began("pay", 1).await;
+        world.wait_began("tell", 1).await;
+        let wanted = if has_failed {
+            InstanceState::Compensating
+        } else {
+            InstanceState::Pending
+        };
+        until("the failure is stored", async || {
+            state(&store, id).await == wanted
+        })
+        .await;
+        engine.abort();
+        world.fail("pay", [crate::clean()]);
+        world.fail("tell", [crate::permanent()]);
+        let heir = running(&store, transactional::Till(world.clone())).await;
+        failure(&handle::<transactional::Till>(&heir, id).await).await;
+        assert_eq!(world.entries("undo pay").len(), 1, "failed: {has_failed}");
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) trait Host<G: Saga> {
     const DURABLE: bool;
 
     /// Whether an attempt may begin now.
-    fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_admit(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()>;
 
     /// An attempt ended or was dropped.
     fn attempt_over(&mut self, step: usize);
@@ -75,6 +75,7 @@ pub(crate) struct PreparedAttempt {
 impl PreparedAttempt {
     /// Rolls it back.
     pub(crate) fn rolled_back(self) -> EndedAttempt {
+        discard(self.prepared);
         EndedAttempt {
             step: self.step,
             undo: self.undo,
@@ -170,8 +171,9 @@ enum Task {
     Dropped { begun: bool },
 }
 
+/// What an attempt is one of.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Step,
     Undo { known: bool },
     Recover,
@@ -279,7 +281,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
             }
             Some(Happened::Committed(attempt)) => crew.committed(machine, attempt),
             Some(Happened::RolledBack(attempt, error)) => {
-                crew.rolled_back(machine, &attempt, error);
+                crew.rolled_back(machine, attempt, error);
             }
             Some(Happened::Leave(leave)) => return leave,
         }
@@ -408,8 +410,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     /// Begins an attempt, if the host admits it.
     #[inline]
     fn begin(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<Next> {
-        let undo = matches!(kind, Kind::Undo { .. });
-        ready!(self.host.poll_admit(step, undo, cx));
+        ready!(self.host.poll_admit(step, kind, cx));
         match kind {
             Kind::Step => self.begin_step(step, cx),
             Kind::Undo { known } => self.begin_undo(step, known, cx).map(Next::Event),
@@ -588,12 +589,16 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     fn rolled_back(
         &mut self,
         machine: &mut Machine<G::PerStep<StepCell>>,
-        attempt: &EndedAttempt,
+        attempt: EndedAttempt,
         error: StepError,
     ) {
-        let &EndedAttempt {
-            step, undo, took, ..
+        let EndedAttempt {
+            step,
+            undo,
+            output,
+            took,
         } = attempt;
+        discard(output);
         self.leave_commit(step);
         let ended = self.failed(step, undo, &Arc::new(error), took);
         self.apply(machine, event_of(step, undo, ended));
@@ -710,10 +715,9 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         &mut work.as_mut()[step]
     }
 
-    /// Drops what is under way. A panic of it changes nothing: it is over, and what comes of that is decided already.
+    /// Drops what is under way.
     fn clear(&mut self, step: usize) {
-        let work = mem::replace(self.work_mut(step), Work::Nothing);
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+        discard(mem::replace(self.work_mut(step), Work::Nothing));
     }
 
     fn place_of(&self, step: usize) -> Option<usize> {
@@ -741,6 +745,11 @@ fn event_of(step: usize, undo: bool, ended: Ended) -> Event {
     } else {
         Event::StepEnded(step, ended)
     }
+}
+
+/// Drops what an attempt was or gave. A panic of it changes nothing: it is over, and what comes of that is decided already.
+fn discard<T>(value: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
 }
 
 /// How long ago that was; nothing if nobody asked for the time then.

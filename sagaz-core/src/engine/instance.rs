@@ -421,7 +421,7 @@ fn interrupted_rows(
         return Vec::new();
     }
     super::operator::ready_steps(definition, snapshot)
-        .filter(|&step| !definition.steps[step].transactional)
+        .filter(|&step| snapshot.adopted || !definition.steps[step].transactional)
         .map(|step| super::operator::row(definition, snapshot, step, StepState::Unknown))
         .collect()
 }

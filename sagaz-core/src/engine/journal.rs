@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     codec::{Codec, CodecError, Payload},
-    definition::Definition,
-    driver::{Happened, Host, Leave, PreparedAttempt, View, Waits, stuck, words},
+    driver::{
+        EndedAttempt, Happened, Host, Kind, Leave, PreparedAttempt, View, Waits, stuck, words,
+    },
     id::{SagaId, Token},
     observe::Lifecycle,
     outcome::FailureReason,
@@ -78,8 +79,7 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     /// When waiting steps are due.
     due: Vec<(u16, Instant)>,
     permits: Vec<(u16, Permit)>,
-    /// Of a saga that has transactional steps.
-    transactions: Option<Box<Transactions<S>>>,
+    transactions: Transactions<S>,
 }
 
 /// A wait that a former owner began.
@@ -113,6 +113,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         cancel_seen: bool,
         sure_at: u64,
     ) -> Self {
+        let transactions = Transactions::new(G::transactor(), &engine.store);
         Self {
             engine,
             registration,
@@ -137,7 +138,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             inherited,
             due: Vec::new(),
             permits: Vec::new(),
-            transactions: G::transactor().map(|transactor| Box::new(Transactions::new(transactor))),
+            transactions,
         }
     }
 
@@ -165,13 +166,10 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
 
     /// What became of the transaction of an attempt.
     fn take_end(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        let answered = self.transactions.as_mut().and_then(|transactions| {
-            let attempt = transactions.answered()?;
-            Some((transactions, attempt))
-        });
-        let Some((transactions, attempt)) = answered else {
+        let Some(attempt) = self.transactions.answered() else {
             return Happened::Leave(Leave::Lost);
         };
+        let taken_along = std::mem::take(&mut self.sent);
         match reply {
             Ok(Reply::Written(Written::Stored { cancel_requested })) => {
                 if cancel_requested {
@@ -179,30 +177,64 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 }
                 self.sure_at = self.sent_at;
                 self.engine.free_suspect(&self.signals);
-                transactions.mark_committed(attempt.step);
+                self.transactions.mark_committed(attempt.step, taken_along);
                 Happened::Committed(attempt)
             }
-            Ok(Reply::RolledBack(error)) if error.is_transient() => {
-                // Not the attempt's fault: it is made again, and does not count.
-                self.engine.store_failed(&error);
-                let delay = transactions.count_rollback();
-                let mut error = StepError::retryable(error).clean();
-                error.again = Again::Pending(delay);
-                Happened::RolledBack(attempt, error)
+            Ok(Reply::Refused(reason)) if !taken_along.is_empty() => {
+                self.again_without(attempt, taken_along, StoreError::refusal(reason))
+            }
+            Ok(Reply::RolledBack(error)) if error.is_transient() || !taken_along.is_empty() => {
+                self.again_without(attempt, taken_along, error)
             }
             Ok(Reply::RolledBack(error)) => {
                 Happened::RolledBack(attempt, StepError::retryable(error).clean())
             }
-            Ok(Reply::Written(_) | Reply::Refused(_)) | Err(_) => Happened::Leave(Leave::Lost),
+            Ok(Reply::Refused(reason)) if attempt.undo => {
+                let error = StepError::retryable(StoreError::refusal(reason)).clean();
+                Happened::RolledBack(attempt, error)
+            }
+            Ok(Reply::Refused(reason)) => self.refuse_prepared(attempt, &reason),
+            Ok(Reply::Written(_)) | Err(_) => Happened::Leave(Leave::Lost),
         }
     }
 
-    /// Commits the next attempt that is prepared, if nothing else is to be stored. `None` if there is none.
+    /// Not the attempt's fault, or maybe that of what it took along, which is sent by itself now: it is made again, and does not
+    /// count.
+    fn again_without(
+        &mut self,
+        attempt: EndedAttempt,
+        taken_along: Vec<Record>,
+        error: StoreError,
+    ) -> Happened {
+        self.dirty.splice(0..0, taken_along);
+        self.engine.store_failed(&error);
+        let delay = self.transactions.count_rollback();
+        let mut error = StepError::retryable(error).clean();
+        error.again = Again::Pending(delay);
+        Happened::RolledBack(attempt, error)
+    }
+
+    /// Its output cannot be stored, now or later, and its effect is rolled back with it.
+    fn refuse_prepared(&self, attempt: EndedAttempt, reason: &str) -> Happened {
+        let step = self.registration.saga.definition().steps[attempt.step].name;
+        let instance = self.registration.instance(self.id);
+        self.engine.tell(&Lifecycle::OutputRefused {
+            instance,
+            step,
+            reason,
+        });
+        let message = format!("its output cannot be stored: {reason}");
+        Happened::RolledBack(attempt, StepError::permanent(message))
+    }
+
+    /// Commits the next attempt that is prepared, together with everything that is to be stored. `None` if there is none.
     fn commit_next(&mut self, view: &View<'_, G>) -> Option<Result<(), Happened>> {
-        if !self.dirty.is_empty() || self.signals.must_stop_now() {
+        // Where nothing can be written before it has ended, it ends the better way.
+        let must_stop = self.signals.must_stop_now() && !self.transactions.keep_from_writing();
+        if self.single || must_stop {
             return None;
         }
-        let attempt = self.transactions.as_mut()?.next()?;
+        let attempt = self.transactions.peek()?;
         let (step, undo) = (attempt.step, attempt.undo);
         let definition = &self.registration.saga.definition().steps[step];
         let commit = view.machine.once_committed(step, undo);
@@ -216,17 +248,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         let output = match output.transpose() {
             Ok(output) => output,
             Err(reason) => {
-                let instance = self.registration.instance(self.id);
-                self.engine.tell(&Lifecycle::OutputRefused {
-                    instance,
-                    step: definition.name,
-                    reason: &reason,
-                });
-                let attempt = attempt.rolled_back();
-                return Some(Err(Happened::RolledBack(
-                    attempt,
-                    StepError::permanent(format!("its output cannot be stored: {reason}")),
-                )));
+                let attempt = self.transactions.next()?.rolled_back();
+                return Some(Err(self.refuse_prepared(attempt, &reason)));
             }
         };
         let row = StepWrite {
@@ -240,6 +263,16 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             error: view.troubles.of(step).map(|error| words(error)),
             wake: None,
         };
+        let mut sent = std::mem::take(&mut self.dirty);
+        let mut steps = steps_of(&sent);
+        // It has a newer row.
+        steps.remove(&index(step));
+        let mut rows = match self.rows(steps, &mut sent, false, view) {
+            Ok(rows) => rows,
+            Err(refused) => return Some(Err(refused)),
+        };
+        rows.push(row);
+        let attempt = self.transactions.next()?;
         let progress = Progress {
             id: self.id,
             token: self.token,
@@ -248,16 +281,17 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             failure: view.shared.failure.get().cloned(),
             stuck: None,
             release: None,
-            steps: vec![row],
+            steps: rows,
         };
         self.sent_at = self.engine.lease.lapses();
-        let transactions = self.transactions.as_mut()?;
-        self.reply = transactions.commit(&self.engine, attempt, progress);
+        self.unsure = false;
+        self.sent = sent;
+        self.reply = self.transactions.commit(&self.engine, attempt, progress);
         Some(Ok(()))
     }
 
     fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        if self.is_committing() {
+        if self.transactions.is_committing() {
             return self.take_end(reply);
         }
         let releasing = std::mem::take(&mut self.releasing);
@@ -356,39 +390,21 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         if let Some(committing) = self.commit_next(view) {
             return committing;
         }
+        if self.transactions.keep_from_writing() {
+            return Ok(());
+        }
         let release = self.release(view);
         let must_ask = self.unsure && self.engine.lease.is_fresh();
         if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
             return Ok(());
         }
-        let sent = self.take_dirty(view);
-        let mut steps: BTreeSet<u16> = std::mem::take(&mut self.dirty_waits).into_iter().collect();
-        steps.extend(sent.iter().filter_map(|record| match record {
-            Record::Step(step) => Some(*step),
-            Record::Instance => None,
-        }));
+        let mut sent = self.take_dirty(view);
+        let mut steps = steps_of(&sent);
+        steps.append(&mut std::mem::take(&mut self.dirty_waits).into_iter().collect());
         if release.is_some() {
             steps.extend(view.machine.unsettled().map(index));
         }
-        let mut rows = Vec::with_capacity(steps.len());
-        for step in steps {
-            let step = usize::from(step);
-            match self.row(step, release.is_some(), view) {
-                Ok(row) => rows.push(row),
-                Err(reason) => {
-                    // Its own mark is answered by the refusal; the others are sent with the next write.
-                    let mut sent = sent;
-                    if let Some(place) = sent
-                        .iter()
-                        .position(|record| *record == Record::Step(index(step)))
-                    {
-                        sent.remove(place);
-                    }
-                    self.dirty.splice(0..0, sent);
-                    return Err(self.refuse(step, reason));
-                }
-            }
-        }
+        let rows = self.rows(steps, &mut sent, release.is_some(), view)?;
         self.sent_at = self.engine.lease.lapses();
         self.sent_cancel_seen = self.cancel_seen;
         self.unsure = false;
@@ -407,6 +423,32 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         self.sent = sent;
         self.reply = Some(receiver);
         Ok(())
+    }
+
+    /// The rows of these steps. `Err` is an output that cannot be stored: its own mark is answered by the refusal, and the
+    /// others are sent with the next write.
+    fn rows(
+        &mut self,
+        steps: BTreeSet<u16>,
+        sent: &mut Vec<Record>,
+        released: bool,
+        view: &View<'_, G>,
+    ) -> Result<Vec<StepWrite>, Happened> {
+        let mut rows = Vec::with_capacity(steps.len() + 1);
+        for step in steps {
+            match self.row(usize::from(step), released, view) {
+                Ok(row) => rows.push(row),
+                Err(reason) => {
+                    let own = sent.iter().position(|record| *record == Record::Step(step));
+                    if let Some(own) = own {
+                        sent.remove(own);
+                    }
+                    self.dirty.splice(0..0, std::mem::take(sent));
+                    return Err(self.refuse(usize::from(step), reason));
+                }
+            }
+        }
+        Ok(rows)
     }
 
     /// What goes into the next write: all of it, or, to find what the store refuses, first everything without an output and
@@ -514,33 +556,25 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         })
     }
 
-    fn is_committing(&self) -> bool {
-        let transactions = self.transactions.as_ref();
-        transactions.is_some_and(|transactions| transactions.is_committing())
+    /// Whether an attempt needs a transaction of the store.
+    fn is_transactional(&self, step: usize, kind: Kind) -> bool {
+        let definition = &self.registration.saga.definition().steps[step];
+        match kind {
+            Kind::Step => definition.transactional,
+            Kind::Undo { .. } => definition
+                .compensation
+                .is_some_and(|undo| undo.transactional),
+            Kind::Recover => false,
+        }
     }
-}
 
-/// Whether an attempt needs a transaction of the store.
-fn is_transactional(definition: &Definition, step: usize, undo: bool) -> bool {
-    let definition = &definition.steps[step];
-    if undo {
-        definition
-            .compensation
-            .is_some_and(|undo| undo.transactional)
-    } else {
-        definition.transactional
-    }
-}
-
-impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
-    const DURABLE: bool = true;
-
-    fn poll_admit(&mut self, step: usize, undo: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether an attempt may begin now, apart from its transaction.
+    fn poll_leave(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()> {
         // What begins while the instance is being given up would be forgotten.
         if self.signals.must_stop() || self.releasing {
             return Poll::Pending;
         }
-        if !undo {
+        if !matches!(kind, Kind::Undo { .. }) {
             ready!(self.poll_permit(step, cx));
         }
         // A renewal that makes the lease fresh again wakes every instance.
@@ -553,34 +587,46 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.unsure = true;
             return Poll::Pending;
         }
-        if let Some(transactions) = &mut self.transactions
-            && is_transactional(self.registration.saga.definition(), step, undo)
-        {
-            return transactions.poll_open(index(step), &self.engine, cx);
-        }
         Poll::Ready(())
+    }
+
+    /// Whether something of the instance is being written, or is to be.
+    fn has_to_write(&self) -> bool {
+        self.reply.is_some() || !self.dirty.is_empty()
+    }
+}
+
+impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
+    const DURABLE: bool = true;
+
+    fn poll_admit(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()> {
+        let leave = self.poll_leave(step, kind, cx);
+        if !self.is_transactional(step, kind) {
+            return leave;
+        }
+        let must_write_first = self.transactions.excludes_writes() && self.has_to_write();
+        if leave.is_pending() || must_write_first {
+            self.transactions.close(index(step));
+            return Poll::Pending;
+        }
+        self.transactions.poll_open(index(step), &self.engine, cx)
     }
 
     fn attempt_over(&mut self, step: usize) {
         self.permits.retain(|(at, _)| usize::from(*at) != step);
-        if let Some(transactions) = &mut self.transactions {
-            transactions.forget(index(step));
-        }
+        self.transactions.forget(index(step));
     }
 
     fn transaction(&mut self, step: usize) -> Option<AnyTransaction> {
-        self.transactions.as_mut()?.take(index(step))
+        self.transactions.take(index(step))
     }
 
     fn commit(&mut self, attempt: PreparedAttempt) {
-        if let Some(transactions) = &mut self.transactions {
-            transactions.prepare(attempt);
-        }
+        self.transactions.prepare(attempt);
     }
 
     fn record(&mut self, record: Record) {
-        let transactions = self.transactions.as_mut();
-        if !transactions.is_some_and(|transactions| transactions.acknowledge(record)) {
+        if !self.transactions.acknowledge(record) {
             self.dirty.push(record);
         }
     }
@@ -602,7 +648,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         self.signals.register(cx.waker());
-        if let Some(stored) = self.transactions.as_mut().and_then(|it| it.acknowledged()) {
+        if let Some(stored) = self.transactions.acknowledged() {
             return Poll::Ready(Happened::Stored(stored));
         }
         if let Some(reply) = &mut self.reply
@@ -611,7 +657,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.reply = None;
             return Poll::Ready(self.take_reply(reply));
         }
-        if self.is_committing() {
+        if self.transactions.is_committing() {
             // It may be what decides.
             return Poll::Pending;
         }
@@ -647,6 +693,15 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
         }
         Poll::Pending
     }
+}
+
+/// The steps of these records.
+fn steps_of(records: &[Record]) -> BTreeSet<u16> {
+    let steps = records.iter().filter_map(|record| match record {
+        Record::Step(step) => Some(*step),
+        Record::Instance => None,
+    });
+    steps.collect()
 }
 
 fn index(step: usize) -> u16 {

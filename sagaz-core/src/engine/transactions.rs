@@ -1,8 +1,12 @@
 //! The transactions of one instance's attempts: begun before an attempt, ended with the record of what it did.
 //!
-//! Invariant: an attempt is committed alone, when nothing else of its instance is left to be stored; so how the instance
-//! will stand then is known before, and is part of the same transaction. It is in flight until the store has said what became of
-//! it. A store that is busy, or a lost reply, is never the attempt's failure: what is in doubt is settled first.
+//! Invariant: the commit of an attempt takes along whatever else of its instance is to be stored, and nothing else of it is in
+//! flight; so how the instance will stand then is known before, and is part of the same transaction. The attempt is in flight
+//! until the store has said what became of it. A store that is busy, or a lost reply, is never its failure: what is in doubt is
+//! settled first.
+//!
+//! Invariant: where an open transaction keeps everybody from writing, an instance with one waits for no write, and one that may
+//! not begin an attempt holds none.
 
 use super::{Inner, writer::Reply};
 use crate::{
@@ -29,9 +33,15 @@ use tokio::{
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// The transactions of one instance.
+/// The transactions of one instance. Of most sagas an instance has none, and keeps no room for them.
 pub(super) struct Transactions<S: Store> {
+    state: Option<Box<State<S>>>,
+}
+
+struct State<S: Store> {
     transactor: &'static dyn Transactor<S>,
+    /// Nobody else can write while an attempt has its transaction.
+    excludes_writes: bool,
     opening: Vec<(u16, Opening)>,
     /// Of attempts that have their transaction.
     guards: Vec<(u16, Box<dyn Any + Send>)>,
@@ -49,23 +59,30 @@ pub(super) struct Transactions<S: Store> {
 
 /// The transaction of an attempt that has not begun.
 enum Opening {
-    Wanted(BoxFuture<'static, Result<Begun, StoreError>>),
+    /// With how long to wait if the store cannot.
+    Wanted(BoxFuture<'static, Result<Begun, StoreError>>, Duration),
     /// The store could not; it is asked again.
     Paused(Pin<Box<Sleep>>, Duration),
     Open(Begun),
 }
 
 impl<S: Store> Transactions<S> {
-    pub(super) fn new(transactor: &'static dyn Transactor<S>) -> Self {
+    pub(super) fn new(transactor: Option<&'static dyn Transactor<S>>, store: &S) -> Self {
+        let state = |transactor: &'static dyn Transactor<S>| {
+            Box::new(State {
+                transactor,
+                excludes_writes: transactor.excludes_writes(store),
+                opening: Vec::new(),
+                guards: Vec::new(),
+                prepared: VecDeque::new(),
+                committing: None,
+                committed: None,
+                acknowledged: Vec::new(),
+                rollbacks: 0,
+            })
+        };
         Self {
-            transactor,
-            opening: Vec::new(),
-            guards: Vec::new(),
-            prepared: VecDeque::new(),
-            committing: None,
-            committed: None,
-            acknowledged: Vec::new(),
-            rollbacks: 0,
+            state: transactor.map(state),
         }
     }
 
@@ -76,34 +93,35 @@ impl<S: Store> Transactions<S> {
         engine: &Arc<Inner<S>>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let transactor = self.transactor;
-        let begin = || {
+        let Some(state) = &mut self.state else {
+            return Poll::Ready(());
+        };
+        let transactor = state.transactor;
+        let begin = |backoff| {
             let engine = Arc::clone(engine);
             let begin = async move { transactor.begin(&engine.store).await };
-            Opening::Wanted(Box::pin(begin))
+            Opening::Wanted(Box::pin(begin), backoff)
         };
-        let place = self.opening.iter().position(|(at, _)| *at == step);
+        let place = state.opening.iter().position(|(at, _)| *at == step);
         let place = place.unwrap_or_else(|| {
-            self.opening.push((step, begin()));
-            self.opening.len() - 1
+            state.opening.push((step, begin(BACKOFF)));
+            state.opening.len() - 1
         });
-        let mut backoff = BACKOFF;
         loop {
-            let opening = &mut self.opening[place].1;
+            let opening = &mut state.opening[place].1;
             *opening = match opening {
                 Opening::Open(_) => return Poll::Ready(()),
-                Opening::Wanted(wanted) => match ready!(wanted.as_mut().poll(cx)) {
+                Opening::Wanted(wanted, backoff) => match ready!(wanted.as_mut().poll(cx)) {
                     Ok(open) => Opening::Open(open),
                     Err(error) => {
                         engine.store_failed(&error);
                         let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
-                        Opening::Paused(Box::pin(sleep(pause)), backoff)
+                        Opening::Paused(Box::pin(sleep(pause)), *backoff)
                     }
                 },
                 Opening::Paused(pause, waited) => {
                     ready!(pause.as_mut().poll(cx));
-                    backoff = (*waited * 2).min(BACKOFF_MAX);
-                    begin()
+                    begin((*waited * 2).min(BACKOFF_MAX))
                 }
             };
         }
@@ -111,34 +129,64 @@ impl<S: Store> Transactions<S> {
 
     /// The transaction of an attempt that begins.
     pub(super) fn take(&mut self, step: u16) -> Option<AnyTransaction> {
-        let place = self.opening.iter().position(|(at, _)| *at == step)?;
-        match self.opening.swap_remove(place).1 {
+        let state = self.state.as_mut()?;
+        let place = state.opening.iter().position(|(at, _)| *at == step)?;
+        match state.opening.swap_remove(place).1 {
             Opening::Open(Begun { transaction, guard }) => {
-                self.guards.push((step, guard));
+                state.guards.push((step, guard));
                 Some(transaction)
             }
-            Opening::Wanted(_) | Opening::Paused(..) => None,
+            Opening::Wanted(..) | Opening::Paused(..) => None,
         }
+    }
+
+    /// An attempt may not begin for now, and asks again. Who is not asked for a transaction must not have one: the store may
+    /// have given it the turn that everybody else waits for.
+    pub(super) fn close(&mut self, step: u16) {
+        if let Some(state) = &mut self.state {
+            state.opening.retain(|(at, _)| *at != step);
+        }
+    }
+
+    /// Whether nothing can be written, because an attempt of this very instance has its transaction.
+    pub(super) fn keep_from_writing(&self) -> bool {
+        self.state
+            .as_ref()
+            .is_some_and(|it| it.excludes_writes && !it.guards.is_empty())
+    }
+
+    pub(super) fn excludes_writes(&self) -> bool {
+        self.state.as_ref().is_some_and(|it| it.excludes_writes)
     }
 
     /// An attempt is over; its transaction has ended, or does now.
     pub(super) fn forget(&mut self, step: u16) {
-        self.opening.retain(|(at, _)| *at != step);
-        self.guards.retain(|(at, _)| *at != step);
+        if let Some(state) = &mut self.state {
+            state.opening.retain(|(at, _)| *at != step);
+            state.guards.retain(|(at, _)| *at != step);
+        }
     }
 
     pub(super) fn prepare(&mut self, attempt: PreparedAttempt) {
-        self.prepared.push_back(attempt);
+        if let Some(state) = &mut self.state {
+            state.prepared.push_back(attempt);
+        }
     }
 
     /// The next attempt that is to be committed.
+    pub(super) fn peek(&self) -> Option<&PreparedAttempt> {
+        self.state.as_ref()?.prepared.front()
+    }
+
     pub(super) fn next(&mut self) -> Option<PreparedAttempt> {
-        self.prepared.pop_front()
+        self.state.as_mut()?.prepared.pop_front()
     }
 
     /// Whether an attempt is being committed: until it is known what became of it, nobody decides anything else.
     pub(super) fn is_committing(&self) -> bool {
-        self.committing.is_some()
+        self.state
+            .as_ref()
+            .is_some_and(|it| it.committing.is_some())
     }
 
     /// Commits an attempt together with its record. The reply comes also if the instance is dropped meanwhile.
@@ -155,19 +203,20 @@ impl<S: Store> Transactions<S> {
             took,
         } = attempt;
         let index = u16::try_from(step).unwrap_or(u16::MAX);
-        let place = self.guards.iter().position(|(at, _)| *at == index)?;
+        let state = self.state.as_mut()?;
+        let place = state.guards.iter().position(|(at, _)| *at == index)?;
         let begun = Begun {
             transaction: prepared.transaction,
-            guard: self.guards.swap_remove(place).1,
+            guard: state.guards.swap_remove(place).1,
         };
-        self.committing = Some(EndedAttempt {
+        state.committing = Some(EndedAttempt {
             step,
             undo,
             output: prepared.output,
             took,
         });
         let (reply, receiver) = oneshot::channel();
-        let transactor = self.transactor;
+        let transactor = state.transactor;
         let inner = Arc::clone(engine);
         engine.spawn(async move {
             let ended = end(&inner, transactor, begun, &progress).await;
@@ -179,27 +228,36 @@ impl<S: Store> Transactions<S> {
 
     /// The attempt whose commit was answered.
     pub(super) fn answered(&mut self) -> Option<EndedAttempt> {
-        self.committing.take()
+        self.state.as_mut()?.committing.take()
     }
 
-    /// It is committed: the record that the state machine asks for next is stored with it.
-    pub(super) fn mark_committed(&mut self, step: usize) {
-        self.rollbacks = 0;
-        self.committed = u16::try_from(step).ok();
+    /// It is committed, and with it the record that the state machine asks for next, and these.
+    pub(super) fn mark_committed(&mut self, step: usize, taken_along: Vec<Record>) {
+        let Some(state) = &mut self.state else { return };
+        state.rollbacks = 0;
+        state.committed = u16::try_from(step).ok();
+        state.acknowledged.extend(taken_along);
     }
 
     /// The store could not commit: how long to wait before the next attempt.
     pub(super) fn count_rollback(&mut self) -> Duration {
-        self.rollbacks = self.rollbacks.saturating_add(1);
-        (BACKOFF * 2_u32.saturating_pow(self.rollbacks.min(8) - 1)).min(BACKOFF_MAX)
+        let Some(state) = &mut self.state else {
+            return BACKOFF;
+        };
+        let rollbacks = &mut state.rollbacks;
+        *rollbacks = rollbacks.saturating_add(1);
+        (BACKOFF * 2_u32.saturating_pow((*rollbacks).min(8) - 1)).min(BACKOFF_MAX)
     }
 
     /// Whether this record is stored already.
     pub(super) fn acknowledge(&mut self, record: Record) -> bool {
+        let Some(state) = &mut self.state else {
+            return false;
+        };
         match record {
-            Record::Step(step) if self.committed == Some(step) => {
-                self.committed = None;
-                self.acknowledged.push(record);
+            Record::Step(step) if state.committed == Some(step) => {
+                state.committed = None;
+                state.acknowledged.push(record);
                 true
             }
             _ => false,
@@ -207,7 +265,8 @@ impl<S: Store> Transactions<S> {
     }
 
     pub(super) fn acknowledged(&mut self) -> Option<Vec<Record>> {
-        (!self.acknowledged.is_empty()).then(|| std::mem::take(&mut self.acknowledged))
+        let acknowledged = &mut self.state.as_mut()?.acknowledged;
+        (!acknowledged.is_empty()).then(|| std::mem::take(acknowledged))
     }
 }
 
@@ -221,6 +280,7 @@ async fn end<S: Store>(
     let doubt = match transactor.end(&engine.store, begun, progress).await {
         Ended::Written(written) => return Reply::Written(written),
         Ended::RolledBack(error) => return Reply::RolledBack(error),
+        Ended::Refused(error) => return Reply::Refused(error.to_string()),
         Ended::InDoubt(error) => error,
     };
     engine.store_failed(&doubt);

@@ -425,15 +425,14 @@ impl Simulation {
     /// The process dies, and another goes on from what is stored. What was not stored may have been.
     fn crash(&mut self) {
         self.crashes += 1;
-        if self.records.is_empty() {
-            let mut prepared = self.in_flight.iter();
-            let prepared = prepared.find(|(_, what)| **what == InFlight::Prepared);
-            if let Some((&step, _)) = prepared
-                && self.rng.bool()
-            {
-                // The commit went through, and its reply was lost.
-                self.commit(step);
-            }
+        let mut prepared = self.in_flight.iter();
+        let prepared = prepared.find(|(_, what)| **what == InFlight::Prepared);
+        if let Some((&step, _)) = prepared
+            && self.rng.bool()
+        {
+            // The commit went through, and its reply was lost.
+            self.commit(step);
+            self.records.clear();
         }
         if self.rng.bool() && !self.records.is_empty() {
             // The write went through, and its reply was lost.
@@ -576,8 +575,8 @@ impl Simulation {
 
     /// The transaction of a step ends, with its record in it.
     fn end_commit(&mut self, step: usize) {
-        if !self.records.is_empty() {
-            // Everything else is stored first.
+        if !self.records.is_empty() && self.rng.bool() {
+            // What was on its way is stored first.
             self.in_flight.insert(step, InFlight::Prepared);
             return self.store();
         }
@@ -586,22 +585,32 @@ impl Simulation {
             1 | 2 => Again::Pending(Duration::ZERO),
             _ => {
                 self.commit(step);
+                let taken_along = std::mem::take(&mut self.records);
                 self.apply(Event::StepEnded(step, Ended::Completed));
                 let mut place = self.records.iter();
                 let place = place.position(|record| *record == Record::Step(step as u16));
                 let record = self.records.remove(place.expect("its record is asked for"));
                 assert_eq!(self.state, self.machine.state(), "it was foreseen");
                 assert_eq!(self.pivot_passed, self.machine.pivot_passed());
-                return self.apply(Event::Stored(record));
+                for record in taken_along.into_iter().chain([record]) {
+                    self.apply(Event::Stored(record));
+                }
+                return;
             }
         };
         let clean = true;
         self.apply(Event::StepEnded(step, Ended::Failed { again, clean }));
     }
 
-    /// Stores how everything will stand, and the effect, at once.
+    /// Stores how everything will stand, with what else is to be stored, and the effect, at once.
     fn commit(&mut self, step: usize) {
         let commit = self.machine.once_committed(step, false);
+        for record in self.records.clone() {
+            if let Record::Step(step) = record {
+                self.store_row(usize::from(step));
+            }
+        }
+        self.failure = self.failure.or(self.failing);
         let row = Row {
             state: commit.step_state,
             attempts: commit.counts.attempts,

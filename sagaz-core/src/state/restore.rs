@@ -59,9 +59,6 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             if backward && matches!(cell.phase, Phase::Waiting) {
                 cell.phase = Phase::Unknown;
             }
-            if self.definition.steps[stored.step].transactional && cell.phase == Phase::Unknown {
-                (cell.phase, cell.effect) = (Phase::Failed, false);
-            }
             if stored.state == StepState::Completed {
                 self.incomplete -= 1;
                 for &dependent in self.definition.steps[stored.step].dependents {
@@ -75,7 +72,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let finished_first = failure.is_some_and(|cause| self.finishes_first(cause));
         if interrupted && (!backward || finished_first) {
             for step in 0..self.len() {
-                let transactional = self.definition.steps[step].transactional;
+                // Under the older version it may not have been.
+                let transactional = self.definition.steps[step].transactional && !adopted;
                 let cell = &mut self.cells.as_mut()[step];
                 let was_ready = cell.blockers == 0 || adopted;
                 if !matches!(cell.phase, Phase::Pending | Phase::Waiting)

@@ -28,8 +28,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let state = match cell.phase {
             Phase::Pending if cell.effect => StepState::Unknown,
             Phase::Pending => StepState::Pending,
-            Phase::Running => StepState::Running,
-            Phase::Waiting | Phase::Recovering | Phase::GivenUp => doubt,
+            // In flight when the instance fails. One in a transaction has its effect together with its output, or none; so what is
+            // stored as running or unknown was no transaction's, and may have had its effect, whatever the step is now.
+            Phase::Running if !self.definition.steps[step].transactional => StepState::Running,
+            Phase::Running | Phase::Waiting | Phase::Recovering | Phase::GivenUp => doubt,
             // An attempt that was repeated to settle an outcome: what depends on it does not begin any more.
             Phase::Completed if self.unwinding => StepState::Compensating,
             Phase::Completed => StepState::Completed,
@@ -49,7 +51,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
     }
 
     /// What to store of an attempt that is about to be committed, with its record, in one transaction: how the step and the
-    /// instance will stand then, and whether the pivot will be passed. Asked when nothing else is left to be stored.
+    /// instance will stand then, and whether the pivot will be passed, if everything else is stored with it.
     pub(crate) fn once_committed(&self, step: usize, undo: bool) -> Commit {
         let (_, counts) = self.row(step);
         let state = match self.state {
@@ -96,9 +98,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                     counts,
                 )
             }
-            Phase::Running if self.definition.steps[step].transactional => {
-                (StepState::Failed, counts)
-            }
+            Phase::Running if self.definition.steps[step].transactional => (state, counts),
             Phase::Running => (StepState::Unknown, counts),
             Phase::Undoing if held => {
                 counts.undo_attempts -= 1;

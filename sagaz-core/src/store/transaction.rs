@@ -41,6 +41,12 @@ pub trait Transacts<Tx>: SagaStore {
         progress: &Progress,
     ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
 
+    /// Whether nobody else can write while a transaction is open. Then an instance writes nothing while an attempt of its
+    /// has one: it would wait for the transaction, and the transaction for it.
+    fn excludes_writes(&self) -> bool {
+        false
+    }
+
     /// How long an attempt may hold a transaction if it says nothing of a timeout.
     fn transaction_timeout(&self) -> Option<Duration> {
         None

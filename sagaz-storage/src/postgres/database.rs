@@ -18,7 +18,8 @@ use sqlx::{
     postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions},
     query::Query,
 };
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// The schema's name in every statement of this code.
 const PLACEHOLDER: &str = "sagaz.";
@@ -37,6 +38,8 @@ pub(super) struct Database {
     pub(super) readers: Connections,
     /// For transactions that steps write in. Of sqlx's kind, because the steps' code holds them.
     pub(super) transactions: PgPool,
+    /// Held as long as one of them is open. They are waited for here, and not at the pool, which gives up.
+    pub(super) turns: Arc<Semaphore>,
     pub(super) news: News,
     pub(super) held: Held,
 }
@@ -97,6 +100,7 @@ impl Database {
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
             readers: Connections::new(planned.clone(), readers),
+            turns: Arc::new(Semaphore::new(transactions as usize)),
             transactions: PgPoolOptions::new()
                 .max_connections(transactions)
                 .test_before_acquire(false)
@@ -183,6 +187,7 @@ impl Database {
         self.keeper.close().await;
         self.claimer.close().await;
         self.readers.close().await;
+        self.turns.close();
         self.transactions.close().await;
     }
 }

@@ -187,7 +187,10 @@ fn is_of(error: &sqlx::Error, classes: &[&str]) -> bool {
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(_) => is_of(error, &["08", "25006", "40", "53", "55", "57"]),
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::PoolTimedOut => true,
         _ => false,
     }
 }

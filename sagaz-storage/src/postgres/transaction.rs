@@ -6,7 +6,8 @@
 use super::{Postgres, database::Database, error::store_error, read, write};
 use sagaz_core::store::{CommitError, Progress, Settled, StoreError, Transacts, Write, Written};
 use sqlx::{Postgres as Server, Transaction};
-use tokio::time::timeout;
+use std::sync::Arc;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 /// Whatever the database's default is. The server ends a session that holds locks and has been silent for a minute: that of a
 /// step which forgot its transaction, or of a machine that is gone and could not say so.
@@ -20,12 +21,15 @@ const HOLD: &str = "SELECT 1 FROM sagaz.saga_instance WHERE id = $1 FOR NO KEY U
 ///
 /// A caller of `start_in` brings a transaction of its own, on any connection to the same database.
 impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
-    type Guard = ();
+    type Guard = OwnedSemaphorePermit;
 
-    async fn begin(&self) -> Result<(Transaction<'c, Server>, ()), StoreError> {
-        let begun = self.database.transactions.begin_with(BEGIN);
-        let begun = in_time(&self.database, begun).await?;
-        Ok((begun, ()))
+    async fn begin(&self) -> Result<(Transaction<'c, Server>, OwnedSemaphorePermit), StoreError> {
+        let database = &self.database;
+        // Waited for as long as it takes: that others are at work is no failure of the database.
+        let turn = Arc::clone(&database.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| store_error(sqlx::Error::PoolClosed))?;
+        let begun = database.transactions.begin_with(BEGIN);
+        Ok((in_time(database, begun).await?, turn))
     }
 
     async fn write_in(
@@ -33,7 +37,16 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
         tx: &mut Transaction<'c, Server>,
         write: &Write,
     ) -> Result<Written, StoreError> {
-        write::write_in(&self.database, tx, write).await
+        let database = &self.database;
+        let written = write::write_in(database, tx, write);
+        match write {
+            Write::Progress(_) => {
+                let written = timeout(database.call_timeout, written).await;
+                written.map_err(|_| silent(database))?.map_err(of_step)
+            }
+            // The caller's, which waits for another with the same start key.
+            _ => written.await,
+        }
     }
 
     async fn commit(&self, tx: Transaction<'c, Server>) -> Result<(), CommitError> {
@@ -41,7 +54,7 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
             Ok(Ok(())) => Ok(()),
             // The server has answered: a constraint that is checked at the end, say.
             Ok(Err(error)) if error.as_database_error().is_some() && !is_shutdown(&error) => {
-                Err(CommitError::RolledBack(store_error(error)))
+                Err(CommitError::RolledBack(of_step(store_error(error))))
             }
             Ok(Err(error)) => Err(CommitError::InDoubt(store_error(error))),
             Err(_) => Err(CommitError::InDoubt(StoreError::transient(
@@ -78,9 +91,44 @@ async fn in_time<T>(
 ) -> Result<T, StoreError> {
     match timeout(database.call_timeout, call).await {
         Ok(result) => result.map_err(store_error),
-        Err(_) => Err(StoreError::transient(format!(
-            "the database has not answered for {:?}",
-            database.call_timeout
-        ))),
+        Err(_) => Err(silent(database)),
     }
+}
+
+fn silent(database: &Database) -> StoreError {
+    StoreError::transient(format!(
+        "the database has not answered for {:?}",
+        database.call_timeout
+    ))
+}
+
+/// Why a step's transaction cannot be committed, in words that are about the step, whose SQL was in it.
+fn of_step(error: StoreError) -> StoreError {
+    if error.is_transient() {
+        return error;
+    }
+    let source = std::error::Error::source(&error);
+    let source = source.and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let Some(database_error) = source.and_then(sqlx::Error::as_database_error) else {
+        return error;
+    };
+    let message = match database_error.code().as_deref() {
+        Some("25P02") => {
+            "a statement in the step's transaction failed, and its error was not returned; return it, or roll back to a \
+             savepoint"
+                .to_owned()
+        }
+        Some("25P03") => {
+            "the step's transaction was silent for too long, and the server has ended it; do what takes long in a step \
+             without `tx`"
+                .to_owned()
+        }
+        _ => format!("the step's transaction cannot be committed: {database_error}"),
+    };
+    let of_step = if error.is_refusal() {
+        StoreError::refusal(message)
+    } else {
+        StoreError::fatal(message)
+    };
+    of_step.caused_by(error)
 }

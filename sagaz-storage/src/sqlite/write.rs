@@ -127,10 +127,11 @@ const ALONE: Statements = Statements {
     both: concat!("BEGIN IMMEDIATE;", batch!(both), "COMMIT"),
 };
 
-/// A batch in a transaction that somebody else ends.
+/// A batch in a transaction that somebody else ends. Progress is that of a step, whose transaction has a savepoint from its
+/// begin on: where that is gone, the transaction has ended already, and what is written now would not be one with the step's work.
 const WITHIN: Statements = Statements {
     accepts: batch!(accepts),
-    progress: batch!(progress),
+    progress: concat!("RELEASE sagaz_step;", batch!(progress)),
     both: batch!(both),
 };
 

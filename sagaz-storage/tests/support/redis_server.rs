@@ -134,7 +134,17 @@ pub(crate) async fn command(url: &str, words: &[&str]) -> Value {
         .expect("a connection");
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
-    command.query_async(&mut connection).await.expect("a reply")
+    let asked = std::time::Instant::now();
+    loop {
+        match command.query_async(&mut connection).await {
+            Ok(reply) => return reply,
+            // It has just been started, and reads its file.
+            Err(error) if error.code() == Some("LOADING") && asked.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("no reply: {error}"),
+        }
+    }
 }
 
 /// A port that no other server of this process was given. Below those that the system gives to whoever asks for any; a node of

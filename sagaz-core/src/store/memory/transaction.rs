@@ -7,7 +7,7 @@ use super::{Data, Memory, Now};
 use crate::{
     id::SagaId,
     store::{
-        Accepted, CommitError, Progress, Settled, StoreError, Transacts, Write, Written,
+        Accept, Accepted, CommitError, Progress, Settled, StoreError, Transacts, Write, Written,
         fault::{Call, Fault},
     },
 };
@@ -43,6 +43,24 @@ impl MemoryTransaction {
     /// Removes the value under a key.
     pub fn remove(&mut self, key: impl Into<String>) {
         self.values.insert(key.into(), None);
+    }
+
+    /// What this transaction itself has accepted in place of a new instance.
+    fn accepted(&self, accept: &Accept) -> Option<Accepted> {
+        self.writes.iter().find_map(|write| match write {
+            Write::Accept(own) if own.id == accept.id => Some(Accepted::New),
+            Write::Accept(own)
+                if accept.start_key.is_some()
+                    && own.start_key == accept.start_key
+                    && own.definition.saga == accept.definition.saga =>
+            {
+                Some(Accepted::Existing {
+                    id: own.id,
+                    input_digest: own.input_digest.clone(),
+                })
+            }
+            _ => None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Data> {
@@ -125,7 +143,7 @@ impl Transacts<MemoryTransaction> for Memory {
         let fault = self.faults.meet(Call::WriteIn, None);
         self.carry_out(fault, |data, _| match write {
             Write::Accept(accept) => {
-                let existing = data.existing(accept);
+                let existing = data.existing(accept).or_else(|| tx.accepted(accept));
                 if existing.is_none() {
                     tx.writes.push(write.clone());
                 }
