@@ -134,7 +134,7 @@ pub(crate) async fn command(url: &str, words: &[&str]) -> Value {
         .expect("a connection");
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
-    let asked = std::time::Instant::now();
+    let asked = Instant::now();
     loop {
         match command.query_async(&mut connection).await {
             Ok(reply) => return reply,
