@@ -274,7 +274,7 @@ mod redis {
     /// They start the server themselves, so its programs must be here.
     mod own_server {
         use crate::proxy::Proxy;
-        use crate::redis_instances::{accept, engine, owned, progress, stored};
+        use crate::redis_instances::{accept, claim, engine, owned, progress, stored};
         use crate::support::{
             Cluster, prefix,
             redis_server::{OwnServer, PATIENCE},
@@ -396,6 +396,46 @@ mod redis {
             let snapshot = stored(&store, id).await;
             assert_eq!(snapshot.summary.state, InstanceState::Compensating);
             assert_eq!(snapshot.steps[0].state, StepState::Compensated);
+        }
+
+        /// Its engine has given the claim up, and looked at what it owns.
+        #[tokio::test]
+        async fn p1_a_takeover_that_arrives_late_takes_nothing() {
+            let server = OwnServer::start(&[]).await;
+            let proxy = Proxy::start(server.port).await;
+            let url = format!("redis://127.0.0.1:{}", proxy.port);
+            let options = Redis::options(&url).unwrap();
+            let store = options
+                .call_timeout(Duration::from_millis(300))
+                .connect()
+                .await
+                .unwrap();
+            let engine = engine(&store).await;
+            // The server knows the scripts when the late one comes.
+            store.write(&[Write::Accept(accept(None))]).await.unwrap();
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
+            let waiting = accept(None);
+            let id = waiting.id;
+            store.write(&[Write::Accept(waiting)]).await.unwrap();
+            // Of what a claim sends, only a takeover names an instance.
+            proxy.hold_from(id.to_string());
+            let error = store.claim(&claim(engine)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            proxy.let_new_ones_through();
+            let released = tokio::time::timeout(PATIENCE, proxy.release()).await;
+            assert!(
+                released.is_ok_and(|answered| answered),
+                "it has come and was answered"
+            );
+            let summary = stored(&store, id).await.summary;
+            assert_eq!((summary.owner, summary.epoch), (None, 0));
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
         }
 
         #[tokio::test]
@@ -540,6 +580,11 @@ mod redis {
                     "lacks a right",
                 ),
                 (replica.url(), "is a replica"),
+                // It speaks no TLS.
+                (
+                    single.url().replace("redis://", "rediss://"),
+                    "cannot reach",
+                ),
                 (node.url(), "write the URL as `redis+cluster://"),
                 (
                     single.url().replace("redis://", "redis+cluster://"),
