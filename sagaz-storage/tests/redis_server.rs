@@ -14,18 +14,14 @@ mod support;
 /// By this name they are left out where there is no server.
 mod redis {
     use crate::redis_instances::{accept, claim, engine, owned, progress, stored};
-    use crate::shared::{connect, options, prefix, store, url};
-    use crate::support::redis_server::PATIENCE;
+    use crate::shared::{options, prefix, store, url};
     use redis::Value;
     use sagaz_core::{
         SagaId,
         store::{Accept, Filter, InstanceState, Retention, SagaStore, Wake, Write, Written},
     };
     use sagaz_storage::redis::ConnectError;
-    use std::{
-        collections::HashMap,
-        time::{Duration, Instant},
-    };
+    use std::time::Duration;
 
     async fn command(words: &[&str]) -> Value {
         let client = redis::Client::open(url()).unwrap();
@@ -65,55 +61,6 @@ mod redis {
         command(&["SCRIPT", "FLUSH"]).await;
         let claimed = store.claim(&claim(engine(&store).await)).await.unwrap();
         assert_eq!(claimed.instances.len(), 5);
-    }
-
-    /// The owner's lease has ended while it still writes: each of its writes comes before the takeover, or is lost.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p7_writes_that_race_a_takeover_come_before_it_or_are_lost() {
-        let store = store().await;
-        let second = connect(store.prefix()).await;
-        let owner = engine(&store).await;
-        let mut instances = Vec::new();
-        for _ in 0..200 {
-            instances.push(owned(&store, owner).await);
-        }
-        store.retire(owner).await.unwrap();
-        let heir = engine(&second).await;
-        let writing = {
-            let (store, instances) = (store.clone(), instances.clone());
-            tokio::spawn(async move {
-                let mut written = HashMap::new();
-                for of_batch in instances.chunks(8) {
-                    let batch: Vec<_> = of_batch
-                        .iter()
-                        .map(|(id, token)| progress(*id, *token))
-                        .collect();
-                    let replies = store.write(&batch).await.unwrap();
-                    written.extend(of_batch.iter().map(|(id, _)| *id).zip(replies));
-                }
-                written
-            })
-        };
-        let mut taken = HashMap::new();
-        let began = Instant::now();
-        while taken.len() < instances.len() {
-            assert!(began.elapsed() < PATIENCE, "{} are taken", taken.len());
-            let mut claim = claim(heir);
-            claim.limit = 16;
-            for snapshot in second.claim(&claim).await.unwrap().instances {
-                assert_eq!(snapshot.summary.epoch, 2);
-                let twice = taken.insert(snapshot.summary.id, snapshot.steps.len());
-                assert!(twice.is_none(), "each is taken once");
-            }
-        }
-        for (id, written) in writing.await.unwrap() {
-            // What the heir has seen is what there was: nothing was written after it.
-            let expected = usize::from(matches!(written, Written::Stored { .. }));
-            assert_eq!(taken[&id], expected, "{written:?}");
-            let snapshot = stored(&store, id).await;
-            assert_eq!(snapshot.steps.len(), expected, "{written:?}");
-            assert_eq!(snapshot.summary.owner, Some(heir));
-        }
     }
 
     /// Two handles would look in different places.
@@ -327,7 +274,7 @@ mod redis {
     /// They start the server themselves, so its programs must be here.
     mod own_server {
         use crate::proxy::Proxy;
-        use crate::redis_instances::{accept, engine, owned, progress, stored};
+        use crate::redis_instances::{accept, claim, engine, owned, progress, stored};
         use crate::support::{
             Cluster, prefix,
             redis_server::{OwnServer, PATIENCE},
@@ -449,6 +396,46 @@ mod redis {
             let snapshot = stored(&store, id).await;
             assert_eq!(snapshot.summary.state, InstanceState::Compensating);
             assert_eq!(snapshot.steps[0].state, StepState::Compensated);
+        }
+
+        /// Its engine has given the claim up, and looked at what it owns.
+        #[tokio::test]
+        async fn p1_a_takeover_that_arrives_late_takes_nothing() {
+            let server = OwnServer::start(&[]).await;
+            let proxy = Proxy::start(server.port).await;
+            let url = format!("redis://127.0.0.1:{}", proxy.port);
+            let options = Redis::options(&url).unwrap();
+            let store = options
+                .call_timeout(Duration::from_millis(300))
+                .connect()
+                .await
+                .unwrap();
+            let engine = engine(&store).await;
+            // The server knows the scripts when the late one comes.
+            store.write(&[Write::Accept(accept(None))]).await.unwrap();
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
+            let waiting = accept(None);
+            let id = waiting.id;
+            store.write(&[Write::Accept(waiting)]).await.unwrap();
+            // Of what a claim sends, only a takeover names an instance.
+            proxy.hold_from(id.to_string());
+            let error = store.claim(&claim(engine)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            proxy.let_new_ones_through();
+            let released = tokio::time::timeout(PATIENCE, proxy.release()).await;
+            assert!(
+                released.is_ok_and(|answered| answered),
+                "it has come and was answered"
+            );
+            let summary = stored(&store, id).await.summary;
+            assert_eq!((summary.owner, summary.epoch), (None, 0));
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
         }
 
         #[tokio::test]
@@ -593,6 +580,11 @@ mod redis {
                     "lacks a right",
                 ),
                 (replica.url(), "is a replica"),
+                // It speaks no TLS.
+                (
+                    single.url().replace("redis://", "rediss://"),
+                    "cannot reach",
+                ),
                 (node.url(), "write the URL as `redis+cluster://"),
                 (
                     single.url().replace("redis://", "redis+cluster://"),

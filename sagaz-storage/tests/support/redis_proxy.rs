@@ -1,6 +1,6 @@
 //! A network between the store and its server that can hold back what was sent, and deliver it later.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -11,6 +11,8 @@ use tokio::{
 enum Mode {
     Through,
     Hold,
+    /// What contains the words, and all that comes behind it.
+    HoldFrom,
     /// Only what is held already.
     HoldOld,
     Release,
@@ -19,6 +21,7 @@ enum Mode {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     mode: watch::Sender<Mode>,
+    words: Arc<OnceLock<String>>,
     /// How many replies came for what was held.
     answered: Arc<watch::Sender<u32>>,
 }
@@ -30,17 +33,26 @@ impl Proxy {
         let (mode, watched) = watch::channel(Mode::Through);
         let answered = Arc::new(watch::Sender::new(0));
         let replies = Arc::clone(&answered);
+        let words = Arc::new(OnceLock::new());
+        let watched_words = Arc::clone(&words);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", to))
                     .await
                     .expect("the server");
-                tokio::spawn(carry(client, server, watched.clone(), Arc::clone(&replies)));
+                tokio::spawn(carry(
+                    client,
+                    server,
+                    watched.clone(),
+                    Arc::clone(&watched_words),
+                    Arc::clone(&replies),
+                ));
             }
         });
         Self {
             port,
             mode,
+            words,
             answered,
         }
     }
@@ -48,6 +60,12 @@ impl Proxy {
     /// From now on nothing gets through.
     pub(crate) fn hold(&self) {
         self.mode.send_replace(Mode::Hold);
+    }
+
+    /// From now on nothing gets through that contains these words.
+    pub(crate) fn hold_from(&self, words: String) {
+        self.words.set(words).expect("it is said once");
+        self.mode.send_replace(Mode::HoldFrom);
     }
 
     /// What is held stays so.
@@ -67,6 +85,7 @@ async fn carry(
     client: TcpStream,
     server: TcpStream,
     mut mode: watch::Receiver<Mode>,
+    words: Arc<OnceLock<String>>,
     answered: Arc<watch::Sender<u32>>,
 ) {
     let (mut from_client, mut to_client) = client.into_split();
@@ -84,7 +103,16 @@ async fn carry(
     });
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
-        if *mode.borrow() == Mode::Hold {
+        let sent = &buffer[..length];
+        let is_held = match *mode.borrow() {
+            Mode::Hold => true,
+            Mode::HoldFrom => words.get().is_some_and(|words| {
+                sent.windows(words.len())
+                    .any(|part| part == words.as_bytes())
+            }),
+            _ => false,
+        };
+        if is_held {
             let released = mode.wait_for(|mode| *mode == Mode::Release).await;
             if released.is_err() {
                 return;

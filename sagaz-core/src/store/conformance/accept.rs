@@ -3,7 +3,7 @@
 use super::{Harness, fixture::*};
 use crate::{
     id::{EngineId, SagaId, Token},
-    store::{Accept, Accepted, InstanceState, SagaStore, StepState, Write, Written},
+    store::{Accept, Accepted, Filter, InstanceState, SagaStore, StepState, Write, Written},
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
@@ -279,4 +279,23 @@ pub async fn an_empty_batch_changes_nothing(harness: &impl Harness) {
     let store = harness.open().await;
     assert!(write(&store, &[]).await.is_empty());
     assert!(store.count().await.unwrap().is_empty());
+}
+
+/// An id tells when its client believed to have made it, which is no concern of the store's.
+pub async fn a_client_whose_clock_is_wrong_disturbs_nothing(harness: &impl Harness) {
+    let store = harness.open().await;
+    let right = store_accept(&store, &accept()).await;
+    let created_at = load(&store, right).await.summary.created_at;
+    for seconds in [1, 253_402_300_799] {
+        let made = uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0);
+        let id = SagaId::from(uuid::Uuid::new_v7(made));
+        store_accept(&store, &Accept { id, ..accept() }).await;
+        let stored = load(&store, id).await.summary.created_at;
+        let apart = stored.duration_since(created_at).unwrap_or_default();
+        assert!(apart < HOUR && stored >= created_at, "by the store's clock");
+        let page = store.list(&Filter::all().older_than(HOUR)).await.unwrap();
+        assert!(page.instances.is_empty(), "it is new");
+    }
+    let claimed = store.claim(&claim_by(engine(&store).await)).await.unwrap();
+    assert_eq!(claimed.instances.len(), 3, "all of them are due");
 }

@@ -3,9 +3,9 @@
 use super::{Harness, fixture::*};
 use crate::{
     id::{EngineId, SagaId, Token},
-    store::{Accept, InstanceState, Progress, SagaStore, StepState, Wake, Write, Written},
+    store::{Accept, Claim, InstanceState, Progress, SagaStore, StepState, Wake, Write, Written},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A write that would change everything that a write can change.
 fn sweeping(id: SagaId, token: Token) -> Progress {
@@ -257,4 +257,60 @@ pub async fn p7_a_repeat_after_the_next_claim_is_lost(harness: &impl Harness) {
     claim_until_taken(&store, &claim_by(second), id).await;
     assert_lost(&store, &release).await;
     assert_eq!(load(&store, id).await.summary.owner, Some(second));
+}
+
+/// An owner whose lease has ended still writes, while another engine takes over: each of its writes comes before the takeover,
+/// which then finds it, or is lost.
+pub async fn p7_writes_that_race_a_takeover_come_before_it_or_are_lost(harness: &impl Harness) {
+    let first = Arc::new(harness.open().await);
+    let second = harness.second(&first).await;
+    let owner = engine(&*first).await;
+    let mut instances = Vec::new();
+    for _ in 0..60 {
+        instances.push(owned(&*first, owner).await);
+    }
+    first.retire(owner).await.unwrap();
+    let writing = {
+        let (store, instances) = (Arc::clone(&first), instances.clone());
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            for part in instances.chunks(4) {
+                let batch: Vec<_> = part
+                    .iter()
+                    .map(|(id, token)| {
+                        let mut write = progress(*id, *token, InstanceState::Executing);
+                        write.steps.push(completed("reserve", "1"));
+                        Write::Progress(write)
+                    })
+                    .collect();
+                all.extend(write(&*store, &batch).await);
+            }
+            all
+        })
+    };
+    let heir = engine(&second).await;
+    let claim = Claim {
+        limit: 7,
+        ..claim_by(heir)
+    };
+    let mut taken = BTreeMap::new();
+    until("all of them are taken", async || {
+        match second.claim(&claim).await {
+            Ok(claimed) => {
+                for snapshot in claimed.instances {
+                    taken.insert(snapshot.summary.id, snapshot.steps.len());
+                }
+            }
+            Err(error) => assert!(error.is_transient(), "{error:?}"),
+        }
+        (taken.len() == instances.len()).then_some(())
+    })
+    .await;
+    for ((id, _), written) in instances.iter().zip(writing.await.unwrap()) {
+        let steps = usize::from(written != Written::Lost);
+        assert_eq!(taken[id], steps, "what the heir was told: {written:?}");
+        let snapshot = load(&*first, *id).await;
+        assert_eq!(snapshot.steps.len(), steps, "{written:?}");
+        assert_eq!(snapshot.summary.owner, Some(heir));
+    }
 }
