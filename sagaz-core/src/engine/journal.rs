@@ -79,7 +79,8 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     /// When waiting steps are due.
     due: Vec<(u16, Instant)>,
     permits: Vec<(u16, Permit)>,
-    transactions: Transactions<S>,
+    /// Of a saga that has some. Boxed, because most have none.
+    transactions: Option<Box<Transactions<S>>>,
 }
 
 /// A wait that a former owner began.
@@ -113,7 +114,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         cancel_seen: bool,
         sure_at: u64,
     ) -> Self {
-        let transactions = Transactions::new(G::transactor(), &engine.store);
+        let transactions = G::transactor();
+        let transactions = transactions.map(|it| Box::new(Transactions::new(it, &engine.store)));
         Self {
             engine,
             registration,
@@ -166,7 +168,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
 
     /// What became of the transaction of an attempt.
     fn take_end(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        let Some(attempt) = self.transactions.answered() else {
+        let Some(attempt) = self.transactions.as_mut().and_then(|it| it.answered()) else {
             return Happened::Leave(Leave::Lost);
         };
         let taken_along = std::mem::take(&mut self.sent);
@@ -177,7 +179,9 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 }
                 self.sure_at = self.sent_at;
                 self.engine.free_suspect(&self.signals);
-                self.transactions.mark_committed(attempt.step, taken_along);
+                if let Some(transactions) = &mut self.transactions {
+                    transactions.mark_committed(attempt.step, taken_along);
+                }
                 Happened::Committed(attempt)
             }
             Ok(Reply::Refused(reason)) if !taken_along.is_empty() => {
@@ -208,7 +212,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     ) -> Happened {
         self.dirty.splice(0..0, taken_along);
         self.engine.store_failed(&error);
-        let delay = self.transactions.count_rollback();
+        let transactions = self.transactions.as_mut();
+        let delay = transactions.map_or(Duration::ZERO, |it| it.count_rollback());
         let mut error = StepError::retryable(error).clean();
         error.again = Again::Pending(delay);
         Happened::RolledBack(attempt, error)
@@ -230,11 +235,11 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     /// Commits the next attempt that is prepared, together with everything that is to be stored. `None` if there is none.
     fn commit_next(&mut self, view: &View<'_, G>) -> Option<Result<(), Happened>> {
         // Where nothing can be written before it has ended, it ends the better way.
-        let must_stop = self.signals.must_stop_now() && !self.transactions.keep_from_writing();
+        let must_stop = self.signals.must_stop_now() && !self.keeps_from_writing();
         if self.single || must_stop {
             return None;
         }
-        let attempt = self.transactions.peek()?;
+        let attempt = self.transactions.as_ref()?.peek()?;
         let (step, undo) = (attempt.step, attempt.undo);
         let definition = &self.registration.saga.definition().steps[step];
         let commit = view.machine.once_committed(step, undo);
@@ -248,7 +253,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         let output = match output.transpose() {
             Ok(output) => output,
             Err(reason) => {
-                let attempt = self.transactions.next()?.rolled_back();
+                let attempt = self.transactions.as_mut()?.next()?.rolled_back();
                 return Some(Err(self.refuse_prepared(attempt, &reason)));
             }
         };
@@ -272,7 +277,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             Err(refused) => return Some(Err(refused)),
         };
         rows.push(row);
-        let attempt = self.transactions.next()?;
+        let attempt = self.transactions.as_mut()?.next()?;
         let progress = Progress {
             id: self.id,
             token: self.token,
@@ -286,12 +291,15 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         self.sent_at = self.engine.lease.lapses();
         self.unsure = false;
         self.sent = sent;
-        self.reply = self.transactions.commit(&self.engine, attempt, progress);
+        self.reply = self
+            .transactions
+            .as_mut()?
+            .commit(&self.engine, attempt, progress);
         Some(Ok(()))
     }
 
     fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
-        if self.transactions.is_committing() {
+        if self.is_committing() {
             return self.take_end(reply);
         }
         let releasing = std::mem::take(&mut self.releasing);
@@ -390,7 +398,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         if let Some(committing) = self.commit_next(view) {
             return committing;
         }
-        if self.transactions.keep_from_writing() {
+        if self.keeps_from_writing() {
             return Ok(());
         }
         let release = self.release(view);
@@ -590,6 +598,18 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         Poll::Ready(())
     }
 
+    /// Whether an attempt is being committed.
+    fn is_committing(&self) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|it| it.is_committing())
+    }
+
+    /// Whether a write would wait for an attempt of this very instance.
+    fn keeps_from_writing(&self) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|it| it.keep_from_writing())
+    }
+
     /// Whether something of the instance is being written, or is to be.
     fn has_to_write(&self) -> bool {
         self.reply.is_some() || !self.dirty.is_empty()
@@ -601,32 +621,41 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
 
     fn poll_admit(&mut self, step: usize, kind: Kind, cx: &mut Context<'_>) -> Poll<()> {
         let leave = self.poll_leave(step, kind, cx);
+        let has_to_write = self.has_to_write();
         if !self.is_transactional(step, kind) {
             return leave;
         }
-        let must_write_first = self.transactions.excludes_writes() && self.has_to_write();
+        let Some(transactions) = &mut self.transactions else {
+            return leave;
+        };
+        let must_write_first = transactions.excludes_writes() && has_to_write;
         if leave.is_pending() || must_write_first {
-            self.transactions.close(index(step));
+            transactions.close(index(step));
             return Poll::Pending;
         }
-        self.transactions.poll_open(index(step), &self.engine, cx)
+        transactions.poll_open(index(step), &self.engine, cx)
     }
 
     fn attempt_over(&mut self, step: usize) {
         self.permits.retain(|(at, _)| usize::from(*at) != step);
-        self.transactions.forget(index(step));
+        if let Some(transactions) = &mut self.transactions {
+            transactions.forget(index(step));
+        }
     }
 
     fn transaction(&mut self, step: usize) -> Option<AnyTransaction> {
-        self.transactions.take(index(step))
+        self.transactions.as_mut()?.take(index(step))
     }
 
     fn commit(&mut self, attempt: PreparedAttempt) {
-        self.transactions.prepare(attempt);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.prepare(attempt);
+        }
     }
 
     fn record(&mut self, record: Record) {
-        if !self.transactions.acknowledge(record) {
+        let transactions = self.transactions.as_mut();
+        if !transactions.is_some_and(|it| it.acknowledge(record)) {
             self.dirty.push(record);
         }
     }
@@ -648,7 +677,8 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         self.signals.register(cx.waker());
-        if let Some(stored) = self.transactions.acknowledged() {
+        let transactions = self.transactions.as_mut();
+        if let Some(stored) = transactions.and_then(|it| it.acknowledged()) {
             return Poll::Ready(Happened::Stored(stored));
         }
         if let Some(reply) = &mut self.reply
@@ -657,7 +687,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             self.reply = None;
             return Poll::Ready(self.take_reply(reply));
         }
-        if self.transactions.is_committing() {
+        if self.is_committing() {
             // It may be what decides.
             return Poll::Pending;
         }

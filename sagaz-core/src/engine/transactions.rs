@@ -35,7 +35,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// The transactions of one instance.
 pub(super) struct Transactions<S: Store> {
-    transactor: Option<&'static dyn Transactor<S>>,
+    transactor: &'static dyn Transactor<S>,
     /// Nobody else can write while an attempt has its transaction.
     excludes_writes: bool,
     opening: Vec<(u16, Opening)>,
@@ -63,10 +63,10 @@ enum Opening {
 }
 
 impl<S: Store> Transactions<S> {
-    pub(super) fn new(transactor: Option<&'static dyn Transactor<S>>, store: &S) -> Self {
+    pub(super) fn new(transactor: &'static dyn Transactor<S>, store: &S) -> Self {
         Self {
             transactor,
-            excludes_writes: transactor.is_some_and(|it| it.excludes_writes(store)),
+            excludes_writes: transactor.excludes_writes(store),
             opening: Vec::new(),
             guards: Vec::new(),
             prepared: VecDeque::new(),
@@ -84,9 +84,7 @@ impl<S: Store> Transactions<S> {
         engine: &Arc<Inner<S>>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(transactor) = self.transactor else {
-            return Poll::Ready(());
-        };
+        let transactor = self.transactor;
         let begin = |backoff| {
             let engine = Arc::clone(engine);
             let begin = async move { transactor.begin(&engine.store).await };
@@ -194,7 +192,7 @@ impl<S: Store> Transactions<S> {
             took,
         });
         let (reply, receiver) = oneshot::channel();
-        let transactor = self.transactor?;
+        let transactor = self.transactor;
         let inner = Arc::clone(engine);
         engine.spawn(async move {
             let ended = end(&inner, transactor, begun, &progress).await;
