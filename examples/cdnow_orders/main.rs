@@ -73,22 +73,41 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let books_file = args.books.clone().unwrap_or_else(|| args.store.books());
+    // Deleted when the store has nothing against it, and before anything of the store is: books without a store are refused,
+    // and what is left of a store without its books as well, so that a kill in between is noticed.
+    let fresh = args.fresh.then_some(&*books_file);
+    // What opens a store is boxed: it is a large future, and awaited once.
     match &args.store {
-        Place::Sqlite(file) => shop(&args, &books_file, open_file(&args, file, &books_file)).await,
+        Place::Sqlite(file) => {
+            let open = Box::pin(open_file(file, &books_file, fresh));
+            shop(&args, &books_file, open).await
+        }
         #[cfg(feature = "postgres")]
-        Place::Postgres(server) => shop(&args, &books_file, server.open(args.fresh)).await,
+        Place::Postgres(server) => {
+            let open = Box::pin(server.open(fresh));
+            shop(&args, &books_file, open).await
+        }
         #[cfg(feature = "redis")]
-        Place::Redis(server) => shop(&args, &books_file, server.open(args.fresh)).await,
+        Place::Redis(server) => {
+            let open = Box::pin(server.open(fresh));
+            shop(&args, &books_file, open).await
+        }
     }
 }
 
 /// The store in a file, empty if that is wanted.
-async fn open_file(args: &Args, file: &Path, books_file: &Path) -> Result<Sqlite, Box<dyn Error>> {
+async fn open_file(
+    file: &Path,
+    books_file: &Path,
+    fresh: Option<&Path>,
+) -> Result<Sqlite, Box<dyn Error>> {
     if file == books_file {
         return Err("the store and the books are one file; name another for --books".into());
     }
     files::make_folder_of(file)?;
-    if args.fresh {
+    if let Some(books_file) = fresh {
+        files::check_database(file)?;
+        files::delete_database(books_file)?;
         files::delete_database(file)?;
     }
     Ok(Sqlite::open(file).await?)
@@ -125,14 +144,11 @@ async fn prepare<S: Store>(
 ) -> Result<(Vec<Order>, S, Books), Box<dyn Error>> {
     let orders = orders::read(&args.orders)?;
     if args.fresh {
-        // Looked at first, so that the store is not deleted when the books cannot be.
+        // Looked at first, so that a store is not asked for nothing.
         files::check_database(books_file)?;
     }
     let store = open.await?;
     files::make_folder_of(books_file)?;
-    if args.fresh {
-        files::delete_database(books_file)?;
-    }
     let books = Books::open(books_file)
         .await
         .map_err(|error| format!("failed to open the books {}: {error}", books_file.display()))?;

@@ -19,7 +19,7 @@ mod redis {
     use redis::Value;
     use sagaz_core::{
         SagaId,
-        store::{Accept, Filter, InstanceState, SagaStore, Wake, Write, Written},
+        store::{Accept, Filter, InstanceState, Retention, SagaStore, Wake, Write, Written},
     };
     use sagaz_storage::redis::ConnectError;
     use std::{
@@ -226,7 +226,13 @@ mod redis {
         store.retire(second).await.unwrap();
         // Another engine looks, and forgets the dead that own nothing.
         store.claim(&claim(engine(&store).await)).await.unwrap();
-        assert_eq!(store.prune(Duration::ZERO, 1_000).await.unwrap(), 40);
+        assert_eq!(
+            store
+                .prune(Duration::ZERO, 1_000, Retention::Delete)
+                .await
+                .unwrap(),
+            40
+        );
         assert!(
             store
                 .list(&Filter::all())

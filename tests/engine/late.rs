@@ -1,4 +1,4 @@
-//! A store whose claims are applied at once and answered late, as over a slow network.
+//! A store whose claims are applied at once and answered late, as over a slow network; and that always has news.
 
 use sagaz::{
     EngineId, SagaId,
@@ -69,4 +69,6 @@ impl SagaStore for Late {
     async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
         self.0.archived(id).await
     }
+
+    async fn news(&self) {}
 }

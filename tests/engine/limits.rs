@@ -1,16 +1,19 @@
 //! P12: everything has a bound.
 
 use crate::{
-    Line, completed, engine, failure, permanent, seconds, snapshot, state, support::*, unclear,
-    until,
+    Line, completed, engine, failure, late::Late, permanent, seconds, snapshot, state, support::*,
+    unclear, until,
 };
 use sagaz::{
     Engine, FailureReason, StepContext, StepError, StuckReason, compensate, saga, step,
-    store::{Filter, InstanceState, SagaStore, memory::Memory},
+    store::{Filter, InstanceState, SagaStore, fault::Call, memory::Memory},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// Outputs as large as the input says.
@@ -285,6 +288,49 @@ async fn p12_ended_instances_are_removed_after_the_retention_and_stuck_ones_stay
         .await
         .expect("a key lives as long as its instance");
     completed(&again).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_instances_are_archived_after_the_age_that_is_set() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = engine(&store, &world)
+        .archive_after(SECOND * 600)
+        .start()
+        .await
+        .unwrap();
+    let gone = engine.start::<Line>(1).key("k").await.unwrap();
+    completed(&gone).await;
+    let before = engine.inspect(gone.id()).await.unwrap().unwrap();
+    until("it is archived", async || {
+        engine.archived(gone.id()).await.unwrap().is_some()
+    })
+    .await;
+    assert!(world.now() >= SECOND * 600);
+    assert!(engine.inspect(gone.id()).await.unwrap().is_none());
+    assert!(engine.find::<Line>("k").await.unwrap().is_none());
+    let after = engine.archived(gone.id()).await.unwrap().unwrap();
+    assert_eq!(after.summary, before.summary);
+    assert_eq!(after.steps, before.steps);
+}
+
+/// A store that always has news is asked now and then, and more often than it is polled.
+#[tokio::test(start_paused = true)]
+async fn p12_a_storm_of_news_causes_no_storm_of_claims() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = Engine::builder(Late(store.clone(), Duration::ZERO))
+        .register(Line(world.clone()))
+        .poll_interval(SECOND)
+        .start()
+        .await
+        .unwrap();
+    let before = store.faults().count(Call::Claim);
+    tokio::time::sleep(SECOND * 10).await;
+    let claims = store.faults().count(Call::Claim) - before;
+    assert!(
+        (100..=600).contains(&claims),
+        "{claims} claims in ten seconds"
+    );
+    engine.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,10 @@
 
 use crate::{
     ledger::Ledger,
-    worker::{Purchase, Receipt, STEPS, purchases},
+    worker::{Buy, Purchase, Receipt, STEPS, purchases},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sagaz::{Filter, InstanceState, Snapshot, StepState, store::Store};
+use sagaz::{Filter, InstanceState, Saga, Snapshot, StepState, store::Store};
 use std::collections::BTreeMap;
 
 /// Every purchase has one instance, which ended; the effects in force are those of the completed ones, once each; no step ran
@@ -86,7 +86,7 @@ fn check_steps(instance: &Snapshot, last_calls: &BTreeMap<String, i64>) {
 
 /// All of them, with their steps.
 async fn instances<S: Store>(store: &S) -> Vec<Snapshot> {
-    let mut filter = Filter::all().limit(1_000);
+    let mut filter = Filter::all().saga(Buy::DEFINITION.name).limit(1_000);
     let mut instances = Vec::new();
     loop {
         let page = store.list(&filter).await.unwrap();

@@ -87,6 +87,7 @@ async fn processes_are_killed_and_the_server_crashes<V: Server>() {
     eprintln!("{kills} kills in {:?}", began.elapsed());
     // The connections of before the crash are gone.
     audit(&place.open().await, &ledger, PURCHASES).await;
+    place.audit_more(PURCHASES).await;
     eprintln!("audited after {:?}", began.elapsed());
 }
 

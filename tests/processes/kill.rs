@@ -75,5 +75,6 @@ mod postgres {
         println!("{kills} kills");
         let ledger = ledger(folder.path()).await;
         audit(&place.open().await, &ledger, PURCHASES).await;
+        place.audit_more(PURCHASES).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Stores that several processes open, and how a process is told of one.
 
+use crate::book::audit_book;
 #[cfg(feature = "redis")]
 use sagaz::redis::Redis;
 use sagaz::{postgres::Postgres, sqlite::Sqlite, store::Store};
@@ -22,6 +23,9 @@ pub(crate) trait Place: Send + Sync {
 
     /// What another process was told.
     fn parse(told: &str) -> Self;
+
+    /// What is to be audited on this kind of place alone, after so many purchases.
+    async fn audit_more(&self, _purchases: u32) {}
 }
 
 /// A SQLite file.
@@ -87,6 +91,10 @@ impl Place for Schema {
             url: url.to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    async fn audit_more(&self, purchases: u32) {
+        audit_book(self, purchases).await;
     }
 }
 

@@ -3,13 +3,14 @@
 #[cfg(feature = "redis")]
 use crate::places::Prefix;
 use crate::{
+    book::{Book, ONE_OF, booked},
     ledger::Ledger,
     places::{File, Place, Schema},
 };
 use futures_util::{StreamExt, stream};
 use sagaz::{
-    Engine, Filter, InstanceState, IntoStepError, Lifecycle, Observer, RunsOn, Saga, StepContext,
-    StepError, compensate, saga, step, store::Store,
+    Engine, EngineBuilder, Filter, InstanceState, IntoStepError, Lifecycle, Observer, RunsOn, Saga,
+    StepContext, StepError, compensate, saga, step, store::Store,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -57,7 +58,7 @@ impl IntoStepError for Trouble {
     }
 }
 
-type CallResult<T = Receipt> = Result<T, Trouble>;
+pub(crate) type CallResult<T = Receipt> = Result<T, Trouble>;
 
 /// Stops its own process when a step is in flight and the lease has just been renewed: between commits.
 #[derive(Default)]
@@ -95,7 +96,7 @@ pub(crate) struct Buy {
 
 impl Buy {
     /// Which of `of` sides a purchase falls on, at one place of the saga.
-    fn dice(number: u32, place: u64, of: u64) -> u64 {
+    pub(crate) fn dice(number: u32, place: u64, of: u64) -> u64 {
         let mut rng = fastrand::Rng::with_seed(u64::from(number) << 8 | place);
         rng.u64(0..of)
     }
@@ -263,31 +264,49 @@ async fn worker() {
         stop: stop.clone(),
     };
     let observer = stop.unwrap_or_default();
-    // Each kind of place may have a saga of its own, if that takes purchases: one with a step in the store's transactions, say.
     match word.as_str() {
         "sqlite" => work(File::parse(&told).open().await, saga, observer).await,
-        "postgres" => work(Schema::parse(&told).open().await, saga, observer).await,
+        "postgres" => {
+            let place = Schema::parse(&told);
+            let engine = engine(place.open().await, saga, observer);
+            let engine = engine.register(Book::on(&place).await).start().await;
+            let engine = engine.unwrap();
+            // Side by side and at the same pace, so that kills meet either.
+            tokio::join!(
+                start_all::<_, Buy>(&engine, purchases(count()), STARTS),
+                start_all::<_, Book>(&engine, booked(count()), STARTS / ONE_OF),
+            );
+            finish(engine).await;
+        }
         #[cfg(feature = "redis")]
         "redis" => work(Prefix::parse(&told).open().await, saga, observer).await,
         _ => panic!("there are no processes on `{word}`"),
     }
 }
 
-async fn work<S: Store, G>(store: S, saga: G, observer: Arc<StopSelf>)
-where
-    G: Saga<Input = Purchase> + RunsOn<S>,
-{
+/// How many purchases there are.
+fn count() -> u32 {
     let count = std::env::var("SAGAZ_WORKER_PURCHASES").unwrap();
-    let engine = Engine::builder(store)
+    count.parse().unwrap()
+}
+
+async fn work<S: Store>(store: S, saga: Buy, observer: Arc<StopSelf>) {
+    let engine = engine(store, saga, observer).start().await.unwrap();
+    start_all::<S, Buy>(&engine, purchases(count()), STARTS).await;
+    finish(engine).await;
+}
+
+fn engine<S: Store>(store: S, saga: Buy, observer: Arc<StopSelf>) -> EngineBuilder<S> {
+    Engine::builder(store)
         .register(saga)
         .lease(LEASE)
         .poll_interval(Duration::from_millis(100))
         .in_flight_max(64)
         .observer(observer)
-        .start()
-        .await
-        .unwrap();
-    start_all::<S, G>(&engine, count.parse().unwrap()).await;
+}
+
+/// Until every instance has ended.
+async fn finish<S: Store>(engine: Engine<S>) {
     tell("started all");
     let counts = loop {
         let counts = answered(|| engine.count()).await;
@@ -302,13 +321,19 @@ where
     tell("all ended");
 }
 
+/// How many starts are under way at once.
+const STARTS: u32 = 30;
+
 /// Starts every purchase that has not been started, as far as this process can see.
-async fn start_all<S: Store, G>(engine: &Engine<S>, count: u32)
-where
+async fn start_all<S: Store, G>(
+    engine: &Engine<S>,
+    purchases: impl Iterator<Item = Purchase>,
+    at_once: u32,
+) where
     G: Saga<Input = Purchase> + RunsOn<S>,
 {
     let mut known = HashSet::new();
-    let mut filter = Filter::all().limit(1_000);
+    let mut filter = Filter::all().saga(G::DEFINITION.name).limit(1_000);
     loop {
         let page = answered(|| engine.list(filter.clone())).await;
         known.extend(page.instances.into_iter().filter_map(|it| it.start_key));
@@ -318,9 +343,9 @@ where
         }
     }
     let key = |purchase: &Purchase| format!("purchase-{}", purchase.number);
-    let unknown = purchases(count).filter(|purchase| !known.contains(&key(purchase)));
+    let unknown = purchases.filter(|purchase| !known.contains(&key(purchase)));
     stream::iter(unknown)
-        .for_each_concurrent(32, async |purchase| {
+        .for_each_concurrent(at_once as usize, async |purchase| {
             answered(async || {
                 let start = engine.start::<G>(purchase.clone());
                 start.key(key(&purchase)).await

@@ -72,9 +72,10 @@ fn test() -> Done {
             }
         }
     }
-    if !services::has_redis_program() {
-        let why = "tests that start servers of Redis themselves: `redis-server` is not installed";
-        left_out.push(("own_server::", why.to_owned()));
+    for (names, program) in services::PROGRAMS {
+        if let Err(why) = program.ensure() {
+            left_out.push((names, format!("tests that start {}: {why}", program.what)));
+        }
     }
     if is_ci && !left_out.is_empty() {
         let why: Vec<_> = left_out.into_iter().map(|(_, why)| why).collect();

@@ -1,9 +1,12 @@
 //! A PostgreSQL database, in which this example has a schema of its own.
 
-use crate::run::{LEASE, SAGA};
+use crate::{
+    files,
+    run::{LEASE, SAGA},
+};
 use sagaz::postgres::{ConnectError, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use std::{error::Error, str::FromStr};
+use std::{error::Error, path::Path, str::FromStr};
 
 /// Nothing else is ever in it, so `--fresh` may drop it.
 const SCHEMA: &str = "cdnow_orders";
@@ -41,10 +44,10 @@ impl FromStr for Server {
 }
 
 impl Server {
-    /// The store, empty if that is wanted.
-    pub(crate) async fn open(&self, fresh: bool) -> Result<Postgres, Box<dyn Error>> {
-        if fresh {
-            self.drop_schema().await?;
+    /// The store; empty, and without its books, if they are named.
+    pub(crate) async fn open(&self, fresh: Option<&Path>) -> Result<Postgres, Box<dyn Error>> {
+        if let Some(books) = fresh {
+            self.drop_schema(books).await?;
         }
         Ok(self.connect().await?)
     }
@@ -68,9 +71,9 @@ impl Server {
         super::file_name(&name)
     }
 
-    /// Drops the schema, unless it holds sagas of others, anything that is not a table of the sagas, or is in use. All or
+    /// Drops the schema and deletes the books, unless it holds sagas of others, anything that is not a table of the sagas, or is in use. All or
     /// nothing: it is one transaction.
-    async fn drop_schema(&self) -> Result<(), Box<dyn Error>> {
+    async fn drop_schema(&self, books: &Path) -> Result<(), Box<dyn Error>> {
         // Tells what is wrong with the server, and brings the tables to the form that the queries below know.
         self.connect().await?.close().await;
         let mut connection = PgConnection::connect_with(&self.options).await?;
@@ -117,6 +120,7 @@ impl Server {
             .execute(sqlx::raw_sql(AssertSqlSafe(drop)))
             .await
             .map_err(|error| refuse(&format!("{error}; drop it by hand if you want")))?;
+        files::delete_database(books)?;
         transaction.commit().await?;
         Ok(connection.close().await?)
     }
@@ -128,7 +132,7 @@ mod tests {
     use crate::{books::Books, orders::Order, place::postgres::Server, saga::OrderProcessing};
     use sagaz::prelude::*;
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-    use std::time::UNIX_EPOCH;
+    use std::{fs, path::Path, time::UNIX_EPOCH};
 
     /// In a schema that nobody else has.
     fn server() -> Server {
@@ -149,16 +153,18 @@ mod tests {
             .unwrap();
     }
 
-    async fn refusal(server: &Server) -> String {
-        server.drop_schema().await.unwrap_err().to_string()
+    async fn refusal(server: &Server, books: &Path) -> String {
+        server.drop_schema(books).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
     async fn fresh_drops_the_schema_of_this_example_and_nothing_of_others() {
         let server = server();
         let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("kept.db");
+        fs::write(&kept, "").unwrap();
         let books = Books::open(&folder.path().join("books.db")).await.unwrap();
-        let engine = Engine::builder(server.open(false).await.unwrap())
+        let engine = Engine::builder(server.open(None).await.unwrap())
             .register(OrderProcessing::new(&books, 1))
             .start()
             .await
@@ -172,30 +178,31 @@ mod tests {
         };
         let handle = engine.start::<OrderProcessing>(order).await.unwrap();
         assert!(!handle.outcome().await.unwrap().is_stuck());
-        assert!(refusal(&server).await.contains("at work"));
+        assert!(refusal(&server, &kept).await.contains("at work"));
         engine.shutdown().await;
 
         execute(&server, "UPDATE {schema}.saga_instance SET saga = 'theirs'").await;
-        assert!(refusal(&server).await.contains("another program"));
+        assert!(refusal(&server, &kept).await.contains("another program"));
         execute(
                 &server,
                 "UPDATE {schema}.saga_instance SET saga = 'order-processing'; CREATE TABLE {schema}.theirs ()",
             )
             .await;
-        assert!(refusal(&server).await.contains("by hand"));
+        assert!(refusal(&server, &kept).await.contains("by hand"));
         let page = engine.list(Filter::all()).await.unwrap();
         assert_eq!(page.instances.len(), 1, "nothing was dropped so far");
+        assert!(kept.exists(), "nor were books deleted");
 
         execute(&server, "DROP TABLE {schema}.theirs").await;
-        let store = server.open(true).await.unwrap();
+        let store = server.open(Some(&kept)).await.unwrap();
         let engine = Engine::builder(store)
             .register(OrderProcessing::new(&books, 1))
             .start()
             .await
             .unwrap();
         let page = engine.list(Filter::all()).await.unwrap();
-        assert_eq!(page.instances.len(), 0);
+        assert_eq!((page.instances.len(), kept.exists()), (0, false));
         engine.shutdown().await;
-        server.drop_schema().await.unwrap();
+        server.drop_schema(&kept).await.unwrap();
     }
 }

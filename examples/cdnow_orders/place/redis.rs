@@ -1,11 +1,11 @@
 //! A Redis server, on which the keys of this example begin with a word of its own.
 
-use crate::run::SAGA;
+use crate::{files, run::SAGA};
 use sagaz::{
     redis::{ConnectError, Redis},
-    store::SagaStore,
+    store::{Retention, SagaStore},
 };
-use std::{error::Error, str::FromStr, time::Duration};
+use std::{error::Error, path::Path, str::FromStr, time::Duration};
 
 const PREFIX: &str = "cdnow_orders";
 
@@ -26,11 +26,11 @@ impl FromStr for Server {
 }
 
 impl Server {
-    /// The store, empty if that is wanted.
-    pub(crate) async fn open(&self, fresh: bool) -> Result<Redis, Box<dyn Error>> {
+    /// The store; empty, and without its books, if they are named.
+    pub(crate) async fn open(&self, fresh: Option<&Path>) -> Result<Redis, Box<dyn Error>> {
         let store = self.connect().await?;
-        if fresh {
-            empty(&store).await?;
+        if let Some(books) = fresh {
+            empty(&store, books).await?;
         }
         if !store.durability().is_durable() {
             eprintln!(
@@ -55,7 +55,7 @@ impl Server {
 }
 
 /// Removes the sagas as retention does, a batch at a time: those that have ended. Any other may be at work in another process.
-async fn empty(store: &Redis) -> Result<(), Box<dyn Error>> {
+async fn empty(store: &Redis, books: &Path) -> Result<(), Box<dyn Error>> {
     let refuse = |why: &str| {
         format!(
             "what is stored under `{PREFIX}` is not deleted: {why}, or delete the keys that begin with `{{{PREFIX}:` by hand"
@@ -72,6 +72,7 @@ async fn empty(store: &Redis) -> Result<(), Box<dyn Error>> {
             .into());
         }
     }
-    while store.prune(Duration::ZERO, 500).await? > 0 {}
+    files::delete_database(books)?;
+    while store.prune(Duration::ZERO, 500, Retention::Delete).await? > 0 {}
     Ok(())
 }

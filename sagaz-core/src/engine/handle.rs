@@ -70,6 +70,11 @@ impl<G: Saga, S: Store> Handle<G, S> {
             if let Some(outcome) = self.read(&snapshot)? {
                 return Ok(outcome);
             }
+            let summary = &snapshot.summary;
+            if summary.owner.is_none() && summary.state == InstanceState::Pending {
+                // Committed by whoever started it in a transaction, and not known to this engine before.
+                inner.scan.notify_one();
+            }
             if inner.is_in_flight(self.id) {
                 ended.await;
             } else {

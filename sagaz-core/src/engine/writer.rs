@@ -18,6 +18,9 @@ use tokio::{
 /// The most payload bytes that go into one batch, unless a single write has more.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// About how long a write waits whose row somebody else holds.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
 /// A write that waits for its batch.
 pub(crate) struct Job {
     pub(crate) write: Write,
@@ -80,7 +83,7 @@ fn size(write: &Write) -> usize {
     }
 }
 
-async fn commit<S: Store>(engine: &Inner<S>, batch: Vec<Job>) {
+async fn commit<S: Store>(engine: &Arc<Inner<S>>, batch: Vec<Job>) {
     // Batches that are still to be written: a refused one is split in two.
     let mut stack = vec![batch];
     while let Some(mut batch) = stack.pop() {
@@ -94,9 +97,13 @@ async fn commit<S: Store>(engine: &Inner<S>, batch: Vec<Job>) {
                     writes: writes.len(),
                     took: began.elapsed(),
                 });
-                for (reply, written) in replies.into_iter().zip(written) {
-                    // Nobody waits for the reply of an instance that was dropped.
-                    let _ = reply.send(Reply::Written(written));
+                for ((write, reply), written) in writes.into_iter().zip(replies).zip(written) {
+                    if written == Written::Busy {
+                        again_later(engine, Job { write, reply });
+                    } else {
+                        // Nobody waits for the reply of an instance that was dropped.
+                        let _ = reply.send(Reply::Written(written));
+                    }
                 }
             }
             Err(reason) if writes.len() == 1 => {
@@ -116,6 +123,19 @@ async fn commit<S: Store>(engine: &Inner<S>, batch: Vec<Job>) {
             }
         }
     }
+}
+
+/// Queues a write once more, after a while. It is the only one of its instance, so it is overtaken by none that it precedes.
+fn again_later<S: Store>(engine: &Arc<Inner<S>>, job: Job) {
+    let id = job.write.id();
+    engine.store_failed(&StoreError::transient(format!(
+        "somebody else holds the row of instance {id} in an open transaction"
+    )));
+    let inner = Arc::clone(engine);
+    engine.spawn(async move {
+        sleep(BUSY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        inner.send(id, job);
+    });
 }
 
 /// Offers a batch until the store takes it, or refuses one of its rows for good.

@@ -254,6 +254,9 @@ pub enum Written {
     },
     /// The token is no longer the instance's: nothing was written.
     Lost,
+    /// Somebody else, such as a person with an open transaction, holds the instance's row: nothing was written, and the
+    /// same write may be taken later. So one such row does not stall the rest of its batch.
+    Busy,
 }
 
 /// What became of an `Accept`.

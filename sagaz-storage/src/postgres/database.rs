@@ -10,6 +10,7 @@ use super::{
     error::{is_lost, store_error},
     news::{self, News},
     schema,
+    write::Held,
 };
 use sagaz_core::store::StoreError;
 use sqlx::{
@@ -30,7 +31,7 @@ pub(super) struct Database {
     prefix: Option<String>,
     pub(super) writer_count: u32,
     pub(super) call_timeout: Duration,
-    prepared: bool,
+    pub(super) prepared: bool,
     pub(super) writers: Connections,
     pub(super) keeper: Connections,
     pub(super) claimer: Connections,
@@ -40,6 +41,7 @@ pub(super) struct Database {
     /// Held as long as one of them is open. They are waited for here, and not at the pool, which gives up.
     pub(super) turns: Arc<Semaphore>,
     pub(super) news: News,
+    pub(super) held: Held,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -53,6 +55,9 @@ const PLANNING: [(&str, &str); 5] = [
     ("enable_mergejoin", "off"),
     ("jit", "off"),
 ];
+
+/// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
+const LOCK_TIMEOUT: &str = "1500ms";
 
 impl Database {
     pub(super) async fn connect(options: Options) -> Result<Self, ConnectError> {
@@ -71,19 +76,27 @@ impl Database {
         let connect = connect.disable_statement_logging().extra_float_digits(None);
         // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
         let planned = if prepared {
-            connect.clone().options(PLANNING)
+            // What nobody waits for any longer is given up by the server too, or sessions that wait for a lock pile up there.
+            let patience = ("statement_timeout", call_timeout.as_millis().to_string());
+            connect.clone().options(PLANNING).options([patience])
         } else {
             connect.clone()
         };
+        let writing = if prepared {
+            planned.clone().options([("lock_timeout", LOCK_TIMEOUT)])
+        } else {
+            planned.clone()
+        };
         let news = news::address(notifications, &connect, prepared);
         let database = Self {
+            held: Held::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
             writer_count: writers,
             call_timeout,
             prepared,
-            writers: Connections::new(planned.clone(), writers),
+            writers: Connections::new(writing, writers),
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
             readers: Connections::new(planned.clone(), readers),

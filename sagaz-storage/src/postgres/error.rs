@@ -64,6 +64,24 @@ pub enum ConnectError {
         /// The server's words.
         source: sqlx::Error,
     },
+    /// The tables are there, and the user may not use them.
+    #[error("the user of {server} lacks a privilege: grant it {lacking}")]
+    Lacking {
+        /// Host, port and database.
+        server: String,
+        /// The privilege, and on what.
+        lacking: String,
+    },
+    /// Something between here and the server takes no settings of a session.
+    #[error(
+        "{server} refuses the settings of a session, as a pooler in transaction mode does; connect with `prepared(false)`"
+    )]
+    Pooled {
+        /// Host, port and database.
+        server: String,
+        /// What is said.
+        source: sqlx::Error,
+    },
     /// A replica, or a database that is set to be read only.
     #[error("the database {server} is read-only; connect to the primary")]
     ReadOnly {
@@ -116,6 +134,9 @@ impl ConnectError {
             Some("3D000") => Self::NoDatabase { server, source },
             Some("42501") => Self::Privilege { server, source },
             Some("25006") => Self::ReadOnly { server },
+            Some("08P01") if source.to_string().contains("startup parameter") => {
+                Self::Pooled { server, source }
+            }
             None if matches!(source, sqlx::Error::Io(_)) => Self::Unreachable { server, source },
             _ => Self::Database { server, source },
         }
@@ -129,6 +150,8 @@ impl ConnectError {
             | Self::Refused { server, .. }
             | Self::NoDatabase { server, .. }
             | Self::Privilege { server, .. }
+            | Self::Lacking { server, .. }
+            | Self::Pooled { server, .. }
             | Self::ReadOnly { server }
             | Self::Database { server, .. } => name.clone_into(server),
             _ => {}
@@ -175,10 +198,17 @@ fn is_transient(error: &sqlx::Error) -> bool {
 /// Whether the connection is gone, and with it most likely its neighbours.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(_) => is_of(error, &["08", "57"]),
+        sqlx::Error::Database(_) => is_of(error, &["08", "57P"]),
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         _ => false,
     }
+}
+
+/// Whether it waited too long for a lock that somebody else holds.
+pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref())
+        .is_some_and(|source| is_of(source, &["55P03"]))
 }
 
 /// The error of a call.
@@ -192,6 +222,10 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         StoreError::fatal("the database's user lacks a privilege on the tables of the sagas")
     } else if is_of(&["28", "3D"]) {
         StoreError::fatal("the database refuses the user")
+    } else if is_of(&["26000", "42P05"]) {
+        StoreError::fatal(
+            "prepared statements are mixed up, as by a pooler in transaction mode; connect with `prepared(false)`",
+        )
     } else if is_of(&["42P01", "3F000"]) {
         StoreError::fatal("the tables of the sagas are gone")
     } else if is_decoding(&error) {

@@ -7,6 +7,44 @@
 //! Invariant: nothing is kept in a session, so the store works through a pooler in transaction mode: names are written with
 //! their schema, locks are those of transactions, and statements need not be prepared ([`Options::prepared`]).
 //!
+//! # Connections
+//!
+//! Two write, one renews the lease, one claims, four read; two more when news are told and heard. Each is made when it is first
+//! needed, and none waits for those of another kind. Behind a pooler in transaction mode:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), sagaz_storage::postgres::ConnectError> {
+//! use sagaz_storage::postgres::Postgres;
+//!
+//! let store = Postgres::options("postgres://app@pooler.example.com:6432/shop")?
+//!     .prepared(false)
+//!     .notifications("postgres://app@db.example.com/shop")?
+//!     .connect()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Then each call is one transaction, planned by itself: more round trips, so slower when little is in flight; and a row that
+//! somebody else holds in an open transaction holds up what is written with it.
+//!
+//! # For people
+//!
+//! ```sql
+//! -- What needs an operator, and why.
+//! SELECT id, saga, stuck FROM sagaz.saga_instance WHERE ended_at IS NULL AND state = 'stuck';
+//!
+//! -- What an instance has done.
+//! SELECT name, state, attempts, error, output_text FROM sagaz.saga_step WHERE instance_id = '..' ORDER BY updated_at;
+//!
+//! -- The same of the archive, to which ended instances are moved if the engine is told so; and what was rolled back last month.
+//! SELECT * FROM sagaz.saga_archive AS i JOIN sagaz.saga_archive_step AS s ON s.instance_id = i.id WHERE i.id = '..';
+//! SELECT id, start_key, failure FROM sagaz.saga_archive WHERE state = 'rolled_back' AND ended_at > now() - interval '1 month';
+//!
+//! -- Nothing but you removes anything from it. Steps go with their instances.
+//! DELETE FROM sagaz.saga_archive WHERE ended_at < now() - interval '7 years';
+//! ```
+//!
 //! What waits to be claimed is told to other engines by `NOTIFY` ([`Options::notifications`]), and found by polling in any case.
 
 mod admin;
@@ -121,7 +159,7 @@ impl Options {
         self
     }
 
-    /// How many connections claim, read and serve operators; at least one. Default: 4. One more renews the lease.
+    /// How many connections read and serve operators; at least one. Default: 4. One more claims, and one renews the lease.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
@@ -140,8 +178,8 @@ impl Options {
         self
     }
 
-    /// Whether statements are prepared once for each connection. Default: yes. Not behind a pooler in transaction mode that
-    /// does not know prepared statements.
+    /// Whether sessions are our own, so that statements are prepared and planned once for each, with settings of the session
+    /// that make these plans hold however the tables grow. Default: yes. Not behind a pooler in transaction mode.
     pub fn prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;
         self

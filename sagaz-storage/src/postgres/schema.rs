@@ -24,6 +24,13 @@ const OURS: &str = "SELECT table_name::text FROM information_schema.tables WHERE
     AND table_name IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive',
         'saga_archive_step') ORDER BY 1";
 
+/// A privilege on one of our tables that the user has not.
+const LACKING: &str = "SELECT privilege || ' on ' || c.oid::regclass
+    FROM pg_class AS c CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+    WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind = 'r' AND c.relname
+        IN ('saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive', 'saga_archive_step')
+        AND NOT has_table_privilege(c.oid, privilege) ORDER BY 1 LIMIT 1";
+
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),
     max(CASE key WHEN 'oldest_code' THEN value END) FROM sagaz.saga_meta";
 
@@ -53,19 +60,22 @@ pub(super) async fn prepare(
     connection: &mut PgConnection,
     database: &Database,
 ) -> Result<(), ConnectError> {
+    // All in one transaction, because a pooler gives each to another session.
+    let mut transaction = connection.begin().await?;
     let read_only: String = sqlx::query_scalar("SHOW transaction_read_only")
         .persistent(false)
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *transaction)
         .await?;
     if read_only == "on" {
         return Err(ConnectError::ReadOnly {
             server: String::new(),
         });
     }
-    if stored_schema(connection, database).await? >= CODE {
+    if stored_schema(&mut transaction, database).await? >= CODE {
+        check_privileges(&mut transaction, database).await?;
+        transaction.commit().await?;
         return Ok(());
     }
-    let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .persistent(false)
         .bind(LOCK)
@@ -93,6 +103,25 @@ pub(super) async fn prepare(
     }
     transaction.commit().await?;
     Ok(())
+}
+
+/// Somebody else may have made the tables.
+async fn check_privileges(
+    connection: &mut PgConnection,
+    database: &Database,
+) -> Result<(), ConnectError> {
+    let lacking: Option<String> = sqlx::query_scalar(LACKING)
+        .persistent(false)
+        .bind(&database.schema)
+        .fetch_optional(connection)
+        .await?;
+    match lacking {
+        None => Ok(()),
+        Some(lacking) => Err(ConnectError::Lacking {
+            server: String::new(),
+            lacking,
+        }),
+    }
 }
 
 /// The schema that is there, 0 if there is none of ours.

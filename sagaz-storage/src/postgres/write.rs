@@ -9,7 +9,7 @@
 use super::{
     columns::{Accepts, Changes, Statement, Steps},
     database::Database,
-    error::store_error,
+    error::{is_lock_timeout, store_error},
     row,
 };
 use crate::value::{as_i64, as_u64, record, unreadable};
@@ -18,7 +18,10 @@ use sagaz_core::{
     store::{Accepted, OperatorWrite, StoreError, Write, Written},
 };
 use sqlx::{Row, postgres::PgConnection};
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use uuid::Uuid;
 
 /// New instances. Parameters: the columns of [`Accepts`] (1 to 11).
@@ -147,19 +150,129 @@ const OPERATE: &str = concat!(
     FROM held WHERE i.id = held.id RETURNING i.id"
 );
 
+/// As long as on connections that are set up for it.
+const PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 1500";
+
+/// For what is most likely held by somebody who does not let go.
+const IMPATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 20";
+
+/// The most held instances that are remembered.
+const HELD_MAX: usize = 10_000;
+
+/// Those of the instances that somebody else holds.
+const HELD: &str = "WITH free AS MATERIALIZED (
+        SELECT id FROM sagaz.saga_instance WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED
+    )
+    SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($1) AND (i.id IN (SELECT id FROM free)) IS NOT TRUE";
+
 pub(super) async fn write(
     database: &Database,
     writes: &[Write],
+) -> Result<Vec<Written>, StoreError> {
+    if !database.held.has_one_of(writes) {
+        let all: Vec<&Write> = writes.iter().collect();
+        match write_rows(database, &all, None).await {
+            Err(error) if is_lock_timeout(&error) => {}
+            result => return result,
+        }
+    }
+    // The others do not wait for a row that somebody does not let go; nor do they the next time.
+    let held = held(database, writes).await?;
+    let free = writes.iter().filter(|write| !held.contains(&write.id()));
+    let mut written = write_apart(database, free.collect()).await?;
+    let written: Vec<_> = writes
+        .iter()
+        .map(|write| written.remove(&write.id()).unwrap_or(Written::Busy))
+        .collect();
+    database.held.update(writes, &written);
+    Ok(written)
+}
+
+/// Those with a start key each by itself: one may be in somebody's open transaction, and only the wait for it tells.
+async fn write_apart(
+    database: &Database,
+    writes: Vec<&Write>,
+) -> Result<HashMap<SagaId, Written>, StoreError> {
+    let has_key =
+        |write: &&Write| matches!(write, Write::Accept(accept) if accept.start_key.is_some());
+    let (with_key, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(has_key);
+    let mut all: HashMap<_, _> =
+        by_id(&others, write_rows(database, &others, None).await?).collect();
+    for write in with_key {
+        match write_rows(database, &[write], Some(IMPATIENT)).await {
+            Err(error) if is_lock_timeout(&error) => {}
+            written => all.extend(by_id(&[write], written?)),
+        }
+    }
+    Ok(all)
+}
+
+fn by_id(writes: &[&Write], written: Vec<Written>) -> impl Iterator<Item = (SagaId, Written)> {
+    writes.iter().map(|write| write.id()).zip(written)
+}
+
+/// Instances whose rows somebody else held when they were last written.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashSet<SagaId>>);
+
+impl Held {
+    fn has_one_of(&self, writes: &[Write]) -> bool {
+        let held = self.ids();
+        !held.is_empty() && writes.iter().any(|write| held.contains(&write.id()))
+    }
+
+    fn update(&self, writes: &[Write], written: &[Written]) {
+        let mut ids = self.ids();
+        // One that is never written again is forgotten some day: it costs a look and nothing else.
+        if ids.len() > HELD_MAX {
+            ids.clear();
+        }
+        for (write, written) in writes.iter().zip(written) {
+            if *written == Written::Busy {
+                ids.insert(write.id());
+            } else {
+                ids.remove(&write.id());
+            }
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<SagaId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn held(database: &Database, writes: &[Write]) -> Result<HashSet<SagaId>, StoreError> {
+    let ids: Vec<Uuid> = writes
+        .iter()
+        .filter(|write| matches!(write, Write::Progress(_)))
+        .map(|write| write.id().as_uuid())
+        .collect();
+    let query = database.query(HELD).bind(ids);
+    database
+        .call(&database.writers, async |connection| {
+            let rows = query.fetch_all(connection).await?;
+            rows.iter().map(|row| row::id(row, "id")).collect()
+        })
+        .await
+}
+
+async fn write_rows(
+    database: &Database,
+    writes: &[&Write],
+    begin: Option<&'static str>,
 ) -> Result<Vec<Written>, StoreError> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
     let query = statement(database, writes)?;
-    let written = database
-        .call(&database.writers, async |connection| {
-            apply(database, connection, writes, query).await
-        })
-        .await?;
+    let apply =
+        async |connection: &mut PgConnection| apply(database, connection, writes, query).await;
+    // A session behind a pooler knows no timeout for locks but this one.
+    let begin = begin.or((!database.prepared).then_some(PATIENT));
+    let written = match begin {
+        None => database.call(&database.writers, apply).await?,
+        begin => database.call_in(&database.writers, begin, apply).await?,
+    };
     let mut pairs = writes.iter().zip(&written);
     database.tell_if(pairs.any(|(write, written)| is_left(write, written)));
     Ok(written)
@@ -171,7 +284,7 @@ pub(super) async fn write_in(
     connection: &mut PgConnection,
     write: &Write,
 ) -> Result<Written, StoreError> {
-    let writes = std::slice::from_ref(write);
+    let writes = &[write];
     let query = statement(database, writes)?;
     let written = apply(database, connection, writes, query).await;
     written
@@ -179,7 +292,7 @@ pub(super) async fn write_in(
         .map_err(store_error)
 }
 
-fn statement(database: &Database, writes: &[Write]) -> Result<Statement, StoreError> {
+fn statement(database: &Database, writes: &[&Write]) -> Result<Statement, StoreError> {
     let mut accepts = Accepts::default();
     let mut changes = Changes::default();
     let mut steps = Steps::default();
@@ -210,7 +323,7 @@ fn statement(database: &Database, writes: &[Write]) -> Result<Statement, StoreEr
 async fn apply(
     database: &Database,
     connection: &mut PgConnection,
-    writes: &[Write],
+    writes: &[&Write],
     query: Statement,
 ) -> Result<Vec<Written>, sqlx::Error> {
     let mut applied = HashMap::with_capacity(writes.len());
@@ -253,7 +366,7 @@ fn applied_write(write: &Write, applied: &HashMap<SagaId, bool>) -> Option<Writt
 async fn look_again(
     database: &Database,
     connection: &mut PgConnection,
-    writes: &[Write],
+    writes: &[&Write],
     written: &mut [Option<Written>],
 ) -> Result<(), sqlx::Error> {
     let (mut ids, mut sagas, mut keys) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,7 +12,7 @@ use super::{
 use crate::value::{as_u64, millis};
 use sagaz_core::{
     SagaId,
-    store::{CancelReply, Defined, DefinitionKey, InstanceState, StoreError},
+    store::{CancelReply, Defined, DefinitionKey, InstanceState, Retention, StoreError},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -74,7 +74,12 @@ pub(super) async fn request_cancel(store: &Store, id: SagaId) -> Result<CancelRe
 }
 
 /// A share of each partition that has something to remove, in parts of bounded size.
-pub(super) async fn prune(store: &Store, age: Duration, limit: u32) -> Result<u64, StoreError> {
+pub(super) async fn prune(
+    store: &Store,
+    age: Duration,
+    limit: u32,
+    retention: Retention,
+) -> Result<u64, StoreError> {
     let tags = &store.space.tags;
     let looks: Vec<_> = tags
         .iter()
@@ -95,7 +100,8 @@ pub(super) async fn prune(store: &Store, age: Duration, limit: u32) -> Result<u6
             if part > 0 {
                 *left -= part;
                 room -= part;
-                requests.push(Request::script(&PRUNE, tag).shown(millis(age)).shown(part));
+                let prune = Request::script(&PRUNE, tag).shown(millis(age)).shown(part);
+                requests.push(prune.flag(retention == Retention::Archive));
             }
         }
         let replies = store.server.ask(Line::Reader, &requests).await?;

@@ -24,7 +24,7 @@ use sagaz_core::{
     EngineId, SagaId,
     store::{
         CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, SagaStore, Snapshot, StoreError, Write, Written,
+        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use server::Server;
@@ -92,7 +92,7 @@ impl Redis {
             nodes,
             prefix: "sagaz".to_owned(),
             partitions: 64,
-            connections: 2,
+            connections: 4,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
             require_durable: false,
@@ -126,7 +126,7 @@ impl Options {
         self
     }
 
-    /// How many connections write side by side; at least one. Default: 2. One more renews the lease, and one claims, reads and
+    /// How many connections write side by side; at least one. Default: 4. One more renews the lease, and one claims, reads and
     /// serves operators. All of them carry many calls at once.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 64);
@@ -211,8 +211,17 @@ impl SagaStore for Redis {
         read::count(&self.store).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        admin::prune(&self.store, age, limit).await
+    async fn prune(
+        &self,
+        age: Duration,
+        limit: u32,
+        retention: Retention,
+    ) -> Result<u64, StoreError> {
+        admin::prune(&self.store, age, limit, retention).await
+    }
+
+    async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+        read::archived(&self.store, id).await
     }
 
     fn new_id(&self, saga: &str, start_key: Option<&str>) -> SagaId {

@@ -19,7 +19,20 @@ use std::{
 };
 
 pub(super) async fn load(store: &Store, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+    snapshot(store, id, ":i:").await
+}
+
+pub(super) async fn archived(store: &Store, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
+    snapshot(store, id, ":a:").await
+}
+
+async fn snapshot(
+    store: &Store,
+    id: SagaId,
+    place: &'static str,
+) -> Result<Option<Snapshot>, StoreError> {
     let load = Request::script(&LOAD, store.space.tag(id)).shown(id);
+    let load = load.text(place);
     let mut reply = elements(store.server.ask_one(Line::Reader, load).await?).into_iter();
     let now_ms = reply.next().and_then(number).unwrap_or_default();
     let fields = elements(reply.next().unwrap_or(Value::Nil));

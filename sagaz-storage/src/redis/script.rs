@@ -29,23 +29,23 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACCEPT = "lua/instance.lua" "lua/accept.lua";
-    PROGRESS = "lua/instance.lua" "lua/progress.lua";
-    OPERATE = "lua/instance.lua" "lua/operate.lua";
-    CANCEL = "lua/instance.lua" "lua/cancel.lua";
-    TAKE = "lua/instance.lua" "lua/take.lua";
-    ASIDE = "lua/instance.lua" "lua/aside.lua";
-    PRUNE = "lua/instance.lua" "lua/prune.lua";
+    ACCEPT = "lua/accept.lua";
+    PROGRESS = "lua/progress.lua";
+    OPERATE = "lua/text.lua" "lua/instance.lua" "lua/operate.lua";
+    CANCEL = "lua/text.lua" "lua/instance.lua" "lua/cancel.lua";
+    TAKE = "lua/text.lua" "lua/instance.lua" "lua/take.lua";
+    ASIDE = "lua/text.lua" "lua/instance.lua" "lua/aside.lua";
+    PRUNE = "lua/text.lua" "lua/instance.lua" "lua/prune.lua";
     CANDIDATES = "lua/candidates.lua";
-    LOOK = "lua/look.lua";
+    LOOK = "lua/text.lua" "lua/look.lua";
     ALIVE = "lua/alive.lua";
     BURY = "lua/bury.lua";
-    RENEW = "lua/renew.lua";
+    RENEW = "lua/text.lua" "lua/renew.lua";
     RETIRE = "lua/retire.lua";
     LOAD = "lua/load.lua";
     IDS = "lua/ids.lua";
     NOW = "lua/now.lua";
     COUNT = "lua/count.lua";
-    OLD = "lua/old.lua";
+    OLD = "lua/text.lua" "lua/old.lua";
     PREPARE = "lua/prepare.lua";
 }

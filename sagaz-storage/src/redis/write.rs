@@ -79,7 +79,12 @@ fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreE
 }
 
 fn progress<'a>(store: &'a Store, write: &'a Progress) -> Result<Request<'a>, StoreError> {
-    let is_live = write.state.is_live();
+    let given_up = match write.state {
+        state if state.is_final() => "final",
+        state if !state.is_live() => "stuck",
+        _ if write.release.is_some() => "live",
+        _ => "no",
+    };
     let wake_ms = match write.release {
         Some(Wake::After(delay)) => millis(delay),
         Some(Wake::Now) | None => 0,
@@ -97,7 +102,7 @@ fn progress<'a>(store: &'a Store, write: &'a Progress) -> Result<Request<'a>, St
         .flag(write.pivot_passed)
         .owned(optional(write.failure.as_ref())?)
         .owned(optional(write.stuck.as_ref())?)
-        .flag(!is_live || write.release.is_some())
+        .text(given_up)
         .shown(wake_ms)
         .flag(write.steps.iter().any(has_advanced));
     steps(store, write.id, request, &write.steps)

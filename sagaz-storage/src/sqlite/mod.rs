@@ -6,6 +6,12 @@
 //!
 //! Deliberately not here: fairness between processes. SQLite's lock is not fair, so the engine rests for
 //! [`SagaStore::gap`] after a batch while another engine is live.
+//!
+//! Ended instances that are archived and not deleted are in `saga_archive` and `saga_archive_step`, as they were, for people:
+//!
+//! ```sql
+//! SELECT * FROM saga_archive AS i JOIN saga_archive_step AS s ON s.instance_id = i.id WHERE i.id = '..';
+//! ```
 mod admin;
 mod claim;
 mod connection;

@@ -4,11 +4,15 @@
 use redis::Value;
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 /// Longer than any machine needs.
@@ -79,11 +83,24 @@ impl OwnServer {
         self.until_up().await;
     }
 
+    /// Until it answers, and has loaded its data.
     async fn until_up(&self) {
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !self.is_up().await {
             assert!(began.elapsed() < PATIENCE, "the server does not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn is_up(&self) -> bool {
+        let Ok(mut connection) = TcpStream::connect(("127.0.0.1", self.port)).await else {
+            return false;
+        };
+        let mut reply = [0; 64];
+        let asked = connection.write_all(b"PING\r\n").await;
+        match connection.read(&mut reply).await {
+            Ok(length @ 1..) if asked.is_ok() => !reply[..length].starts_with(b"-LOADING"),
+            _ => false,
         }
     }
 

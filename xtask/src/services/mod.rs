@@ -136,10 +136,45 @@ pub(crate) fn for_tests(kind: Kind) -> Result<Server, String> {
         })
 }
 
-/// Whether tests can start servers of Redis themselves, to stop and to misconfigure them.
-pub(crate) fn has_redis_program() -> bool {
-    redis::program().is_some()
+/// Programs that tests run themselves: to crash, to misconfigure, to stand between.
+#[derive(Clone, Copy)]
+pub(crate) struct Program {
+    /// What they start, in words.
+    pub(crate) what: &'static str,
+    ensure: fn() -> Done,
 }
+
+impl Program {
+    /// Installs it if it is not there, where that is allowed.
+    pub(crate) fn ensure(self) -> Done {
+        (self.ensure)()
+    }
+}
+
+/// By what the names of their tests contain.
+pub(crate) const PROGRAMS: [(&str, Program); 3] = [
+    (
+        "native_postgres::",
+        Program {
+            what: "servers of PostgreSQL",
+            ensure: postgres::ensure,
+        },
+    ),
+    (
+        "pgbouncer::",
+        Program {
+            what: "PgBouncer",
+            ensure: native::pgbouncer,
+        },
+    ),
+    (
+        "own_server::",
+        Program {
+            what: "servers of Redis",
+            ensure: redis::ensure,
+        },
+    ),
+];
 
 /// One that `services up` has started.
 fn running(kind: Kind) -> Option<String> {

@@ -14,13 +14,14 @@ pub(super) fn folder(name: &str) -> PathBuf {
 }
 
 /// Installs a package of Debian's or Ubuntu's, where that is allowed: to root, and in CI to whoever may become root.
-pub(super) fn install(package: &str, what: &str, variable: &str) -> Done {
+pub(super) fn install(package: &str, what: &str, variable: Option<&str>) -> Done {
     let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
     let is_root = is_root();
     let may_sudo = || is_ci && quiet("sudo", &["-n", "true"]);
     if !quiet("apt-get", &["--version"]) || !(is_root || may_sudo()) {
+        let or_set = variable.map_or_else(String::new, |variable| format!(", or set {variable}"));
         return Err(format!(
-            "{what} is not installed; install it (Debian: `apt-get install {package}`), or set {variable}"
+            "{what} is not installed; install it (Debian: `apt-get install {package}`){or_set}"
         ));
     }
     for arguments in [
@@ -97,4 +98,17 @@ pub(super) fn succeeded(what: &str) -> impl Fn(ExitStatus) -> Done + '_ {
 
 pub(super) fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
+}
+
+/// Whether there is a `PgBouncer`, after an installation if there is none.
+pub(super) fn pgbouncer() -> Done {
+    let is_there = || Path::new("/usr/sbin/pgbouncer").exists() || find("pgbouncer").is_some();
+    if !is_there() {
+        install("pgbouncer", "PgBouncer", None)?;
+    }
+    if is_there() {
+        Ok(())
+    } else {
+        Err("PgBouncer is not where its package puts it".to_owned())
+    }
 }

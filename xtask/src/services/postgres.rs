@@ -2,7 +2,7 @@
 
 use super::{
     Kind,
-    native::{at, empty, folder, free_port, install, is_root, succeeded},
+    native::{at, empty, find, folder, free_port, install, is_root, succeeded},
 };
 use crate::{Done, workspace};
 use std::{
@@ -144,9 +144,14 @@ fn binaries() -> Result<PathBuf, String> {
     install(
         "postgresql",
         Kind::Postgres.name(),
-        Kind::Postgres.variable(),
+        Some(Kind::Postgres.variable()),
     )?;
     installed().ok_or_else(|| "PostgreSQL is not where its package puts it".to_owned())
+}
+
+/// Whether tests can start servers themselves, after an installation if the programs are not there.
+pub(super) fn ensure() -> Done {
+    binaries().map(|_| ())
 }
 
 fn installed() -> Option<PathBuf> {
@@ -160,8 +165,8 @@ fn installed() -> Option<PathBuf> {
         .filter(|(_, path)| path.join("initdb").exists())
         .collect();
     found.sort();
-    found.pop().map(|(_, path)| path).or_else(|| {
-        let paths = env::var_os("PATH")?;
-        env::split_paths(&paths).find(|path| path.join("initdb").exists())
-    })
+    found
+        .pop()
+        .map(|(_, path)| path)
+        .or_else(|| find("initdb")?.parent().map(PathBuf::from))
 }

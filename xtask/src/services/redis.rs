@@ -18,8 +18,20 @@ pub(super) struct Redis {
     folder: PathBuf,
 }
 
-pub(super) fn program() -> Option<PathBuf> {
+fn program() -> Option<PathBuf> {
     find("redis-server")
+}
+
+/// Whether tests can start servers themselves, after an installation if the program is not there.
+pub(super) fn ensure() -> Done {
+    if program().is_none() {
+        install(
+            "redis-server",
+            Kind::Redis.name(),
+            Some(Kind::Redis.variable()),
+        )?;
+    }
+    Ok(())
 }
 
 impl Redis {
@@ -36,9 +48,7 @@ impl Redis {
     }
 
     pub(super) fn start(&self) -> Result<String, String> {
-        if program().is_none() {
-            install("redis-server", Kind::Redis.name(), Kind::Redis.variable())?;
-        }
+        ensure()?;
         let program =
             program().ok_or_else(|| "Redis is not where its package puts it".to_owned())?;
         // What a run that was killed has left.

@@ -1,2 +1,2 @@
 -- The engines whose leases last.
-return redis.call('ZRANGEBYSCORE', T .. ':leases', '(' .. text(now), '+inf')
+return call('ZRANGEBYSCORE', T .. ':leases', '(' .. now_text, '+inf')

@@ -6,12 +6,12 @@ for at = 1, sets do
   names[at] = T .. ARGV[at + 1]
 end
 local is_due, next_due = 0, -1
-if sets > 0 and redis.call('EXISTS', unpack(names)) > 0 then
+if sets > 0 and call('EXISTS', unpack(names)) > 0 then
   for _, name in ipairs(names) do
-    local first = redis.call('ZRANGE', name, 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', name, '0', '0', 'WITHSCORES')
     if first[2] and tonumber(first[2]) <= now then
       is_due = 1
-      first = redis.call('ZRANGEBYSCORE', name, '(' .. text(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      first = call('ZRANGEBYSCORE', name, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
     end
     if first[2] then
       local left = tonumber(first[2]) - now
@@ -22,7 +22,7 @@ if sets > 0 and redis.call('EXISTS', unpack(names)) > 0 then
   end
 end
 local reply = { is_due, text(next_due) }
-local owners = redis.call('SMEMBERS', T .. ':owners')
+local owners = call('SMEMBERS', T .. ':owners')
 if #owners > 0 then
   local alive = {}
   for at = sets + 2, #ARGV do

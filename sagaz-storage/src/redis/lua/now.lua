@@ -1,2 +1,2 @@
 -- The time.
-return text(now)
+return now_text

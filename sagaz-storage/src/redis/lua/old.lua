@@ -1,2 +1,2 @@
 -- ARGV: an age. How many instances ended longer ago.
-return redis.call('ZCOUNT', T .. ':ended', '-inf', text(now - ARGV[1]))
+return call('ZCOUNT', T .. ':ended', '-inf', text(now - ARGV[1]))

@@ -1,6 +1,6 @@
 -- ARGV: schema, oldest code, partitions. Whose tables they are: what is stored, written here if nothing is.
 local meta = T .. ':meta'
-if redis.call('EXISTS', meta) == 0 then
-  redis.call('HSET', meta, 'schema_version', ARGV[1], 'oldest_code', ARGV[2], 'partitions', ARGV[3])
+if call('EXISTS', meta) == 0 then
+  call('HSET', meta, 'schema_version', ARGV[1], 'oldest_code', ARGV[2], 'partitions', ARGV[3])
 end
-return redis.call('HMGET', meta, 'schema_version', 'oldest_code', 'partitions')
+return call('HMGET', meta, 'schema_version', 'oldest_code', 'partitions')

@@ -2,8 +2,8 @@
 -- it is removed.
 local engine = ARGV[1]
 local leases = T .. ':leases'
-local old = redis.call('ZSCORE', leases, engine)
-redis.call('ZADD', leases, text(now + ARGV[2]), engine)
-redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
+local old = call('ZSCORE', leases, engine)
+call('ZADD', leases, text(now + ARGV[2]), engine)
+call('ZREMRANGEBYSCORE', leases, '-inf', now_text)
 local lapsed = not old or tonumber(old) <= now
-return { lapsed and 1 or 0, redis.call('ZCOUNT', leases, '(' .. text(now), '+inf') }
+return { lapsed and 1 or 0, call('ZCOUNT', leases, '(' .. now_text, '+inf') }

@@ -1,2 +1,2 @@
 -- ARGV: engine.
-return redis.call('ZREM', T .. ':leases', ARGV[1])
+return call('ZREM', T .. ':leases', ARGV[1])

@@ -7,16 +7,16 @@ local instance = instance_of(id)
 if now > tonumber(ARGV[7]) then
   return {}
 end
-local old = redis.call('HMGET', instance, 'owner', 'epoch', 'takeovers', 'version', 'state', 'saga', 'fingerprint', 'cancel')
-if old[1] ~= owner or old[2] ~= ARGV[3] or old[3] ~= ARGV[4] or old[4] ~= ARGV[5] or not LIVE[old[5]]
-  or redis.call('HLEN', instance) ~= tonumber(ARGV[6]) then
+local old = call('HMGET', instance, 'owner', 'epoch', 'takeovers', 'version', 'state', 'saga', 'fingerprint', 'cancel')
+if old[1] ~= owner or old[2] ~= ARGV[3] or old[3] ~= ARGV[4] or old[4] ~= ARGV[5] or not is_live(old[5])
+  or call('HLEN', instance) ~= tonumber(ARGV[6]) then
   return {}
 end
 local saga, is_cancelled = old[6], old[8] == '1'
 local version, fingerprint, takeovers, stuck = ARGV[9], ARGV[10], ARGV[11], ARGV[13]
 local fields = {
   'owner', engine, 'epoch', text(old[2] + 1), 'takeovers', takeovers, 'version', version, 'fingerprint', fingerprint,
-  'updated', text(now),
+  'updated', now_text,
 }
 if stuck ~= '' then
   fields[#fields + 1] = 'state'
@@ -24,9 +24,9 @@ if stuck ~= '' then
   fields[#fields + 1] = 'stuck'
   fields[#fields + 1] = stuck
 end
-redis.call('HSET', instance, unpack(fields))
+call('HSET', instance, unpack(fields))
 if owner == '' then
-  redis.call('ZREM', due(old[4], saga, old[3]), id)
+  call('ZREM', due(old[4], saga, old[3]), id)
 else
   disown(owner, id, is_cancelled)
 end
@@ -37,12 +37,12 @@ end
 if stuck ~= '' then
   move(saga, id, old[5], 'stuck')
 elseif engine == '' then
-  redis.call('ZADD', due(version, saga, takeovers), text(now + ARGV[12]), id)
+  call('ZADD', due(version, saga, takeovers), text(now + ARGV[12]), id)
 else
   own(engine, id)
   if is_cancelled then
-    redis.call('SADD', T .. ':cancel:' .. engine, id)
+    call('SADD', T .. ':cancel:' .. engine, id)
   end
-  return { text(now), redis.call('HGETALL', instance) }
+  return { now_text, call('HGETALL', instance) }
 end
-return { text(now) }
+return { now_text }

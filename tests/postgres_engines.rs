@@ -1,12 +1,14 @@
-//! What an engine on PostgreSQL leaves, another takes at once, though it polls once a minute.
+//! Engines on PostgreSQL: what one leaves, another takes at once, though it polls once a minute; and somebody else's open
+//! transaction holds up the instance alone whose row it holds.
 #![cfg(feature = "postgres")]
 
 /// By this name they are left out where there is no server.
 mod postgres {
     use sagaz::{
-        Engine, Outcome, SagaId, compensate, postgres::Options, postgres::Postgres, saga, step,
+        Engine, InstanceState, Outcome, SagaId, compensate, postgres::Options, postgres::Postgres,
+        saga, step,
     };
-    use sqlx::{Connection, PgConnection};
+    use sqlx::{AssertSqlSafe, Connection, PgConnection};
     use std::{
         convert::Infallible,
         env,
@@ -17,7 +19,7 @@ mod postgres {
         time::Duration,
     };
     use tokio::{
-        sync::Notify,
+        sync::{Notify, Semaphore},
         time::{sleep, timeout},
     };
 
@@ -30,6 +32,8 @@ mod postgres {
         begun: Arc<Notify>,
         /// Its step never ends.
         holds: bool,
+        /// Each step takes one.
+        gate: Arc<Semaphore>,
     }
 
     #[saga(name = "parcel", input = u32)]
@@ -39,6 +43,9 @@ mod postgres {
             self.begun.notify_one();
             if self.holds {
                 std::future::pending::<()>().await;
+            }
+            if let Ok(permit) = self.gate.acquire().await {
+                permit.forget();
             }
             Ok(*input)
         }
@@ -88,6 +95,7 @@ mod postgres {
         Parcel {
             begun: Arc::default(),
             holds,
+            gate: Arc::new(Semaphore::new(1_000)),
         }
     }
 
@@ -176,5 +184,67 @@ mod postgres {
         is_completed(&other, waits.id()).await;
         full.abort();
         other.shutdown().await;
+    }
+
+    /// Of a store with one writer, through which all of them go.
+    #[tokio::test]
+    async fn p1_a_row_that_somebody_holds_stalls_no_other_instance() {
+        let schema = schema();
+        let gated = Parcel {
+            gate: Arc::new(Semaphore::new(0)),
+            ..parcel(false)
+        };
+        let engine = engine(options(&schema).writers(1), &gated, 10).await;
+        let held = engine.start::<Parcel>(1).await.expect("it starts");
+        gated.begun.notified().await;
+        let mut user = session().await;
+        let lock = format!(
+            "BEGIN; SELECT 1 FROM {schema}.saga_instance WHERE id = '{}' FOR UPDATE",
+            held.id()
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut user)
+            .await
+            .expect("it is held");
+        // Now the one whose row is held has something to write, and so have others.
+        gated.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+        for number in 2..5 {
+            let other = engine.start::<Parcel>(number).await.expect("it starts");
+            is_completed(&engine, other.id()).await;
+        }
+        let state = engine.inspect(held.id()).await.expect("it is read");
+        let state = state.expect("it is there").summary.state;
+        assert_eq!(state, InstanceState::Pending);
+        sqlx::raw_sql("COMMIT")
+            .execute(&mut user)
+            .await
+            .expect("it is let go");
+        is_completed(&engine, held.id()).await;
+        engine.shutdown().await;
+    }
+
+    /// A caller that starts something in a transaction, and then takes its time: only who asks for the same key waits for it.
+    #[tokio::test]
+    async fn a_start_key_in_an_open_transaction_stalls_no_other_start() {
+        let engine = engine(options(&schema()), &parcel(false), 100).await;
+        let mut session = session().await;
+        let mut tx = session.begin().await.expect("a transaction");
+        let in_tx = engine.start_in::<Parcel>(&mut tx, 7).key("same").await;
+        let in_tx = in_tx.expect("it is accepted").id();
+        let same = engine.clone();
+        let same = tokio::spawn(async move { same.start::<Parcel>(7).key("same").await });
+        for number in 0..30 {
+            let other = engine
+                .start::<Parcel>(number)
+                .key(format!("other {number}"));
+            let other = other.await.expect("it starts");
+            is_completed(&engine, other.id()).await;
+        }
+        assert!(!same.is_finished());
+        tx.commit().await.expect("it is committed");
+        let same = same.await.expect("no panic").expect("it starts");
+        assert_eq!(same.id(), in_tx);
+        is_completed(&engine, in_tx).await;
+        engine.shutdown().await;
     }
 }
