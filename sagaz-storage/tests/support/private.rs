@@ -11,11 +11,12 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs until this is dropped, or this process ends: the shell waits for the end of its input, and then quits the program.
+/// Runs until this is dropped, or this process ends: the shell waits for the end of its input, and then sends the signal by which
+/// the program stops at once.
 struct Guarded(Child);
 
 impl Guarded {
-    fn run(program: &Path, arguments: &[&str], log: &Path) -> Self {
+    fn run(signal: &str, program: &Path, arguments: &[&str], log: &Path) -> Self {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -24,7 +25,7 @@ impl Guarded {
         let child = as_postgres(Path::new("sh"))
             .args([
                 "-c",
-                "\"$@\" & pid=$!; read _; kill -QUIT $pid; wait $pid",
+                &format!("\"$@\" & pid=$!; read _; kill -{signal} $pid; wait $pid"),
                 "sh",
             ])
             .arg(program)
@@ -125,7 +126,7 @@ impl Server {
             "unix_socket_directories=",
         ];
         let log = self.folder.path().join("log");
-        self.running = Some(Guarded::run(&binary("postgres"), &arguments, &log));
+        self.running = Some(Guarded::run("QUIT", &binary("postgres"), &arguments, &log));
         until(&log, || {
             Command::new(binary("pg_isready"))
                 .args(["-q", "-h", "127.0.0.1", "-p", &port])
@@ -182,7 +183,7 @@ impl Bouncer {
         fs::write(&file, configuration).expect("a file");
         let log = folder.path().join("log");
         let arguments = [file.to_str().expect("a path of text")];
-        let running = Guarded::run(&bouncer(), &arguments, &log);
+        let running = Guarded::run("TERM", &bouncer(), &arguments, &log);
         until(&log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self {
             _folder: folder,
