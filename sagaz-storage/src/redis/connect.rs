@@ -9,7 +9,8 @@ use super::{
     server::Server,
 };
 use redis::{
-    Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value,
+    Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
+    Value,
     aio::ConnectionLike,
     cluster::ClusterClientBuilder,
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
@@ -55,6 +56,16 @@ impl Nodes {
         url.into_connection_info().map(Box::new).map(Self::One)
     }
 
+    fn are_encrypted(&self) -> bool {
+        let nodes = match self {
+            Self::One(node) => std::slice::from_ref(node.as_ref()),
+            Self::Cluster(nodes) => nodes.as_slice(),
+        };
+        nodes
+            .iter()
+            .any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }))
+    }
+
     /// Host and port, for messages; never the password.
     fn name(&self) -> String {
         match self {
@@ -74,9 +85,11 @@ pub(super) async fn connect(options: Options) -> Result<Store, ConnectError> {
             partitions: options.partitions,
         });
     }
-    // The crate takes the process's provider of cryptography and panics without one. The first who is asked for one wins, so
-    // that a program which has chosen another keeps it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    if options.nodes.are_encrypted() {
+        // The crate takes the process's provider of cryptography and panics where none is chosen. A program that has chosen one
+        // keeps it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
     let server = options.nodes.name();
     let prefix = options.prefix.clone();
     let failed = |error: RedisError| ConnectError::new(&server, &prefix, error);
