@@ -61,6 +61,27 @@ mod postgres {
         assert!(message.contains("its error was not returned"), "{message}");
     }
 
+    /// Ends the transaction by itself.
+    struct Impatient;
+
+    #[saga(name = "impatient")]
+    impl Impatient {
+        #[step]
+        async fn end(&self, tx: &mut PgTransaction<'_>) -> Result<(), StepError> {
+            let end = sqlx::query("ROLLBACK").execute(&mut **tx).await;
+            end.map(|_| ()).map_err(StepError::retryable)
+        }
+    }
+
+    #[tokio::test]
+    async fn p2_a_step_that_ended_its_transaction_by_hand_is_not_recorded() {
+        let store = options().connect().await.unwrap();
+        let engine = Engine::builder(store).register(Impatient).start().await;
+        let handle = engine.unwrap().start::<Impatient>(()).await.unwrap();
+        let message = failure(&handle).await.message;
+        assert!(message.contains("ended before the step did"), "{message}");
+    }
+
     /// Longer without a word than the server lets it be.
     struct Dreamer(Arc<AtomicU32>);
 

@@ -29,7 +29,8 @@ use sagaz_core::{IntoStepError, StepContext, StepError};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
-/// A barrier for one step of one instance.
+/// A barrier for one step of one instance in one database. A step that passes a second one there gives it a key of its own, or
+/// the second work would be taken for a repeat of the first: `Barrier::new(format!("{}/second", ctx.action_key()))`.
 ///
 /// In a step, [`BarrierContext`] makes it. A participant in another process makes it from the idempotency key that came with
 /// the request: that of the action, [`StepContext::action_key`], for both.

@@ -5,14 +5,18 @@
 
 use super::{Postgres, database::Database, error::store_error, read, write};
 use sagaz_core::store::{CommitError, Progress, Settled, StoreError, Transacts, Write, Written};
-use sqlx::{Postgres as Server, Transaction};
+use sqlx::{Postgres as Server, Row, Transaction, postgres::PgConnection};
 use std::sync::Arc;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 /// Whatever the database's default is. The server ends a session that holds locks and has been silent for a minute: that of a
-/// step which forgot its transaction, or of a machine that is gone and could not say so.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 60000";
+/// step which forgot its transaction, or of a machine that is gone and could not say so. The mark goes
+/// with the transaction.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL idle_in_transaction_session_timeout = 60000; SET LOCAL saga.step = 'open'";
+
+/// Whether it is still the transaction that was begun for the step: its code may have ended that by hand.
+const IS_OPEN: &str = "SELECT current_setting('saga.step', true) IS NOT DISTINCT FROM 'open'";
 
 const HOLD: &str = "SELECT 1 FROM sagaz.saga_instance WHERE id = $1 FOR NO KEY UPDATE";
 
@@ -38,14 +42,17 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
         write: &Write,
     ) -> Result<Written, StoreError> {
         let database = &self.database;
-        let written = write::write_in(database, tx, write);
         match write {
             Write::Progress(_) => {
-                let written = timeout(database.call_timeout, written).await;
+                let written = timeout(database.call_timeout, async {
+                    is_open(database, tx).await?;
+                    write::write_in(database, tx, write).await
+                });
+                let written = written.await;
                 written.map_err(|_| silent(database))?.map_err(of_step)
             }
             // The caller's, which waits for another with the same start key.
-            _ => written.await,
+            _ => write::write_in(database, tx, write).await,
         }
     }
 
@@ -75,6 +82,17 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
         });
         Ok(Settled::judge(progress, stored.await?.as_ref()))
     }
+}
+
+async fn is_open(database: &Database, tx: &mut PgConnection) -> Result<(), StoreError> {
+    let is_open = database.query(IS_OPEN).fetch_one(tx).await;
+    let is_open = is_open.and_then(|row| row.try_get(0));
+    if is_open.map_err(store_error)? {
+        return Ok(());
+    }
+    Err(StoreError::fatal(
+        "the step's transaction ended before the step did, by its own `COMMIT` or `ROLLBACK`; leave the end to the engine",
+    ))
 }
 
 /// Whether the server was going down: it may have committed before it said so.
