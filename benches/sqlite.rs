@@ -6,8 +6,11 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-use sagaz::{Engine, compensate, saga, sqlite::Sqlite, step};
-use serde::{Deserialize, Serialize};
+#[path = "support/order.rs"]
+mod order;
+
+use order::{INPUT, Order};
+use sagaz::{Engine, sqlite::Sqlite};
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -25,63 +28,6 @@ use tokio::{
 const ROUNDS: usize = 7;
 const PER_ROUND: Duration = Duration::from_millis(1500);
 const IN_FLIGHT: [usize; 3] = [1, 64, 256];
-
-type NoResult<T = ()> = Result<T, std::convert::Infallible>;
-
-/// An input, and the output of a step.
-#[derive(Serialize, Deserialize)]
-struct Text(String);
-
-struct Order;
-
-#[saga(name = "order", input = Text)]
-impl Order {
-    #[step(atomic)]
-    async fn reserve(&self, input: &Text) -> NoResult<Text> {
-        Ok(Text(format!("reservation of {}", input.0)))
-    }
-    #[compensate(reserve)]
-    async fn release(&self) -> NoResult {
-        Ok(())
-    }
-    #[step(atomic, depends_on = [reserve])]
-    async fn charge(&self, reserve: &Text) -> NoResult<Text> {
-        Ok(Text(format!("payment for {}", reserve.0)))
-    }
-    #[compensate(charge)]
-    async fn refund(&self) -> NoResult {
-        Ok(())
-    }
-    #[step(atomic, no_compensation, depends_on = [charge])]
-    async fn confirm(&self, charge: &Text) -> NoResult<Text> {
-        Ok(Text(format!("confirmation of {}", charge.0)))
-    }
-}
-
-const INPUT: &str = "order 4711 of customer 17: two compact discs, to be sent to the usual address";
-
-/// Instances a second.
-async fn engine_rate(engine: &Engine<Sqlite>, in_flight: usize) -> f64 {
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..in_flight {
-        let engine = engine.clone();
-        tasks.spawn(async move {
-            let mut finished = 0;
-            while began.elapsed() < PER_ROUND {
-                let handle = engine
-                    .start::<Order>(Text(INPUT.to_owned()))
-                    .await
-                    .expect("it starts");
-                assert!(handle.outcome().await.expect("it ends").is_completed());
-                finished += 1;
-            }
-            finished
-        });
-    }
-    let finished: u32 = tasks.join_all().await.into_iter().sum();
-    f64::from(finished) / began.elapsed().as_secs_f64()
-}
 
 /// One write of the floor.
 struct Job {
@@ -218,7 +164,7 @@ async fn main() {
         let (mut floors, mut rates) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             floors.push(floor_rate(&bare, in_flight).await);
-            rates.push(engine_rate(&engine, in_flight).await);
+            rates.push(order::rate(order::run(&engine, in_flight, PER_ROUND).await));
         }
         let ratio = median(
             rates

@@ -3,7 +3,7 @@
 //! As many tasks, each of which makes four dependent writes (accept, and three steps, of which the last also completes the
 //! instance) through bare group-commit writers, with the same schema and the same number of connections.
 
-use crate::saga::INPUT;
+use crate::order::INPUT;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use std::{
     sync::Arc,

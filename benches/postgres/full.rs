@@ -3,7 +3,7 @@
 //! `cargo bench --features postgres --bench postgres -- full`. Takes some minutes and some gigabytes. Rounds on the full and on
 //! the empty tables are interleaved.
 
-use crate::{execute, median, saga, saga::Order, setting, store};
+use crate::{execute, median, order, order::Order, setting, store};
 use sagaz::{
     Engine, EngineId, Payload, SagaId, StepKind, Token,
     postgres::Postgres,
@@ -51,7 +51,7 @@ fn accept() -> Accept {
     Accept {
         id: SagaId::new(),
         definition: definition(),
-        input: json(saga::INPUT),
+        input: json(order::INPUT),
         input_digest: String::new(),
         start_key: None,
         owner: None,
@@ -84,7 +84,7 @@ fn completed(id: SagaId, owner: EngineId) -> Write {
         attempts: 1,
         undo_attempts: 0,
         recoveries: 0,
-        output: Some(json(saga::INPUT)),
+        output: Some(json(order::INPUT)),
         error: None,
         wake: None,
     });
@@ -163,10 +163,10 @@ pub(crate) async fn compare(url: &str) {
             let half_a_second = Duration::from_millis(500);
             figures[at]
                 .instances
-                .push(each(saga::run(&engines[at], 1, half_a_second).await));
+                .push(each(order::run(&engines[at], 1, half_a_second).await));
             figures[at]
                 .many
-                .push(each(saga::run(&engines[at], 64, half_a_second).await));
+                .push(each(order::run(&engines[at], 64, half_a_second).await));
         }
     }
     println!(

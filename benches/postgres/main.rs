@@ -8,10 +8,11 @@
 
 mod floor;
 mod full;
-mod saga;
+#[path = "../support/order.rs"]
+mod order;
 
 use floor::Floor;
-use saga::Order;
+use order::{Order, rate};
 use sagaz::{Engine, postgres::Postgres};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::{
@@ -130,10 +131,6 @@ async fn account(url: &str, schema: &str, run: impl AsyncFn() -> (u32, Duration)
     )
 }
 
-fn rate((finished, took): (u32, Duration)) -> f64 {
-    f64::from(finished) / took.as_secs_f64()
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let Ok(url) = env::var(URL) else {
@@ -163,7 +160,7 @@ async fn main() -> ExitCode {
         let (mut floors, mut rates) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             floors.push(rate(floor.run(in_flight, PER_ROUND).await));
-            rates.push(rate(saga::run(&engine, in_flight, PER_ROUND).await));
+            rates.push(rate(order::run(&engine, in_flight, PER_ROUND).await));
         }
         let ratios = rates.iter().zip(&floors).map(|(rate, floor)| rate / floor);
         let ratio = median(ratios.collect());
@@ -178,7 +175,7 @@ async fn main() -> ExitCode {
     println!("the floor writes for each instance: {written}");
     let schema = "sagaz_bench";
     let written = account(&url, schema, async || {
-        saga::run(&engine, 256, PER_ROUND).await
+        order::run(&engine, 256, PER_ROUND).await
     })
     .await;
     println!("an instance is: {written}");

@@ -1,6 +1,6 @@
-//! A saga of three steps that do nothing.
+//! A saga of three steps that do nothing, for the benchmarks of every store.
 
-use sagaz::{Engine, compensate, postgres::Postgres, saga, step};
+use sagaz::{Engine, compensate, saga, step, store::Store};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -41,8 +41,8 @@ pub(crate) const INPUT: &str =
     "order 4711 of customer 17: two compact discs, to be sent to the usual address";
 
 /// How many instances were finished, and how long that took.
-pub(crate) async fn run(
-    engine: &Engine<Postgres>,
+pub(crate) async fn run<S: Store>(
+    engine: &Engine<S>,
     in_flight: usize,
     at_least: Duration,
 ) -> (u32, Duration) {
@@ -65,4 +65,9 @@ pub(crate) async fn run(
     }
     let finished = tasks.join_all().await.into_iter().sum();
     (finished, began.elapsed())
+}
+
+/// Instances a second.
+pub(crate) fn rate((finished, took): (u32, Duration)) -> f64 {
+    f64::from(finished) / took.as_secs_f64()
 }
