@@ -16,7 +16,7 @@ mod postgres {
         },
     };
     use sagaz_storage::postgres::{ConnectError, Postgres};
-    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row};
     use std::time::{Duration, Instant};
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -280,6 +280,27 @@ mod postgres {
 
     fn options(schema: &str) -> sagaz_storage::postgres::Options {
         Postgres::options(&url()).unwrap().schema(schema)
+    }
+
+    #[tokio::test]
+    async fn a_pool_tells_which_database_it_is() {
+        let pool = PgPool::connect(&url()).await.unwrap();
+        let create = "CREATE DATABASE of_a_pool";
+        // Left by an earlier run.
+        let _ = sqlx::raw_sql(create).execute(&pool).await;
+        let options = pool
+            .connect_options()
+            .as_ref()
+            .clone()
+            .database("of_a_pool");
+        let pool = PgPool::connect_lazy_with(options);
+        let store = Postgres::of_pool(&pool).await.unwrap();
+        let owner = engine(&store).await;
+        let (id, _) = owned(&store, owner).await;
+        let mut tx = pool.begin().await.unwrap();
+        let cancel = "UPDATE sagaz.saga_instance SET cancel_requested = true WHERE id = $1";
+        let cancel = sqlx::query(cancel).bind(id.as_uuid());
+        assert_eq!(cancel.execute(&mut *tx).await.unwrap().rows_affected(), 1);
     }
 
     #[tokio::test]

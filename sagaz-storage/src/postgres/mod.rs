@@ -72,7 +72,7 @@ use sagaz_core::{
         Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use std::{sync::Arc, time::Duration};
 
 /// A store in a PostgreSQL database. A clone is the same store.
@@ -118,6 +118,14 @@ impl Postgres {
     /// Options for the database of a URL.
     pub fn options(url: &str) -> Result<Options, ConnectError> {
         Ok(Self::options_for(parse(url)?))
+    }
+
+    /// Connects to the database of a pool, as the pool does: the application's, say, so that its transactions are of the same
+    /// database. The connections are the store's own, so that neither waits for the other's.
+    pub async fn of_pool(pool: &PgPool) -> Result<Self, ConnectError> {
+        Self::options_for(pool.connect_options().as_ref().clone())
+            .connect()
+            .await
     }
 
     /// Options for a database that sqlx's own options name: TLS certificates, sockets, and so on.
