@@ -1,10 +1,10 @@
-//! Sagas as tokens: a chain, a diamond with a pivot, and one with every setting.
+//! Sagas as tokens: a chain, a diamond with a pivot, one that writes in transactions, and one with every setting.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-pub(super) fn all() -> [(TokenStream, TokenStream); 3] {
-    [chain(), diamond_with_pivot(), everything()]
+pub(super) fn all() -> [(TokenStream, TokenStream); 4] {
+    [chain(), diamond_with_pivot(), transactional(), everything()]
 }
 
 pub(super) fn chain() -> (TokenStream, TokenStream) {
@@ -50,6 +50,28 @@ pub(super) fn diamond_with_pivot() -> (TokenStream, TokenStream) {
         }
     };
     (quote!(name = "diamond", input = Order), item)
+}
+
+pub(super) fn transactional() -> (TokenStream, TokenStream) {
+    let item = quote! {
+        impl Bank {
+            #[step(timeout = "5s")]
+            async fn debit(&self, transfer: &Transfer, tx: &mut shop::Transaction<'_, Db>) -> Result<i64, BankError> {}
+
+            #[compensate("debit")]
+            async fn give_back(&self, tx: &mut shop::Transaction<'_, Db>, debit: &i64) -> Result<(), BankError> {}
+
+            #[step(depends_on = ["debit"])]
+            async fn credit(&self, ctx: &StepContext<'_>, debit: &i64) -> Result<(), BankError> {}
+
+            #[compensate("credit")]
+            async fn take_back(&self, ctx: &StepContext<'_>, credit: Option<&()>) -> Result<(), BankError> {}
+
+            #[step(depends_on = ["credit"], pivot)]
+            async fn close(&self, _tx: &mut Transaction<Db>) -> Result<(), BankError> {}
+        }
+    };
+    (quote!(input = Transfer), item)
 }
 
 pub(super) fn everything() -> (TokenStream, TokenStream) {

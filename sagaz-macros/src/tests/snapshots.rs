@@ -1,4 +1,4 @@
-//! What three sagas become. `UPDATE_EXPECT=1 cargo test -p sagaz-macros` writes the files anew; read the difference.
+//! What four sagas become. `UPDATE_EXPECT=1 cargo test -p sagaz-macros` writes the files anew; read the difference.
 
 use super::sagas;
 use crate::{debug, expand_saga};
@@ -22,6 +22,14 @@ fn diamond_with_pivot() {
     check(
         sagas::diamond_with_pivot(),
         expect_file!["../../snapshots/diamond_with_pivot.rs"],
+    );
+}
+
+#[test]
+fn transactional() {
+    check(
+        sagas::transactional(),
+        expect_file!["../../snapshots/transactional.rs"],
     );
 }
 
