@@ -4,16 +4,18 @@
 //! a future is boxed by the generated code, once an attempt, and everything else has one place a step.
 //! Invariant: of one step, at most one future is alive.
 
+mod commits;
 mod effects;
 mod troubles;
 
+pub(crate) use commits::{EndedAttempt, PreparedAttempt};
 pub(crate) use troubles::{Troubles, panic_message, words};
 
 use crate::{
     context::{Shared, StepContext},
     observe::{AttemptError, Instance, Lifecycle, Observer},
     outcome::{FailureReason, Stuck},
-    private::{AttemptEnd, OutputRequest, Prepared, RecoverEnd, RecoverFuture, Scene, StepFuture},
+    private::{AttemptEnd, RecoverEnd, RecoverFuture, Scene, StepFuture},
     saga::Saga,
     state::{Ended, Event, Machine, Record, Recovered, StepCell},
     step_error::StepError,
@@ -22,7 +24,6 @@ use crate::{
 };
 use futures_util::FutureExt;
 use std::{
-    any::Any,
     future::poll_fn,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -62,35 +63,6 @@ pub(crate) trait Host<G: Saga> {
 
     /// Something happened outside.
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened>;
-}
-
-/// An attempt whose transaction is still open.
-pub(crate) struct PreparedAttempt {
-    pub(crate) step: usize,
-    pub(crate) undo: bool,
-    pub(crate) prepared: Prepared,
-    pub(crate) took: Duration,
-}
-
-impl PreparedAttempt {
-    /// Rolls it back.
-    pub(crate) fn rolled_back(self) -> EndedAttempt {
-        discard(self.prepared);
-        EndedAttempt {
-            step: self.step,
-            undo: self.undo,
-            output: None,
-            took: self.took,
-        }
-    }
-}
-
-/// An attempt whose transaction has ended.
-pub(crate) struct EndedAttempt {
-    pub(crate) step: usize,
-    pub(crate) undo: bool,
-    pub(crate) output: Option<Box<dyn Any + Send + Sync>>,
-    pub(crate) took: Duration,
 }
 
 /// How long a step waits, and since whose time.
@@ -495,18 +467,6 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         (H::DURABLE || self.observer.is_some()).then(Instant::now)
     }
 
-    /// The transaction of an attempt that begins now.
-    #[inline(never)]
-    fn give_transaction(&mut self, step: usize) {
-        let transaction = self.host.transaction(step);
-        let index = u16::try_from(step).unwrap_or(u16::MAX);
-        // What an attempt has left that was dropped before it took it.
-        drop(self.shared.take_transaction(index));
-        if let Some(transaction) = transaction {
-            self.shared.give_transaction(index, transaction);
-        }
-    }
-
     /// The event of an attempt that has ended. One that completed in a transaction is in flight until that has ended, too.
     #[inline(never)]
     fn attempt_ended(
@@ -564,51 +524,6 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         self.troubles.keep(step, Arc::clone(error));
         self.tell_failed(step, undo, AttemptError::Error(error), took);
         ended
-    }
-
-    /// An attempt's transaction is committed.
-    fn committed(&mut self, machine: &mut Machine<G::PerStep<StepCell>>, attempt: EndedAttempt) {
-        let EndedAttempt {
-            step,
-            undo,
-            output,
-            took,
-        } = attempt;
-        self.leave_commit(step);
-        if let Some(output) = output {
-            // To keep an output cannot fail.
-            let _ = self
-                .saga
-                .output(self.stage.slots, step, OutputRequest::Keep(output));
-        }
-        self.tell_completed(step, undo, took);
-        self.apply(machine, event_of(step, undo, Ended::Completed));
-    }
-
-    /// An attempt's transaction is rolled back.
-    fn rolled_back(
-        &mut self,
-        machine: &mut Machine<G::PerStep<StepCell>>,
-        attempt: EndedAttempt,
-        error: StepError,
-    ) {
-        let EndedAttempt {
-            step,
-            undo,
-            output,
-            took,
-        } = attempt;
-        discard(output);
-        self.leave_commit(step);
-        let ended = self.failed(step, undo, &Arc::new(error), took);
-        self.apply(machine, event_of(step, undo, ended));
-    }
-
-    fn leave_commit(&mut self, step: usize) {
-        self.host.attempt_over(step);
-        if let Some(place) = self.place_of(step) {
-            self.free(place);
-        }
     }
 
     fn recovered(&mut self, step: usize, end: thread::Result<RecoverEnd>) -> Recovered {
