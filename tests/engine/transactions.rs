@@ -306,6 +306,7 @@ async fn p12_an_output_that_is_too_large_is_rolled_back_with_its_effect() {
     let handle = engine.start::<Large>(()).await.unwrap();
     let failure = failure(&handle).await;
     assert!(failure.message.contains("2002 bytes"), "{failure:?}");
+    assert_eq!(failure.reason, FailureReason::OutputRefused);
     assert!(recorder.has("output of grow refused"));
     assert_eq!(store.value("grown"), None);
 }
@@ -611,7 +612,7 @@ async fn p12_a_record_that_the_store_refuses_for_good_is_not_offered_again() {
     store.faults().plan(Call::WriteIn, 1, Fault::Refuse);
     let handle = run(&store, &world).await;
     let failure = failure(&handle).await;
-    assert!(failure.message.contains("cannot be stored"), "{failure:?}");
+    assert_eq!(failure.reason, FailureReason::OutputRefused, "{failure:?}");
     assert_eq!(
         (world.entries("order").len(), done(&store, "order")),
         (1, 0)

@@ -4,7 +4,7 @@ use super::{Crew, Host, discard, event_of};
 use crate::{
     private::{OutputRequest, Prepared},
     saga::Saga,
-    state::{Ended, Machine, StepCell},
+    state::{Ended, Event, Machine, StepCell},
     step_error::StepError,
 };
 use std::{any::Any, sync::Arc, time::Duration};
@@ -81,6 +81,24 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         attempt: EndedAttempt,
         error: StepError,
     ) {
+        let (step, undo) = (attempt.step, attempt.undo);
+        let ended = self.end_without_output(attempt, error);
+        self.apply(machine, event_of(step, undo, ended));
+    }
+
+    /// An attempt of a step is rolled back, because what it gave can never be stored.
+    pub(super) fn output_refused(
+        &mut self,
+        machine: &mut Machine<G::PerStep<StepCell>>,
+        attempt: EndedAttempt,
+        reason: String,
+    ) {
+        let step = attempt.step;
+        self.end_without_output(attempt, StepError::permanent(reason));
+        self.apply(machine, Event::StepEnded(step, Ended::OutputRefused));
+    }
+
+    fn end_without_output(&mut self, attempt: EndedAttempt, error: StepError) -> Ended {
         let EndedAttempt {
             step,
             undo,
@@ -89,8 +107,7 @@ impl<G: Saga, H: Host<G>> Crew<'_, '_, G, H> {
         } = attempt;
         discard(output);
         self.leave_commit(step);
-        let ended = self.failed(step, undo, &Arc::new(error), took);
-        self.apply(machine, event_of(step, undo, ended));
+        self.failed(step, undo, &Arc::new(error), took)
     }
 
     fn leave_commit(&mut self, step: usize) {

@@ -102,6 +102,8 @@ pub(crate) enum Happened {
     Committed(EndedAttempt),
     /// An attempt's transaction was rolled back, so it had no effect.
     RolledBack(EndedAttempt, StepError),
+    /// Its output can never be stored, for this reason, so it was rolled back.
+    OutputRefused(EndedAttempt, String),
     /// Leave the instance as it is: it is another engine's, or given up.
     Leave(Leave),
 }
@@ -252,6 +254,9 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
                 crew.apply(machine, Event::Refused(step));
             }
             Some(Happened::Committed(attempt)) => crew.committed(machine, attempt),
+            Some(Happened::OutputRefused(attempt, reason)) => {
+                crew.output_refused(machine, attempt, reason);
+            }
             Some(Happened::RolledBack(attempt, error)) => {
                 crew.rolled_back(machine, attempt, error);
             }

@@ -79,6 +79,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 cell.attempts -= 1;
                 Again::No
             }
+            Ended::OutputRefused => {
+                cell.refused = true;
+                Again::No
+            }
             Ended::Dropped | Ended::Interrupted => {
                 cell.effect |= !definition.transactional;
                 if ended == Ended::Dropped {

@@ -166,6 +166,8 @@ pub(crate) enum Ended {
         again: Again,
         clean: bool,
     },
+    /// It completed in a transaction, and its output can never be stored; so it was rolled back.
+    OutputRefused,
     /// It timed out or panicked.
     Interrupted,
     /// It was dropped on the machine's demand.

@@ -582,6 +582,9 @@ impl Simulation {
         }
         let again = match self.rng.u8(0..10) {
             0 => Again::Yes(None),
+            3 if self.rng.bool() => {
+                return self.apply(Event::StepEnded(step, Ended::OutputRefused));
+            }
             1 | 2 => Again::Pending(Duration::ZERO),
             _ => {
                 self.commit(step);

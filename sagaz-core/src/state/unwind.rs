@@ -47,7 +47,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 again: Again::Yes(after),
                 ..
             } => Some(after),
-            Ended::Interrupted | Ended::Dropped => Some(None),
+            Ended::Interrupted | Ended::Dropped | Ended::OutputRefused => Some(None),
         };
         let undo_attempts = cell.undo_attempts;
         let goes_on = policy.is_some_and(|policy| policy.again_after(undo_attempts));

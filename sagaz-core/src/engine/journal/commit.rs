@@ -43,7 +43,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                 let error = StepError::retryable(StoreError::refusal(reason)).clean();
                 Happened::RolledBack(attempt, error)
             }
-            Ok(Reply::Refused(reason)) => self.refuse_prepared(attempt, &reason),
+            Ok(Reply::Refused(reason)) => self.refuse_prepared(attempt, reason),
             Ok(Reply::Written(_)) | Err(_) => Happened::Leave(Leave::Lost),
         }
     }
@@ -65,16 +65,15 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     }
 
     /// Its output cannot be stored, now or later, and its effect is rolled back with it.
-    fn refuse_prepared(&self, attempt: EndedAttempt, reason: &str) -> Happened {
+    fn refuse_prepared(&self, attempt: EndedAttempt, reason: String) -> Happened {
         let step = self.registration.saga.definition().steps[attempt.step].name;
         let instance = self.registration.instance(self.id);
         self.engine.tell(&Lifecycle::OutputRefused {
             instance,
             step,
-            reason,
+            reason: &reason,
         });
-        let message = format!("its output cannot be stored: {reason}");
-        Happened::RolledBack(attempt, StepError::permanent(message))
+        Happened::OutputRefused(attempt, reason)
     }
 
     /// Commits the next attempt that is prepared, together with everything that is to be stored. `None` if there is none.
@@ -99,7 +98,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             Ok(output) => output,
             Err(reason) => {
                 let attempt = self.transactions.next()?.rolled_back();
-                return Some(Err(self.refuse_prepared(attempt, &reason)));
+                return Some(Err(self.refuse_prepared(attempt, reason)));
             }
         };
         let row = StepWrite {
