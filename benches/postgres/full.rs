@@ -75,6 +75,7 @@ fn completed(id: SagaId, owner: EngineId) -> Write {
         failure: None,
         stuck: None,
         release: None,
+        sender: None,
         steps: Vec::new(),
     };
     progress.steps.push(StepWrite {
@@ -87,6 +88,7 @@ fn completed(id: SagaId, owner: EngineId) -> Write {
         output: Some(json(order::INPUT)),
         error: None,
         wake: None,
+        events: Vec::new(),
     });
     Write::Progress(progress)
 }

@@ -2,12 +2,14 @@
 //!
 //! Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
 
+pub mod broker;
 mod codec;
 mod context;
 mod definition;
 mod driver;
 mod engine;
 mod error;
+mod event;
 mod graph;
 mod id;
 mod observe;
@@ -29,6 +31,10 @@ pub use definition::{
 };
 pub use engine::{Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn};
 pub use error::Error;
+pub use event::{
+    EVENT_ATTRIBUTES_MAX, EVENT_TEXT_MAX, Event, EventId, EventParts, PublishError, SAGA_ATTRIBUTE,
+    STEP_ATTRIBUTE,
+};
 pub use graph::Graph;
 pub use id::{EngineId, SagaId, Token};
 pub use observe::{AttemptError, Instance, Lifecycle, Observer};

@@ -62,6 +62,7 @@ mod postgres {
             failure: None,
             stuck: None,
             release: None,
+            sender: None,
             steps: vec![StepWrite {
                 name: "charge".to_owned(),
                 kind: StepKind::Compensatable,
@@ -72,6 +73,7 @@ mod postgres {
                 output: None,
                 error: None,
                 wake: None,
+                events: Vec::new(),
             }],
         })
     }

@@ -69,6 +69,7 @@ fn progress(id: SagaId, owner: EngineId, step: u32, is_last: bool) -> Write {
         failure: None,
         stuck: None,
         release: None,
+        sender: None,
         steps: vec![StepWrite {
             name: format!("step {step}"),
             kind: StepKind::Compensatable,
@@ -79,6 +80,7 @@ fn progress(id: SagaId, owner: EngineId, step: u32, is_last: bool) -> Write {
             output: Some(json(&format!("output {step}"))),
             error: None,
             wake: None,
+            events: Vec::new(),
         }],
     })
 }

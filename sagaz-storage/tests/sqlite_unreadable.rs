@@ -42,6 +42,7 @@ fn step() -> StepWrite {
         output: Some(json("1")),
         error: None,
         wake: None,
+        events: Vec::new(),
     }
 }
 
@@ -68,6 +69,7 @@ async fn orphans(store: &Sqlite) -> [SagaId; 3] {
             failure: None,
             stuck: None,
             release: None,
+            sender: None,
             steps: vec![step()],
         };
         store.write(&[Write::Accept(accept)]).await.unwrap();

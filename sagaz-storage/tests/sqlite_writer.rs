@@ -62,6 +62,7 @@ fn progress(id: SagaId, owner: EngineId, output: Payload) -> Progress {
         failure: None,
         stuck: None,
         release: None,
+        sender: None,
         steps: vec![StepWrite {
             name: "reserve".to_owned(),
             kind: StepKind::Compensatable,
@@ -72,6 +73,7 @@ fn progress(id: SagaId, owner: EngineId, output: Payload) -> Progress {
             output: Some(output),
             error: None,
             wake: None,
+            events: Vec::new(),
         }],
     }
 }

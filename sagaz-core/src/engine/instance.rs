@@ -399,6 +399,7 @@ async fn stick<G: Saga, S: Store>(
         failure: None,
         stuck: Some(stuck),
         release: None,
+        sender: None,
         steps: interrupted_rows(registration.saga.definition(), snapshot),
     };
     let (reply, receiver) = oneshot::channel();

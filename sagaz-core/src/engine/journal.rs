@@ -369,6 +369,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             stuck,
             release,
             steps,
+            sender: None,
         }
     }
 
@@ -399,6 +400,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             output,
             error: view.troubles.of(step).map(|error| words(error)),
             wake: due.map(|(_, due)| due.saturating_duration_since(now)),
+            events: Vec::new(),
         })
     }
 

@@ -419,5 +419,6 @@ pub(super) fn row(
         output: None,
         error: stored.and_then(|row| row.error.clone()),
         wake: None,
+        events: Vec::new(),
     }
 }

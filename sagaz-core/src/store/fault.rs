@@ -498,6 +498,7 @@ mod tests {
             failure: None,
             stuck: None,
             release: None,
+            sender: None,
             steps: vec![StepWrite {
                 name: "reserve".to_owned(),
                 kind: crate::definition::StepKind::Pivot,
@@ -508,6 +509,7 @@ mod tests {
                 output: Some(accept.input.clone()),
                 error: None,
                 wake: None,
+                events: Vec::new(),
             }],
         };
         store.write(&[Write::Accept(accept.clone())]).await.unwrap();

@@ -8,6 +8,8 @@
 //! - every call may be repeated: a write that is already there with its token is accepted again;
 //! - leases are judged by the store's clock alone.
 
+mod inbox;
+mod outbox;
 mod rows;
 mod transaction;
 
@@ -16,6 +18,12 @@ pub mod conformance;
 pub mod fault;
 pub mod memory;
 
+pub use inbox::{Begun, Finished, InboxStore};
+pub use outbox::{
+    AppendsIn, Attendance, DeadDecision, DeadLetter, DeadLetterFilter, DeadLetterId,
+    DeadLetterPage, DeadState, Fate, Fetch, Fetched, KEY_EVENTS_MAX, KeyFetch, LANES, Lane, Mark,
+    OutboxEvent, OutboxStats, OutboxStore, Place, Sender, SentEvents, WorkerId, lane_of,
+};
 pub use rows::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
     Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,

@@ -1,8 +1,10 @@
 //! The values that go to a store and come back.
 
+use super::Sender;
 use crate::{
     codec::Payload,
     definition::StepKind,
+    event::Event,
     id::{EngineId, SagaId, Token},
     outcome::{Failure, Stuck},
 };
@@ -207,6 +209,8 @@ pub struct Progress {
     pub release: Option<Wake>,
     /// Steps whose rows are replaced.
     pub steps: Vec<StepWrite>,
+    /// Who publishes the events of this write as soon as it is committed; `None`: the relay.
+    pub sender: Option<Sender>,
 }
 
 /// When an instance that nobody owns is due.
@@ -239,6 +243,9 @@ pub struct StepWrite {
     pub error: Option<String>,
     /// When it is attempted again, from the write on.
     pub wake: Option<Duration>,
+    /// What its attempt published: stored in the outbox if the write is applied, in this order. A write that is repeated stores
+    /// none of them again.
+    pub events: Vec<Event>,
 }
 
 /// What became of a write.
@@ -254,7 +261,7 @@ pub enum Written {
     },
     /// The token is no longer the instance's: nothing was written.
     Lost,
-    /// Somebody else, such as a person with an open transaction, holds the instance's row: nothing was written, and the
+    /// Somebody else, such as a person with an open transaction, holds the instance's row or the key of an event: nothing was written, and the
     /// same write may be taken later. So one such row does not stall the rest of its batch.
     Busy,
 }

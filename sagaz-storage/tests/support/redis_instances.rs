@@ -55,6 +55,7 @@ pub(crate) fn progress(id: SagaId, token: Token) -> Write {
         failure: None,
         stuck: None,
         release: None,
+        sender: None,
         steps: vec![StepWrite {
             name: "charge".to_owned(),
             kind: StepKind::Compensatable,
@@ -65,6 +66,7 @@ pub(crate) fn progress(id: SagaId, token: Token) -> Write {
             output: None,
             error: None,
             wake: None,
+            events: Vec::new(),
         }],
     })
 }

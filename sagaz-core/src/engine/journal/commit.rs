@@ -111,6 +111,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             output,
             error: view.troubles.of(step).map(|error| words(error)),
             wake: None,
+            events: Vec::new(),
         };
         let mut sent = std::mem::take(&mut self.dirty);
         let mut steps = steps_of(&sent);
@@ -130,6 +131,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             failure: view.shared.failure.get().cloned(),
             stuck: None,
             release: None,
+            sender: None,
             steps: rows,
         };
         self.sent_at = self.engine.lease.lapses();

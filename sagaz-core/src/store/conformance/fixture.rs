@@ -80,6 +80,7 @@ pub(super) fn step(name: &str, state: StepState) -> StepWrite {
         output: None,
         error: None,
         wake: None,
+        events: Vec::new(),
     }
 }
 
@@ -99,6 +100,7 @@ pub(super) fn progress(id: SagaId, token: Token, state: InstanceState) -> Progre
         failure: None,
         stuck: (state == InstanceState::Stuck).then(|| stuck("the courier does not answer")),
         release: None,
+        sender: None,
         steps: Vec::new(),
     }
 }

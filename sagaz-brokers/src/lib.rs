@@ -1,0 +1,1 @@
+//! Brokers of `sagaz`. Use the [`sagaz`](https://docs.rs/sagaz) crate, which re-exports what is public here.
