@@ -6,8 +6,9 @@
 
 use super::Inner;
 use crate::{
+    event::Event,
     observe::Lifecycle,
-    store::{Store, StoreError, Write, Written},
+    store::{StepWrite, Store, StoreError, Write, Written},
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
@@ -74,12 +75,13 @@ fn take_batch(queue: &mut VecDeque<Job>, writes_max: usize) -> Vec<Job> {
 fn size(write: &Write) -> usize {
     match write {
         Write::Accept(accept) => accept.input.bytes.len(),
-        Write::Progress(progress) => progress
-            .steps
-            .iter()
-            .filter_map(|step| step.output.as_ref())
-            .map(|output| output.bytes.len())
-            .sum(),
+        Write::Progress(progress) => {
+            let size = |step: &StepWrite| {
+                let output = step.output.as_ref().map_or(0, |output| output.bytes.len());
+                output + step.events.iter().map(Event::size).sum::<usize>()
+            };
+            progress.steps.iter().map(size).sum()
+        }
     }
 }
 
