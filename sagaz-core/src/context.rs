@@ -2,8 +2,8 @@
 
 use crate::{
     definition::{Definition, StepDefinition},
-    id::SagaId,
     event::{Event, PublishError},
+    id::SagaId,
     observe::Instance,
     outcome::Failure,
     published::{Destination, Published},
@@ -193,7 +193,9 @@ impl<'run> StepContext<'run> {
     pub fn publish(&self, event: Event) -> Result<(), PublishError> {
         let event = event.of_step(self.saga(), self.saga_id(), self.step());
         let step = usize::from(self.step);
-        self.shared.published.push(step, self.is_compensation(), event)
+        self.shared
+            .published
+            .push(step, self.is_compensation(), event)
     }
 
     /// Why the instance is undone; `None` while it is not.

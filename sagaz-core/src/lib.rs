@@ -30,7 +30,9 @@ pub use context::StepContext;
 pub use definition::{
     CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind,
 };
-pub use engine::{AfterCommit, Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn};
+pub use engine::{
+    AfterCommit, Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn,
+};
 pub use error::Error;
 pub use event::{
     EVENT_ATTRIBUTES_MAX, EVENT_TEXT_MAX, Event, EventId, EventParts, PublishError, SAGA_ATTRIBUTE,

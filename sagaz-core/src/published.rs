@@ -116,7 +116,9 @@ impl Published {
             return Vec::new();
         }
         let mut list = self.list();
-        let own = list.iter_mut().filter(|it| it.step == step && it.undo == undo);
+        let own = list
+            .iter_mut()
+            .filter(|it| it.step == step && it.undo == undo);
         own.map(|it| {
             it.offered = true;
             it.event.clone()

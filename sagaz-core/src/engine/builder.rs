@@ -1,6 +1,8 @@
 //! The configuration of an engine.
 
-use super::{AfterCommit, Engine, Inner, lease, lease::Lease, registry::Registry, retain, scanner, writer};
+use super::{
+    AfterCommit, Engine, Inner, lease, lease::Lease, registry::Registry, retain, scanner, writer,
+};
 use crate::{
     error::Error,
     event::Event,

@@ -23,7 +23,9 @@ use crate::{
     private::OutputRequest,
     saga::{RunsOn, Saga},
     state::{Event, Record},
-    store::{InstanceState, Progress, StepState, StepWrite, Store, StoreError, Wake, Write, Written},
+    store::{
+        InstanceState, Progress, StepState, StepWrite, Store, StoreError, Wake, Write, Written,
+    },
     transactor::AnyTransaction,
 };
 use std::{
