@@ -609,6 +609,45 @@ mod redis {
             );
         }
 
+        /// The client of a cluster repeats by itself what was under way on a connection that breaks.
+        #[tokio::test]
+        async fn p1_a_try_that_is_repeated_on_its_way_is_stored_and_not_lost() {
+            let server = OwnServer::start(&["--cluster-enabled", "yes"]).await;
+            let proxy = Proxy::start(server.port).await;
+            let port = proxy.port.to_string();
+            for words in [
+                ["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"],
+                ["CONFIG", "SET", "cluster-announce-port", &port],
+                ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"],
+            ] {
+                server.command(&words).await;
+            }
+            let url = format!("redis+cluster://127.0.0.1:{port}");
+            let options = Redis::options(&url).unwrap().connections(1);
+            let store = {
+                let began = Instant::now();
+                loop {
+                    match options.clone().connect().await {
+                        Ok(store) => break store,
+                        // It has just been given its slots.
+                        Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let (id, token) = owned(&store, engine(&store).await).await;
+            // The server knows the script.
+            let write = progress(id, token);
+            until_stored(&store, &write).await;
+            proxy.lose_reply_to(id.to_string());
+            let written = until_stored(&store, &write).await;
+            assert!(proxy.has_lost_one());
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "its owner has it still: {written:?}"
+            );
+        }
+
         /// A node that is killed and comes back: its partitions fail meanwhile, and nothing of them is lost.
         #[tokio::test]
         async fn a_node_of_a_cluster_may_restart() {
