@@ -648,6 +648,65 @@ mod redis {
             );
         }
 
+        /// While a slot moves, some keys of its partition are on one node and some on the other: nothing is written there,
+        /// and nothing is said to be lost.
+        #[tokio::test]
+        async fn p1_a_slot_that_moves_loses_nothing() {
+            let cluster = Cluster::start().await;
+            let prefix = prefix();
+            let options = Redis::options(&cluster.url()).unwrap().prefix(&prefix);
+            let store = options
+                .call_timeout(Duration::from_millis(500))
+                .connect()
+                .await
+                .unwrap();
+            let (id, token) = owned(&store, engine(&store).await).await;
+            let place = (id.as_uuid().as_u128() & 0xffff) % 64;
+            let tag = format!("{{{prefix}:{place}}}");
+            let slot = cluster.nodes[0]
+                .command(&["CLUSTER", "KEYSLOT", &tag])
+                .await;
+            let slot: usize = redis::from_redis_value(slot).unwrap();
+            let from = &cluster.nodes[slot / 5461 % 3];
+            let to = &cluster.nodes[(slot / 5461 + 1) % 3];
+            let name = async |node: &OwnServer| {
+                redis::from_redis_value::<String>(node.command(&["CLUSTER", "MYID"]).await).unwrap()
+            };
+            let (from_name, to_name) = (name(from).await, name(to).await);
+            let slot = slot.to_string();
+            to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_name])
+                .await;
+            from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_name])
+                .await;
+            let writes = [progress(id, token)];
+            let refused = async || {
+                let error = store.write(&writes).await.unwrap_err();
+                assert!(error.is_transient(), "{error:?}");
+            };
+            refused().await;
+            let keys = from
+                .command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"])
+                .await;
+            let keys: Vec<String> = redis::from_redis_value(keys).unwrap();
+            assert!(keys.contains(&format!("{tag}:i:{id}")), "{keys:?}");
+            for key in keys {
+                let port = to.port.to_string();
+                from.command(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"])
+                    .await;
+                refused().await;
+            }
+            for node in [to, from] {
+                node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_name])
+                    .await;
+            }
+            let written = until_stored(&store, &writes[0]).await;
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "{written:?}"
+            );
+            assert_eq!(stored(&store, id).await.steps.len(), 1);
+        }
+
         /// A node that is killed and comes back: its partitions fail meanwhile, and nothing of them is lost.
         #[tokio::test]
         async fn a_node_of_a_cluster_may_restart() {
