@@ -3,10 +3,14 @@
 #![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "not every test uses all of it")]
+#[path = "support/proxy.rs"]
+mod proxy;
 mod support;
 
 /// By this name they are left out where there is no server.
 mod postgres {
+    use crate::proxy::Proxy;
     use crate::support::postgres::{connect, schema, store, url};
     use sagaz_core::{
         EngineId, Payload, SagaId, StepKind, Token,
@@ -118,6 +122,64 @@ mod postgres {
             assert!(began.elapsed() < HOUR, "nobody waits");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// A store behind a network of its own.
+    async fn behind_a_network() -> (Postgres, Proxy) {
+        let (before, after) = url()
+            .split_once('@')
+            .map(|(before, after)| (before.to_owned(), after.to_owned()))
+            .unwrap();
+        let (address, database) = after.split_once('/').unwrap();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let proxy = Proxy::start(port).await;
+        let through = format!("{before}@127.0.0.1:{}/{database}", proxy.port);
+        let options = Postgres::options(&through).unwrap().schema(schema());
+        let options = options.writers(1).without_notifications();
+        let store = options.call_timeout(Duration::from_millis(500)).connect();
+        (store.await.unwrap(), proxy)
+    }
+
+    async fn until_stored(store: &Postgres, write: &Write) {
+        let began = Instant::now();
+        let written = loop {
+            match store.write(std::slice::from_ref(write)).await {
+                Ok(written) => break written,
+                Err(error) => assert!(error.is_transient() && began.elapsed() < HOUR, "{error:?}"),
+            }
+        };
+        assert!(
+            matches!(written[..], [Written::Stored { .. }]),
+            "{written:?}"
+        );
+    }
+
+    /// A write whose reply did not come is written again, and the next one; then its first try arrives.
+    #[tokio::test]
+    async fn p7_a_try_that_arrives_late_takes_nothing_back() {
+        let (store, proxy) = behind_a_network().await;
+        let (id, token) = owned(&store, engine(&store).await).await;
+        let first = progress(id, token);
+        // From now on the connection knows the statement.
+        until_stored(&store, &first).await;
+        proxy.hold();
+        let error = store.write(std::slice::from_ref(&first)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        proxy.let_new_ones_through();
+        until_stored(&store, &first).await;
+        let Write::Progress(mut next) = first else {
+            unreachable!("it is progress")
+        };
+        next.state = InstanceState::Compensating;
+        next.steps[0].state = StepState::Compensated;
+        until_stored(&store, &Write::Progress(next)).await;
+        assert!(
+            proxy.release().await,
+            "the first try has come and was answered"
+        );
+        let snapshot = store.load(id).await.unwrap().unwrap();
+        assert_eq!(snapshot.summary.state, InstanceState::Compensating);
+        assert_eq!(snapshot.steps[0].state, StepState::Compensated);
     }
 
     /// A plain join on the epoch would write: it sees the row as it was when its statement began.

@@ -2,7 +2,7 @@
 #![cfg(feature = "redis")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/redis_proxy.rs"]
+#[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/redis_instances.rs"]
 mod redis_instances;

@@ -6,6 +6,7 @@
 
 use super::{
     ConnectError, Options,
+    columns::Tries,
     connections::Connections,
     error::{is_lost, store_error},
     news::{self, News},
@@ -42,6 +43,7 @@ pub(super) struct Database {
     pub(super) turns: Arc<Semaphore>,
     pub(super) news: News,
     pub(super) held: Held,
+    pub(super) tries: Tries,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -90,6 +92,7 @@ impl Database {
         let news = news::address(notifications, &connect, prepared);
         let database = Self {
             held: Held::default(),
+            tries: Tries::new(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
