@@ -25,6 +25,8 @@ mod postgres {
 
     const HOUR: Duration = Duration::from_hours(1);
 
+    const PATIENCE: Duration = Duration::from_secs(10);
+
     fn definition() -> DefinitionKey {
         DefinitionKey {
             saga: "shop".to_owned(),
@@ -39,9 +41,8 @@ mod postgres {
         engine
     }
 
-    async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) {
-        let id = SagaId::new();
-        let accept = Accept {
+    fn accept(id: SagaId, owner: Option<EngineId>) -> Write {
+        Write::Accept(Accept {
             id,
             definition: definition(),
             input: Payload {
@@ -50,10 +51,18 @@ mod postgres {
             },
             input_digest: "digest".to_owned(),
             start_key: None,
-            owner: Some(owner),
+            owner,
             deadline: None,
-        };
-        store.write(&[Write::Accept(accept)]).await.unwrap();
+        })
+    }
+
+    fn unowned(id: SagaId) -> Write {
+        accept(id, None)
+    }
+
+    async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) {
+        let id = SagaId::new();
+        store.write(&[accept(id, Some(owner))]).await.unwrap();
         (id, Token { owner, epoch: 1 })
     }
 
@@ -180,6 +189,30 @@ mod postgres {
         let snapshot = store.load(id).await.unwrap().unwrap();
         assert_eq!(snapshot.summary.state, InstanceState::Compensating);
         assert_eq!(snapshot.steps[0].state, StepState::Compensated);
+    }
+
+    /// A machine that is gone in the middle of a claim cannot say so: the server lets go of what it held.
+    #[tokio::test]
+    async fn p1_a_claim_that_is_cut_off_in_the_middle_keeps_no_instance_from_others() {
+        let (store, proxy) = behind_a_network().await;
+        let (cut_off, id) = (engine(&store).await, SagaId::new());
+        let other = connect(store.schema()).await;
+        let heir = engine(&other).await;
+        other.write(&[unowned(id)]).await.unwrap();
+        proxy.hold_from("COMMIT".to_owned());
+        let error = store.claim(&claim(cut_off)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        let began = Instant::now();
+        while other
+            .claim(&claim(heir))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+        {
+            assert!(began.elapsed() < PATIENCE, "it is held still");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A plain join on the epoch would write: it sees the row as it was when its statement began.

@@ -58,6 +58,9 @@ const PLANNING: [(&str, &str); 5] = [
     ("jit", "off"),
 ];
 
+/// Behind a pooler, where a session's settings are not ours: who is gone in the middle holds no rows for long.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 60000";
+
 /// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
 const LOCK_TIMEOUT: &str = "1500ms";
 
@@ -79,8 +82,10 @@ impl Database {
         // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
         let planned = if prepared {
             // What nobody waits for any longer is given up by the server too, or sessions that wait for a lock pile up there.
-            let patience = ("statement_timeout", call_timeout.as_millis().to_string());
-            connect.clone().options(PLANNING).options([patience])
+            // And who is gone in the middle of a transaction, and could not say so, holds no rows for long.
+            let patience = ["statement_timeout", "idle_in_transaction_session_timeout"]
+                .map(|setting| (setting, call_timeout.as_millis().to_string()));
+            connect.clone().options(PLANNING).options(patience)
         } else {
             connect.clone()
         };
@@ -144,7 +149,7 @@ impl Database {
     ) -> Result<T, StoreError> {
         // A statement that is not prepared is parsed and carried out in two round trips, which a pooler would give to two
         // servers if they were not of one transaction.
-        let begin = (!self.prepared).then_some("BEGIN");
+        let begin = (!self.prepared).then_some(BEGIN);
         self.call_in(connections, begin, call).await
     }
 

@@ -157,10 +157,12 @@ const OPERATE: &str = concat!(
 );
 
 /// As long as on connections that are set up for it.
-const PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 1500";
+const PATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 1500; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// For what is most likely held by somebody who does not let go.
-const IMPATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 20";
+const IMPATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 20; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// The most held instances that are remembered.
 const HELD_MAX: usize = 10_000;
