@@ -191,6 +191,36 @@ mod postgres {
         assert_eq!(snapshot.steps[0].state, StepState::Compensated);
     }
 
+    /// After a claim without a reply its engine claims again, and then looks at what it owns: nothing comes to it later.
+    #[tokio::test]
+    async fn p1_a_claim_whose_commit_comes_late_leaves_nothing_to_an_engine_that_has_looked() {
+        let (store, proxy) = behind_a_network().await;
+        let (claimer, id) = (engine(&store).await, SagaId::new());
+        let other = connect(store.schema()).await;
+        other.write(&[unowned(id)]).await.unwrap();
+        proxy.cut_from("COMMIT".to_owned());
+        let error = store.claim(&claim(claimer)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        proxy.let_new_ones_through();
+        let began = Instant::now();
+        let claimed = loop {
+            match store.claim(&claim(claimer)).await {
+                Ok(claimed) => break claimed,
+                Err(error) => assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error}"
+                ),
+            }
+        };
+        let listed = store.list(&Filter::all()).await.unwrap().instances;
+        let is_known = claimed.instances.iter().any(|it| it.summary.id == id)
+            || listed.iter().any(|it| it.owner == Some(claimer));
+        // It is answered only if its session is still there.
+        let _ = tokio::time::timeout(Duration::from_secs(1), proxy.release()).await;
+        let owner = other.load(id).await.unwrap().unwrap().summary.owner;
+        assert!(is_known || owner.is_none(), "nobody drives it");
+    }
+
     /// A machine that is gone in the middle of a claim cannot say so: the server lets go of what it held.
     #[tokio::test]
     async fn p1_a_claim_that_is_cut_off_in_the_middle_keeps_no_instance_from_others() {

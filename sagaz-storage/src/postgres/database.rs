@@ -6,6 +6,7 @@
 
 use super::{
     ConnectError, Options,
+    claim::Claiming,
     columns::Tries,
     connections::Connections,
     error::{is_lost, store_error},
@@ -44,6 +45,7 @@ pub(super) struct Database {
     pub(super) news: News,
     pub(super) held: Held,
     pub(super) tries: Tries,
+    pub(super) claiming: Claiming,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -98,6 +100,7 @@ impl Database {
         let database = Self {
             held: Held::default(),
             tries: Tries::new(),
+            claiming: Claiming::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,

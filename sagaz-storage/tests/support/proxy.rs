@@ -13,6 +13,8 @@ enum Mode {
     Hold,
     /// What contains the words, and all that comes behind it.
     HoldFrom,
+    /// The same, and the connection breaks at once.
+    CutFrom,
     /// Only what is held already.
     HoldOld,
     Release,
@@ -71,6 +73,12 @@ impl Proxy {
         self.mode.send_replace(Mode::HoldFrom);
     }
 
+    /// What contains these words does not get through, and its sender finds the connection broken.
+    pub(crate) fn cut_from(&self, words: String) {
+        self.words.set(words).expect("it is said once");
+        self.mode.send_replace(Mode::CutFrom);
+    }
+
     /// The reply to the next one that contains these words is lost, with its connection.
     pub(crate) fn lose_reply_to(&self, words: String) {
         self.words.set(words).expect("it is said once");
@@ -102,22 +110,30 @@ async fn carry(
     words: Arc<OnceLock<String>>,
     answered: Arc<watch::Sender<u32>>,
 ) {
-    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_client, to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let mut mode = switch.subscribe();
     let (held, was_held) = watch::channel(false);
-    let (broken, is_broken) = watch::channel(false);
+    let (broken, mut is_broken) = watch::channel(false);
     tokio::spawn(async move {
+        let mut to_client = Some(to_client);
         let mut buffer = vec![0; 64 << 10];
-        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-            if *is_broken.borrow() {
-                return;
-            }
+        loop {
+            let read = tokio::select! {
+                read = from_server.read(&mut buffer) => read,
+                Ok(_) = is_broken.changed() => {
+                    to_client = None;
+                    continue;
+                }
+            };
+            let Ok(length @ 1..) = read else { return };
             if *was_held.borrow() {
                 answered.send_modify(|replies| *replies += 1);
             }
             // Nobody may be there any more.
-            let _ = to_client.write_all(&buffer[..length]).await;
+            if let Some(to_client) = &mut to_client {
+                let _ = to_client.write_all(&buffer[..length]).await;
+            }
         }
     });
     let mut buffer = vec![0; 64 << 10];
@@ -130,11 +146,17 @@ async fn carry(
             })
         };
         let now = *mode.borrow();
+        let is_held = match now {
+            Mode::Hold => true,
+            Mode::HoldFrom | Mode::CutFrom => is_named(),
+            _ => false,
+        };
         if now == Mode::LoseReply && is_named() {
             switch.send_replace(Mode::Through);
             broken.send_replace(true);
+        } else if now == Mode::CutFrom && is_held {
+            broken.send_replace(true);
         }
-        let is_held = now == Mode::Hold || now == Mode::HoldFrom && is_named();
         if is_held {
             let released = mode.wait_for(|mode| *mode == Mode::Release).await;
             if released.is_err() {
