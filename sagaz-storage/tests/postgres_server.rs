@@ -195,17 +195,17 @@ mod postgres {
     #[tokio::test]
     async fn p1_a_claim_whose_commit_comes_late_leaves_nothing_to_an_engine_that_has_looked() {
         let (store, proxy) = behind_a_network().await;
-        let (claimer, id) = (engine(&store).await, SagaId::new());
+        let (asking, id) = (engine(&store).await, SagaId::new());
         let other = connect(store.schema()).await;
         other.write(&[unowned(id)]).await.unwrap();
         proxy.cut_from("COMMIT".to_owned());
-        let error = store.claim(&claim(claimer)).await.unwrap_err();
+        let error = store.claim(&claim(asking)).await.unwrap_err();
         assert!(error.is_transient(), "{error}");
         proxy.let_new_ones_through();
         let began = Instant::now();
-        let claimed = loop {
-            match store.claim(&claim(claimer)).await {
-                Ok(claimed) => break claimed,
+        let taken = loop {
+            match store.claim(&claim(asking)).await {
+                Ok(claimed) => break claimed.instances,
                 Err(error) => assert!(
                     error.is_transient() && began.elapsed() < PATIENCE,
                     "{error}"
@@ -213,8 +213,8 @@ mod postgres {
             }
         };
         let listed = store.list(&Filter::all()).await.unwrap().instances;
-        let is_known = claimed.instances.iter().any(|it| it.summary.id == id)
-            || listed.iter().any(|it| it.owner == Some(claimer));
+        let is_known = taken.iter().any(|it| it.summary.id == id)
+            || listed.iter().any(|it| it.owner == Some(asking));
         // It is answered only if its session is still there.
         let _ = tokio::time::timeout(Duration::from_secs(1), proxy.release()).await;
         let owner = other.load(id).await.unwrap().unwrap().summary.owner;

@@ -280,11 +280,17 @@ mod redis {
             redis_server::{OwnServer, PATIENCE},
         };
         use sagaz_core::{
-            Token,
+            SagaId, Token,
             store::{InstanceState, SagaStore, StepState, Write, Written},
         };
         use sagaz_storage::redis::{ConnectError, Redis};
         use std::time::{Duration, Instant};
+
+        /// What the keys of an instance begin with.
+        fn tag(store: &Redis, id: SagaId) -> String {
+            let place = (id.as_uuid().as_u128() & 0xffff) % 64;
+            format!("{{{}:{place}}}", store.prefix())
+        }
 
         async fn until_stored(store: &Redis, write: &Write) -> Vec<Written> {
             let began = Instant::now();
@@ -436,6 +442,50 @@ mod redis {
                 store.claim(&claim(engine)).await.unwrap().instances.len(),
                 1
             );
+        }
+
+        /// The connection breaks while a takeover is on its way: its engine claims again, and then looks at what it owns.
+        #[tokio::test]
+        async fn p1_a_takeover_that_arrives_after_its_connection_broke_takes_nothing() {
+            let server = OwnServer::start(&[]).await;
+            let proxy = Proxy::start(server.port).await;
+            let url = format!("redis://127.0.0.1:{}", proxy.port);
+            let options = Redis::options(&url).unwrap();
+            let store = options
+                .call_timeout(Duration::from_secs(1))
+                .connect()
+                .await
+                .unwrap();
+            let engine = engine(&store).await;
+            // The server knows the scripts when the late one comes.
+            store.write(&[Write::Accept(accept(None))]).await.unwrap();
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
+            let waiting = accept(None);
+            let id = waiting.id;
+            store.write(&[Write::Accept(waiting)]).await.unwrap();
+            proxy.cut_from(id.to_string());
+            let error = store.claim(&claim(engine)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            // Its room has been filled meanwhile.
+            let mut next = claim(engine);
+            next.limit = 0;
+            proxy.let_new_ones_through();
+            let began = Instant::now();
+            while let Err(error) = store.claim(&next).await {
+                assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error}"
+                );
+            }
+            let released = tokio::time::timeout(PATIENCE, proxy.release()).await;
+            assert!(
+                released.is_ok_and(|answered| answered),
+                "it has come and was answered"
+            );
+            assert_eq!(stored(&store, id).await.summary.owner, None);
         }
 
         #[tokio::test]
@@ -653,16 +703,14 @@ mod redis {
         #[tokio::test]
         async fn p1_a_slot_that_moves_loses_nothing() {
             let cluster = Cluster::start().await;
-            let prefix = prefix();
-            let options = Redis::options(&cluster.url()).unwrap().prefix(&prefix);
+            let options = Redis::options(&cluster.url()).unwrap().prefix(prefix());
             let store = options
                 .call_timeout(Duration::from_millis(500))
                 .connect()
                 .await
                 .unwrap();
             let (id, token) = owned(&store, engine(&store).await).await;
-            let place = (id.as_uuid().as_u128() & 0xffff) % 64;
-            let tag = format!("{{{prefix}:{place}}}");
+            let tag = tag(&store, id);
             let slot = cluster.nodes[0]
                 .command(&["CLUSTER", "KEYSLOT", &tag])
                 .await;

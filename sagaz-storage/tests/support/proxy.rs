@@ -121,7 +121,7 @@ async fn carry(
         loop {
             let read = tokio::select! {
                 read = from_server.read(&mut buffer) => read,
-                Ok(_) = is_broken.changed() => {
+                Ok(()) = is_broken.changed() => {
                     to_client = None;
                     continue;
                 }
