@@ -10,19 +10,35 @@ use sagaz_core::{
 };
 
 /// Any of the brokers that are compiled in.
+#[expect(clippy::allow_attributes, reason = "it depends on what is compiled in")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few of them, each for long"
+)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnyBroker {
     /// `memory://`
     Memory(MemoryBroker),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(crate::nats::NatsBroker),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
+#[expect(clippy::allow_attributes, reason = "it depends on what is compiled in")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few of them, each for long"
+)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnySubscriber {
     /// `memory://`
     Memory(MemorySubscriber),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(crate::nats::NatsSubscriber),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -83,6 +99,10 @@ impl Options {
     pub async fn connect(&self, url: &str) -> Result<AnyBroker, BrokerError> {
         match scheme(url) {
             "memory" => MemoryBroker::connect(url, self).map(AnyBroker::Memory),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
+                .await
+                .map(AnyBroker::Nats),
             other => Err(unusable(other)),
         }
     }
@@ -106,6 +126,10 @@ impl Options {
             "memory" => MemoryBroker::connect(url, self)?
                 .subscribe(subscription)
                 .map(AnySubscriber::Memory),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::Nats),
             other => Err(unusable(other)),
         }
     }
@@ -134,6 +158,8 @@ macro_rules! each {
     ($any:expr, $Any:ident, $it:ident => $call:expr) => {
         match $any {
             $Any::Memory($it) => $call,
+            #[cfg(feature = "nats")]
+            $Any::Nats($it) => $call,
         }
     };
 }

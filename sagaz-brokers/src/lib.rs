@@ -12,6 +12,8 @@ mod attributes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod options;
 mod routes;
 mod subscription;
