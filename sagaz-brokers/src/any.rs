@@ -10,11 +10,6 @@ use sagaz_core::{
 };
 
 /// Any of the brokers that are compiled in.
-#[expect(clippy::allow_attributes, reason = "it depends on what is compiled in")]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there are few of them, each for long"
-)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnyBroker {
@@ -22,15 +17,10 @@ pub enum AnyBroker {
     Memory(MemoryBroker),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
-    Nats(crate::nats::NatsBroker),
+    Nats(Box<crate::nats::NatsBroker>),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
-#[expect(clippy::allow_attributes, reason = "it depends on what is compiled in")]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there are few of them, each for long"
-)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnySubscriber {
@@ -38,7 +28,7 @@ pub enum AnySubscriber {
     Memory(MemorySubscriber),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
-    Nats(crate::nats::NatsSubscriber),
+    Nats(Box<crate::nats::NatsSubscriber>),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -102,7 +92,7 @@ impl Options {
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
                 .await
-                .map(AnyBroker::Nats),
+                .map(|broker| AnyBroker::Nats(Box::new(broker))),
             other => Err(unusable(other)),
         }
     }
@@ -129,7 +119,7 @@ impl Options {
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
                 .await
-                .map(AnySubscriber::Nats),
+                .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
             other => Err(unusable(other)),
         }
     }
