@@ -3,6 +3,7 @@
 use super::{
     ConnectError, Durability, Options, Store,
     durability::SETTINGS,
+    fresh::Fresh,
     keys::{PARTITIONS_MAX, Space},
     request::{elements, text},
     schema,
@@ -160,6 +161,7 @@ pub(super) async fn connect(options: Options) -> Result<Store, ConnectError> {
         durability: seen.durability,
         value_max: seen.value_max,
         nonce: high,
+        fresh: Fresh::default(),
         tries: AtomicU64::new(0),
     };
     schema::prepare(&store, &server, options.partitions).await?;
