@@ -2,6 +2,7 @@
 
 use super::{
     ConnectError, Durability, Options, Store,
+    claim::Takeovers,
     durability::SETTINGS,
     fresh::Fresh,
     keys::{PARTITIONS_MAX, Space},
@@ -163,6 +164,7 @@ pub(super) async fn connect(options: Options) -> Result<Store, ConnectError> {
         nonce: high,
         fresh: Fresh::default(),
         tries: AtomicU64::new(0),
+        takeovers: Takeovers::default(),
     };
     schema::prepare(&store, &server, options.partitions).await?;
     Ok(store)

@@ -63,6 +63,7 @@ impl InboxStore for Redis {
             .text(consumer)
             .text(id)
             .owned(letters::name(id, Some(consumer)))
+            .owned(store.next_try())
             .shown(attempts)
             .text(error)
             .flag(key.is_some())

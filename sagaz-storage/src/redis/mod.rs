@@ -74,6 +74,7 @@ struct Store {
     nonce: u64,
     tries: AtomicU64,
     fresh: Fresh,
+    takeovers: claim::Takeovers,
 }
 
 /// How to connect a [`Redis`].
