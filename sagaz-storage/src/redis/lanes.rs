@@ -126,7 +126,7 @@ pub(super) async fn release(
         .flag(leaves);
     let release = lanes
         .iter()
-        .fold(release, |request, lane| request.shown(lane));
+        .fold(release, |request, lane| request.shown(*lane));
     store
         .server
         .ask_one(Line::Keeper, release)

@@ -282,7 +282,7 @@ mod tests {
             event: event.into(),
             consumer: consumer.map(str::to_owned),
         };
-        let mut letters = vec![
+        let mut letters = [
             id("b", None),
             id("a", Some("z")),
             id("ab", Some("")),

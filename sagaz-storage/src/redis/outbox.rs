@@ -7,7 +7,7 @@
 use super::{
     Redis, Store, event, lanes, letters,
     request::{Request, elements, number, text},
-    script::{BEHIND, FETCH, HEADS, MARK, SETTLE, STATS},
+    script::{BEHIND, FETCH, HEADS, MARK, SETTLE, STATS, Script},
     server::Line,
 };
 use crate::value::{as_u64, millis};
@@ -99,7 +99,7 @@ async fn fetch(store: &Store, fetch: &Fetch) -> Result<Fetched, StoreError> {
     let looks: Vec<_> = fetch
         .lanes
         .iter()
-        .map(|(lane, after)| of_lane(store, fetch.worker, *lane, Some(&BEHIND)).shown(after))
+        .map(|(lane, after)| of_lane(&BEHIND, store, fetch.worker, *lane).shown(after))
         .collect();
     let behind: Vec<Option<u64>> = store
         .server
@@ -135,7 +135,7 @@ async fn fetch(store: &Store, fetch: &Fetch) -> Result<Fetched, StoreError> {
     let requests: Vec<_> = parts
         .iter()
         .map(|(lane, part)| {
-            let request = of_lane(store, fetch.worker, *lane, None)
+            let request = of_lane(&FETCH, store, fetch.worker, *lane)
                 .shown(part.after)
                 .shown(part.share)
                 .shown(KEY_EVENTS_MAX);
@@ -199,12 +199,12 @@ fn shares(behind: &[Option<u64>], limit: u64) -> Vec<u64> {
 }
 
 fn of_lane<'a>(
+    script: &'static Script,
     store: &'a Store,
     worker: WorkerId,
     lane: Lane,
-    script: Option<&'static super::script::Script>,
 ) -> Request<'a> {
-    Request::script(script.unwrap_or(&FETCH), store.tag(lane.index))
+    Request::script(script, store.tag(lane.index))
         .shown(worker)
         .shown(lane.epoch)
 }
@@ -241,9 +241,7 @@ async fn mark(
     let requests: Vec<_> = lanes
         .iter()
         .map(|(lane, marks)| {
-            let request = Request::script(&MARK, store.tag(lane.index))
-                .shown(worker)
-                .shown(lane.epoch)
+            let request = of_lane(&MARK, store, worker, *lane)
                 .owned(store.next_try())
                 .flag(sent == SentEvents::Archive);
             marks.iter().fold(request, |request, mark| {

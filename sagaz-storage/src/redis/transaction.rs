@@ -9,7 +9,7 @@ use super::{
     script::COMMIT,
     server::Line,
 };
-use crate::value::millis;
+use crate::value::{lease_millis, millis};
 use redis::Value;
 use sagaz_core::{
     Event,
@@ -283,7 +283,7 @@ fn request<'a>(store: &Store, tx: &'a Transaction) -> Result<Request<'a>, StoreE
             // Nothing is applied after the call was given up: the event is delivered again then.
             let passed = begun.elapsed().saturating_add(store.server.call_timeout);
             request
-                .shown(begun_ms.saturating_add(millis(passed)))
+                .shown(begun_ms.saturating_add(lease_millis(passed)))
                 .flag(true)
                 .text(consumer)
                 .text(id)

@@ -371,7 +371,10 @@ pub async fn p11_overlapping_transactions_on_one_key_are_read_in_the_order_of_th
                 tokio::task::yield_now().await;
                 let mut order = order.lock().await;
                 match store.finish_handling(tx).await {
-                    Ok(_) => Some(order.push(number)),
+                    Ok(_) => {
+                        order.push(number);
+                        Some(())
+                    }
                     Err(CommitError::RolledBack(error)) => retried(Err(error)),
                     Err(CommitError::InDoubt(error)) => panic!("{error:?}"),
                 }

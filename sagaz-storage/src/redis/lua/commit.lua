@@ -1,7 +1,7 @@
--- ARGV: not after (in ms, or nothing), whether a consumer handles an event; if so, consumer, event and dead letter, else a name; then how
+-- ARGV: before when (in ms, or nothing), whether a consumer handles an event; if so, consumer, event and dead letter, else a name; then how
 -- many commands, those (what, key, two arguments), and the events: id, key, record, content type, data.
 -- `done`, `duplicate`, `late`; or the number of the first command that cannot be carried out, and why.
-if ARGV[1] ~= '' and now > tonumber(ARGV[1]) then
+if ARGV[1] ~= '' and now >= tonumber(ARGV[1]) then
   return 'late'
 end
 local is_handling, consumer, id, letter = ARGV[2] == '1', ARGV[3], ARGV[4], ARGV[5]

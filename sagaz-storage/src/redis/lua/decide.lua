@@ -1,7 +1,7 @@
--- ARGV: not after, the new state, the intervention up to its time, then dead letters, each with when it died. How many were open.
+-- ARGV: before when, the new state, the intervention up to its time, then dead letters, each with when it died. How many were open.
 local decided = 0
 -- Whoever waits for this reply has given up by then.
-if now > tonumber(ARGV[1]) then
+if now >= tonumber(ARGV[1]) then
   return decided
 end
 local state, is_retried = ARGV[2], ARGV[2] == 'retried'
