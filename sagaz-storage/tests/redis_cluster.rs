@@ -7,7 +7,7 @@ mod support;
 /// By these names they are left out where there is no server, or none that can be started.
 mod redis {
     mod own_server {
-        use crate::support::{Cluster, prefix};
+        use crate::support::{Cluster, prefix, redis_server::OwnServer};
         use ::redis::cluster::ClusterClient;
         use sagaz_core::store::conformance::{Harness, inbox::InboxHarness};
         use sagaz_storage::redis::{Redis, Transaction};
@@ -56,7 +56,7 @@ mod redis {
 
             async fn has(&self, store: &Redis, key: &str) -> bool {
                 let cluster = CLUSTER.get().expect("the store is on it");
-                let nodes = cluster.nodes.iter().map(|node| node.url());
+                let nodes: Vec<_> = cluster.nodes.iter().map(OwnServer::url).collect();
                 let client = ClusterClient::new(nodes).expect("URLs of a cluster");
                 let mut connection = client.get_async_connection().await.expect("a connection");
                 ::redis::cmd("EXISTS")

@@ -3,15 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/proxy.rs"]
+#[expect(dead_code, reason = "not every test uses all of it")]
 mod proxy;
 #[path = "support/redis_events.rs"]
 mod redis_events;
 #[path = "support/redis_instances.rs"]
+#[expect(dead_code, reason = "not every test uses all of it")]
 mod redis_instances;
+#[path = "support/redis_server.rs"]
+mod redis_server;
 #[path = "support/redis.rs"]
 mod shared;
-#[path = "support/redis_servers.rs"]
-mod support;
 
 /// By this name they are left out where there is no server.
 mod redis {
@@ -382,7 +384,7 @@ mod redis {
     mod own_server {
         use crate::proxy::Proxy;
         use crate::redis_events::{HOUR, Worker, dead, decision, event, number, publish, retry};
-        use crate::support::redis_server::{OwnServer, PATIENCE};
+        use crate::redis_server::{OwnServer, PATIENCE};
         use sagaz_core::store::{
             AppendsIn, Begun, CommitError, DeadLetterFilter, DeadState, Fate, Finished, InboxStore,
             Mark, OutboxStore, SentEvents, StoreError, WorkerId,
