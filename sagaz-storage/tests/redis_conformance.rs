@@ -4,9 +4,12 @@
 #[path = "support/redis.rs"]
 mod support;
 
-use sagaz_core::store::conformance::Harness;
-use sagaz_storage::redis::Redis;
+use sagaz_core::store::conformance::{Harness, inbox::InboxHarness};
+use sagaz_storage::redis::{Redis, Transaction};
 use std::time::Duration;
+
+/// Of the events whose handlers write.
+const KEY: &str = "a";
 
 /// A prefix for each store, on a server for all.
 struct OnServer;
@@ -27,9 +30,30 @@ impl Harness for OnServer {
     }
 }
 
+impl InboxHarness for OnServer {
+    async fn put(&self, tx: &mut Transaction, key: &str) {
+        tx.set(key, "1");
+    }
+
+    async fn has(&self, store: &Redis, key: &str) -> bool {
+        let client = ::redis::Client::open(support::url()).expect("a URL");
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("a connection");
+        ::redis::cmd("EXISTS")
+            .arg(store.data_key(KEY, key))
+            .query_async(&mut connection)
+            .await
+            .expect("a reply")
+    }
+}
+
 /// By this name they are left out where there is no server.
 mod redis {
     use super::OnServer;
 
     sagaz_core::store_conformance!(OnServer);
+    sagaz_core::outbox_conformance!(OnServer);
+    sagaz_core::inbox_conformance!(OnServer);
 }

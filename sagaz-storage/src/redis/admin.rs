@@ -6,7 +6,7 @@
 use super::{
     Store,
     request::{Request, elements, number, text},
-    script::{CANCEL, OLD, PRUNE},
+    script::{CANCEL, OLD, OLD_HANDLED, OLD_SENT, PRUNE, PRUNE_HANDLED, PRUNE_SENT, Script},
     server::Line,
 };
 use crate::value::{as_u64, millis};
@@ -16,7 +16,7 @@ use sagaz_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// The most instances that one script removes: nobody else is served meanwhile.
+/// The most that one script removes: nobody else is served meanwhile.
 const PRUNE_AT_ONCE: u64 = 128;
 
 pub(super) async fn define(store: &Store, key: &DefinitionKey) -> Result<Defined, StoreError> {
@@ -73,17 +73,44 @@ pub(super) async fn request_cancel(store: &Store, id: SagaId) -> Result<CancelRe
     }
 }
 
-/// A share of each partition that has something to remove, in parts of bounded size.
 pub(super) async fn prune(
     store: &Store,
     age: Duration,
     limit: u32,
     retention: Retention,
 ) -> Result<u64, StoreError> {
+    let to_archive = retention == Retention::Archive;
+    remove_old(store, [&OLD, &PRUNE], age, limit, Some(to_archive)).await
+}
+
+pub(super) async fn prune_sent(
+    store: &Store,
+    age: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    remove_old(store, [&OLD_SENT, &PRUNE_SENT], age, limit, None).await
+}
+
+pub(super) async fn prune_handled(
+    store: &Store,
+    age: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    remove_old(store, [&OLD_HANDLED, &PRUNE_HANDLED], age, limit, None).await
+}
+
+/// A share of each partition that has something to remove, in parts of bounded size. The first script counts, the second removes.
+async fn remove_old(
+    store: &Store,
+    [count, remove]: [&'static Script; 2],
+    age: Duration,
+    limit: u32,
+    flag: Option<bool>,
+) -> Result<u64, StoreError> {
     let tags = &store.space.tags;
     let looks: Vec<_> = tags
         .iter()
-        .map(|tag| Request::script(&OLD, tag).shown(millis(age)))
+        .map(|tag| Request::script(count, tag).shown(millis(age)))
         .collect();
     let mut old: Vec<u64> = store
         .server
@@ -100,8 +127,11 @@ pub(super) async fn prune(
             if part > 0 {
                 *left -= part;
                 room -= part;
-                let prune = Request::script(&PRUNE, tag).shown(millis(age)).shown(part);
-                requests.push(prune.flag(retention == Retention::Archive));
+                let request = Request::script(remove, tag).shown(millis(age)).shown(part);
+                requests.push(match flag {
+                    Some(flag) => request.flag(flag),
+                    None => request,
+                });
             }
         }
         let replies = store.server.ask(Line::Reader, &requests).await?;

@@ -4,6 +4,7 @@ use super::{
     ConnectError, Durability, Options, Store,
     claim::Takeovers,
     durability::SETTINGS,
+    fresh::Fresh,
     keys::{PARTITIONS_MAX, Space},
     request::{elements, text},
     schema,
@@ -161,6 +162,7 @@ pub(super) async fn connect(options: Options) -> Result<Store, ConnectError> {
         durability: seen.durability,
         value_max: seen.value_max,
         nonce: high,
+        fresh: Fresh::default(),
         tries: AtomicU64::new(0),
         takeovers: Takeovers::default(),
     };

@@ -2,9 +2,10 @@
 //!
 //! Invariant: everything of an instance (its hash, its start key, its places in the ordered sets) is in one partition, and so in
 //! one slot of a cluster: the last two bytes of its id tell which. The partition of a start key is a hash of it, so an instance that
-//! has one takes an id that fits.
+//! has one takes an id that fits. What an instance publishes is where it is; other events, and what their consumers record, are in the
+//! partition of their key.
 
-use sagaz_core::SagaId;
+use sagaz_core::{Event, SagaId};
 use std::fmt::Write;
 
 /// The most partitions: a look at all of them is one batch of requests.
@@ -42,15 +43,28 @@ impl Space {
 
     /// The partition of a start key. It must never change: FNV-1a of the saga after its length, and the key.
     pub(super) fn of_key(&self, saga: &str, start_key: &str) -> usize {
+        let length = (saga.len() as u64).to_be_bytes();
+        self.of_hash(&[&length, saga.as_bytes(), start_key.as_bytes()])
+    }
+
+    /// The partition of an event that no instance published: of its key, or if it has none, of its id. It must never change.
+    pub(super) fn of_event(&self, event: &Event) -> usize {
+        let text = event
+            .ordering_key()
+            .unwrap_or_else(|| event.event_id().as_str());
+        self.of_text(text)
+    }
+
+    /// The partition of the events of a key, and of what is written with them.
+    pub(super) fn of_text(&self, key: &str) -> usize {
+        self.of_hash(&[key.as_bytes()])
+    }
+
+    fn of_hash(&self, parts: &[&[u8]]) -> usize {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let mut add = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        add(&(saga.len() as u64).to_be_bytes());
-        add(saga.as_bytes());
-        add(start_key.as_bytes());
+        for byte in parts.iter().copied().flatten() {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
         // The last letters reach only some bits of FNV: mixed, as MurmurHash3 ends.
         for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
             hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
@@ -123,5 +137,16 @@ mod tests {
         let space = Space::new("sagaz".to_owned(), 64);
         let found = ["order-1", "order-2", "", "\0"].map(|key| space.of_key("shop", key));
         assert_eq!(found, [52, 61, 19, 15]);
+    }
+
+    /// The same: a repeated delivery would not find the record of the first.
+    #[test]
+    fn p11_the_partition_of_an_event_never_changes() {
+        let space = Space::new("sagaz".to_owned(), 64);
+        let found = ["customer-1", "customer-2", "", "\0"].map(|key| space.of_text(key));
+        assert_eq!(found, [26, 51, 38, 59]);
+        let event = Event::new("paid", &1).id("event-1");
+        assert_eq!(space.of_event(&event), space.of_text("event-1"));
+        assert_eq!(space.of_event(&event.key("customer-1")), found[0]);
     }
 }

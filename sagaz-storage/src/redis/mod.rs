@@ -5,20 +5,29 @@ mod claim;
 mod connect;
 mod durability;
 mod error;
+mod event;
+mod fresh;
+mod inbox;
 mod keys;
+mod lanes;
 mod lease;
+mod letters;
+mod outbox;
 mod read;
 mod request;
 mod row;
 mod schema;
 mod script;
 mod server;
+mod transaction;
 mod write;
 
 pub use durability::{Durability, Gap};
 pub use error::ConnectError;
+pub use transaction::Transaction;
 
 use connect::Nodes;
+use fresh::Fresh;
 use keys::Space;
 use sagaz_core::{
     EngineId, SagaId,
@@ -29,7 +38,10 @@ use sagaz_core::{
 };
 use server::Server;
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,6 +73,7 @@ struct Store {
     /// Names this handle among all that write; its tries are numbered.
     nonce: u64,
     tries: AtomicU64,
+    fresh: Fresh,
     takeovers: claim::Takeovers,
 }
 
@@ -161,6 +174,12 @@ impl Options {
 }
 
 impl Store {
+    /// The number of a try; the handle's tries come in this order.
+    fn next_try(&self) -> String {
+        let number = self.tries.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{number:020}", self.nonce)
+    }
+
     /// The key of an instance's hash.
     fn instance(&self, id: SagaId) -> String {
         format!("{}:i:{id}", self.space.tag(id))

@@ -83,12 +83,21 @@ pub(super) async fn prepare(
 /// The keys that every partition has are what this store makes of them, or not there.
 async fn check_kinds(store: &Store, server: &str) -> Result<(), ConnectError> {
     let failed = |error: RedisError| ConnectError::new(server, &store.space.prefix, error);
-    let center = [("meta", "hash"), ("leases", "zset")];
+    let center = [
+        ("meta", "hash"),
+        ("leases", "zset"),
+        ("workers", "zset"),
+        ("lanes", "hash"),
+    ];
     let parts = [
         ("owners", "set"),
         ("sagas", "set"),
         ("ended", "zset"),
         ("unfinished", "hash"),
+        ("outbox", "hash"),
+        ("waiting", "zset"),
+        ("sent", "zset"),
+        ("handled", "zset"),
     ];
     let expected: Vec<(String, &str)> = center
         .iter()

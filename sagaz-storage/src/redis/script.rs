@@ -48,4 +48,26 @@ scripts! {
     COUNT = "lua/count.lua";
     OLD = "lua/text.lua" "lua/old.lua";
     PREPARE = "lua/prepare.lua";
+    /// Progress with events: one that has none does not pay for the function.
+    PUBLISH = "lua/append.lua" "lua/progress.lua";
+    ATTEND = "lua/text.lua" "lua/attend.lua";
+    INSTALL = "lua/install.lua";
+    VACATE = "lua/vacate.lua";
+    RELEASE = "lua/release.lua";
+    BEHIND = "lua/behind.lua";
+    FETCH = "lua/fetch.lua";
+    MARK = "lua/sent.lua" "lua/die.lua" "lua/mark.lua";
+    HEADS = "lua/heads.lua";
+    SETTLE = "lua/sent.lua" "lua/settle.lua";
+    STATS = "lua/text.lua" "lua/stats.lua";
+    LETTERS = "lua/letters.lua";
+    OPEN = "lua/open.lua";
+    DECIDE = "lua/append.lua" "lua/handled.lua" "lua/decide.lua";
+    BEGIN = "lua/handled.lua" "lua/begin.lua";
+    GIVE_UP = "lua/handled.lua" "lua/die.lua" "lua/give_up.lua";
+    COMMIT = "lua/append.lua" "lua/handled.lua" "lua/commit.lua";
+    OLD_SENT = "lua/text.lua" "lua/old_sent.lua";
+    PRUNE_SENT = "lua/text.lua" "lua/prune_sent.lua";
+    OLD_HANDLED = "lua/text.lua" "lua/old_handled.lua";
+    PRUNE_HANDLED = "lua/text.lua" "lua/prune_handled.lua";
 }

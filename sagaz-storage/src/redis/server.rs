@@ -166,6 +166,9 @@ impl Server {
         line: Line,
         requests: &[Request<'_>],
     ) -> RedisResult<Vec<Value>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let place = self.place(line);
         let all: Vec<usize> = (0..requests.len()).collect();
         let mut replies = self.send(place, requests, &all, false).await?;

@@ -4,13 +4,13 @@
 //! on its way and arrives after a later one: tries are numbered, and the instance knows the last one that was applied.
 
 use super::{
-    Store,
+    Store, event,
     request::{Request, elements, number, text},
     row::StepRecord,
-    script::{ACCEPT, OPERATE, PROGRESS},
+    script::{ACCEPT, OPERATE, PROGRESS, PUBLISH},
     server::Line,
 };
-use crate::value::{millis, record};
+use crate::value::{lease_millis, millis, record};
 use redis::Value;
 use sagaz_core::{
     Payload, SagaId,
@@ -19,7 +19,7 @@ use sagaz_core::{
         Written,
     },
 };
-use std::sync::atomic::Ordering;
+use std::fmt;
 
 pub(super) async fn write(store: &Store, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
     if writes.is_empty() {
@@ -37,12 +37,23 @@ pub(super) async fn write(store: &Store, writes: &[Write]) -> Result<Vec<Written
             }
         })
         .collect::<Result<Vec<_>, _>>()?;
+    store.fresh.note(&store.space, writes);
     let replies = store.server.ask(Line::Writer, &requests).await?;
-    writes
+    let written = writes
         .iter()
         .zip(replies)
         .map(|(write, reply)| written(write, reply))
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    let is_for_relay = |write: &Write| match write {
+        Write::Progress(write) => {
+            write.sender.is_none() && write.steps.iter().any(|step| !step.events.is_empty())
+        }
+        _ => false,
+    };
+    if writes.iter().any(is_for_relay) {
+        store.fresh.tell();
+    }
+    Ok(written)
 }
 
 fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreError> {
@@ -55,7 +66,7 @@ fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreE
             "the id {id} is in another partition than its start key; take it from `SagaStore::new_id`"
         )));
     }
-    store.check_size(*id, "the input", &write.input)?;
+    store.check_size(format_args!("the input of instance {id}"), &write.input)?;
     Ok(Request::script(&ACCEPT, store.space.tag(*id))
         .shown(id)
         .text(saga)
@@ -92,20 +103,52 @@ fn progress<'a>(store: &'a Store, write: &'a Progress) -> Result<Request<'a>, St
     // A step that is only begun, or to be begun anew, is no sign that the instance lets its process live.
     let has_advanced =
         |step: &StepWrite| !matches!(step.state, StepState::Pending | StepState::Running);
-    let try_number = store.tries.fetch_add(1, Ordering::Relaxed);
-    let request = Request::script(&PROGRESS, store.space.tag(write.id))
+    let publishes = write.steps.iter().any(|step| !step.events.is_empty());
+    let script = if publishes { &PUBLISH } else { &PROGRESS };
+    let request = Request::script(script, store.space.tag(write.id))
         .shown(write.id)
         .shown(write.token.owner)
         .shown(write.token.epoch)
-        .owned(format!("{:016x}{try_number:020}", store.nonce))
+        .owned(store.next_try())
         .text(write.state.as_str())
         .flag(write.pivot_passed)
         .owned(optional(write.failure.as_ref())?)
         .owned(optional(write.stuck.as_ref())?)
         .text(given_up)
         .shown(wake_ms)
-        .flag(write.steps.iter().any(has_advanced));
-    steps(store, write.id, request, &write.steps)
+        .flag(write.steps.iter().any(has_advanced))
+        .shown(write.steps.len());
+    let request = steps(store, write.id, request, &write.steps)?;
+    if publishes {
+        events(store, write, request)
+    } else {
+        Ok(request)
+    }
+}
+
+/// What the steps publish, each step's apart: what it has published tells a repeated write.
+fn events<'a>(
+    store: &Store,
+    write: &'a Progress,
+    request: Request<'a>,
+) -> Result<Request<'a>, StoreError> {
+    let mut request = match write.sender {
+        None => request.text("").text("0"),
+        Some(sender) => request.shown(sender.id).shown(lease_millis(sender.lease)),
+    };
+    for step in &write.steps {
+        let Some(last) = step.events.last() else {
+            continue;
+        };
+        request = request
+            .text(&step.name)
+            .shown(step.events.len())
+            .text(last.event_id().as_str());
+        for event in &step.events {
+            request = event::append(store, request, event)?;
+        }
+    }
+    Ok(request)
 }
 
 fn steps<'a>(
@@ -134,7 +177,7 @@ fn steps<'a>(
         request = match &step.output {
             None => request.text("").text(""),
             Some(output) => {
-                store.check_size(id, "an output", output)?;
+                store.check_size(format_args!("an output of instance {id}"), output)?;
                 request.text(&output.content_type).bytes(&output.bytes)
             }
         };
@@ -190,11 +233,15 @@ fn optional(value: Option<&impl serde::Serialize>) -> Result<String, StoreError>
 
 impl Store {
     /// A value that the server does not take in would cut the connection, for ever again.
-    fn check_size(&self, id: SagaId, what: &str, payload: &Payload) -> Result<(), StoreError> {
+    pub(super) fn check_size(
+        &self,
+        what: impl fmt::Display,
+        payload: &Payload,
+    ) -> Result<(), StoreError> {
         let (bytes, max) = (payload.bytes.len() as u64, self.value_max);
         if bytes > max {
             return Err(StoreError::refusal(format!(
-                "{what} of instance {id} has {bytes} bytes, and the server takes {max}; raise its `proto-max-bulk-len`, or store \
+                "{what} has {bytes} bytes, and the server takes {max}; raise its `proto-max-bulk-len`, or store \
                  it elsewhere"
             )));
         }

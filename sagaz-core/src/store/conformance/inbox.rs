@@ -356,7 +356,8 @@ pub async fn p11_overlapping_transactions_on_one_key_are_read_in_the_order_of_th
             one.clone().id(format!("one-{round}")),
             other.clone().id(format!("other-{round}")),
         );
-        let order = std::sync::Mutex::new(Vec::new());
+        // One commit at a time, so that their order is known also on a store that makes nobody wait before.
+        let order = tokio::sync::Mutex::new(Vec::new());
         let commit = async |store: &H::Store, consumer: &str, message: &Event, number: u32| {
             until("it is committed", async || {
                 let Begun::New(mut tx) = begin(store, consumer, message).await else {
@@ -368,14 +369,17 @@ pub async fn p11_overlapping_transactions_on_one_key_are_read_in_the_order_of_th
                 }
                 // The other one begins, if the store lets it.
                 tokio::task::yield_now().await;
+                let mut order = order.lock().await;
                 match store.finish_handling(tx).await {
-                    Ok(_) => Some(()),
+                    Ok(_) => {
+                        order.push(number);
+                        Some(())
+                    }
                     Err(CommitError::RolledBack(error)) => retried(Err(error)),
                     Err(CommitError::InDoubt(error)) => panic!("{error:?}"),
                 }
             })
             .await;
-            order.lock().unwrap().push(number);
         };
         let (a, b) = (round * 2, round * 2 + 1);
         tokio::join!(
@@ -385,7 +389,7 @@ pub async fn p11_overlapping_transactions_on_one_key_are_read_in_the_order_of_th
         let mut reader = Reader::of_all(&store).await;
         let read = reader.read(&store).await;
         let read = read.iter().map(number).filter(|number| *number >= a);
-        assert_eq!(read.collect::<Vec<_>>(), *order.lock().unwrap());
+        assert_eq!(read.collect::<Vec<_>>(), *order.lock().await);
         store.release(reader.id, None).await.unwrap();
     }
 }

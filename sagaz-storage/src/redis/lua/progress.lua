@@ -1,5 +1,6 @@
 -- ARGV: id, owner, epoch, try, state, whether the pivot is passed, failure, stuck, whether it is given up and as what (`no`, `live`,
--- `final`, `stuck`), wake-up, whether a step was stored, then the steps.
+-- `final`, `stuck`), wake-up, whether a step was stored, how many steps there are, those; and what they publish, if they do: who sends it
+-- and the lease of that, then for each step its name, how many events, the id of the last, and those: id, key, record, content type, data.
 -- 0: the token is another one. 1: stored, by this or an earlier try. 2: so, and somebody asked to cancel it.
 local id, owner, epoch, try, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local instance = T .. ':i:' .. id
@@ -46,7 +47,8 @@ if given_up ~= 'no' then
 end
 -- The steps: name, record, wake-up, whether there is an output, its type, the output. A row is when it was written, when the step is
 -- attempted again, and the record. An output, once stored, stays.
-for at = 12, #ARGV, 6 do
+local events_at = 13 + 6 * ARGV[12]
+for at = 13, events_at - 1, 6 do
   local name, wake = ARGV[at], ARGV[at + 2]
   if wake ~= '' then
     wake = string.format('%.0f', now + wake)
@@ -63,6 +65,21 @@ end
 for first = 1, n, 2000 do
   -- In parts: Lua unpacks no more than some thousand values.
   call('HSET', instance, unpack(fields, first, math.min(first + 1999, n)))
+end
+if events_at <= #ARGV then
+  local sender, lease_until = ARGV[events_at], string.format('%.0f', now + ARGV[events_at + 1])
+  local at = events_at + 2
+  while at <= #ARGV do
+    local step, size, last_id = 'e:' .. ARGV[at], 5 * ARGV[at + 1], ARGV[at + 2]
+    -- A repeated write publishes nothing again, even if its events have been sent and are gone.
+    if call('HGET', instance, step) ~= last_id then
+      call('HSET', instance, step, last_id)
+      for event = at + 3, at + 2 + size, 5 do
+        append(ARGV[event], ARGV[event + 1], ARGV[event + 2], ARGV[event + 3], ARGV[event + 4], sender, lease_until)
+      end
+    end
+    at = at + 3 + size
+  end
 end
 if state == old_state and given_up == 'no' then
   return stored
