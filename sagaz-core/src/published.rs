@@ -106,7 +106,9 @@ impl Published {
         }
         let completed = self.take(|it| it.step == step && it.undo == undo);
         if let Destination::Outlet(outlet) = &self.destination {
-            completed.into_iter().for_each(|event| outlet(event));
+            for event in completed {
+                outlet(event);
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 
 use super::{
     ConnectError, Options,
+    claim::Claiming,
+    columns::Tries,
     connections::Connections,
     error::{is_lost, store_error},
     news::{self, News},
@@ -48,6 +50,8 @@ pub(super) struct Database {
     pub(super) news: News,
     pub(super) held: Held,
     pub(super) keys: KeysMax,
+    pub(super) tries: Tries,
+    pub(super) claiming: Claiming,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -61,6 +65,9 @@ const PLANNING: [(&str, &str); 5] = [
     ("enable_mergejoin", "off"),
     ("jit", "off"),
 ];
+
+/// Behind a pooler, where a session's settings are not ours: who is gone in the middle holds no rows for long.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
 const LOCK_TIMEOUT: &str = "1500ms";
@@ -86,8 +93,10 @@ impl Database {
         // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
         let planned = if prepared {
             // What nobody waits for any longer is given up by the server too, or sessions that wait for a lock pile up there.
-            let patience = ("statement_timeout", call_timeout.as_millis().to_string());
-            connect.clone().options(PLANNING).options([patience])
+            // And who is gone in the middle of a transaction, and could not say so, holds no rows for long.
+            let patience = ["statement_timeout", "idle_in_transaction_session_timeout"]
+                .map(|setting| (setting, call_timeout.as_millis().to_string()));
+            connect.clone().options(PLANNING).options(patience)
         } else {
             connect.clone()
         };
@@ -104,6 +113,8 @@ impl Database {
         let database = Self {
             held: Held::default(),
             keys: KeysMax::default(),
+            tries: Tries::new(),
+            claiming: Claiming::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
@@ -154,7 +165,7 @@ impl Database {
     ) -> Result<T, StoreError> {
         // A statement that is not prepared is parsed and carried out in two round trips, which a pooler would give to two
         // servers if they were not of one transaction.
-        let begin = (!self.prepared).then_some("BEGIN");
+        let begin = (!self.prepared).then_some(BEGIN);
         self.call_in(connections, begin, call).await
     }
 

@@ -6,6 +6,9 @@
 //! same rows wait for each other and do not deadlock. What was not applied is looked at once more in a statement of its own:
 //! the first one saw the tables as they were before it waited.
 //!
+//! Invariant: an earlier *try* of a write that was held up on its way, and arrives after a later one of the same instance, changes
+//! nothing: tries are numbered, and the row knows the last one. A connection that was given up may still deliver what was sent.
+//!
 //! Events go with the rows of their steps, in the same statement ([`EVENTS`]), under the locks of their keys. Only batches with
 //! events pay for that.
 
@@ -37,10 +40,12 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// As long as on connections that are set up for it.
-const PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 1500";
+const PATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 1500; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// For what is most likely held by somebody who does not let go.
-const IMPATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 20";
+const IMPATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 20; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 pub(super) async fn write(
     database: &Database,
@@ -175,7 +180,7 @@ fn statement(database: &Database, writes: &[&Write]) -> Result<Statement, StoreE
         match write {
             Write::Accept(accept) => accepts.push(accept),
             Write::Progress(progress) => {
-                changes.push(progress)?;
+                changes.push(progress, database.tries.next())?;
                 for step in &progress.steps {
                     steps.push(progress.id, step);
                     events.push(progress, step)?;

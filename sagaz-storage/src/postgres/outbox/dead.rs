@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 /// The oldest of each lane is found in the primary key. Parameter: how far to count.
 const STATS: &str = "SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM sagaz.outbox AS o WHERE NOT o.is_dead LIMIT $1) AS some) AS pending,
-    (SELECT greatest(0, extract(epoch FROM clock_timestamp() - min(first.stored_at)) * 1000)::bigint
+    (SELECT count(*) FROM (SELECT 1 FROM sagaz.outbox AS o WHERE NOT o.is_dead LIMIT $1) AS counted) AS pending,
+    (SELECT (extract(epoch FROM clock_timestamp() - min(first.stored_at)) * 1000)::bigint
         FROM sagaz.outbox_lane AS l CROSS JOIN LATERAL (
             SELECT o.stored_at FROM sagaz.outbox AS o WHERE o.lane = l.lane AND NOT o.is_dead ORDER BY o.seq LIMIT 1
         ) AS first) AS oldest_ms,
-    (SELECT count(*) FROM (SELECT 1 FROM sagaz.dead_letter AS d WHERE d.state = 'open' LIMIT $1) AS some) AS dead";
+    (SELECT count(*) FROM (SELECT 1 FROM sagaz.dead_letter AS d WHERE d.state = 'open' LIMIT $1) AS counted) AS dead";
 
 /// How far is counted.
 const COUNT_MAX: i64 = 100_000;

@@ -56,7 +56,7 @@ macro_rules! progress {
             "v AS MATERIALIZED (
                 SELECT * FROM unnest(",
             $changes,
-            ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced) ",
+            ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced, tried_by, try) ",
             $only,
             " ORDER BY id
             ), changed AS (
@@ -65,8 +65,10 @@ macro_rules! progress {
                     owner = CASE WHEN v.release THEN NULL ELSE i.owner END,
                     wake_at = clock_timestamp() + v.wake_ms * interval '1 millisecond',
                     ended_at = CASE WHEN v.state IN ('completed', 'rolled_back') THEN clock_timestamp() END,
-                    takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp()
+                    takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp(),
+                    tried_by = v.tried_by, try = v.try
                 FROM v WHERE i.id = v.id AND i.epoch = v.epoch AND i.owner IS NOT DISTINCT FROM v.owner
+                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try)
                 RETURNING i.id, i.cancel_requested
             ), stored AS (",
             store_steps!($steps, "changed"),
@@ -83,10 +85,10 @@ pub(super) const PROGRESS: &str = concat!(
     "WITH ",
     progress!(
         "$1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::bigint[],
-                $10::boolean[]",
+                $10::boolean[], $11::bigint[], $12::bigint[]",
         "",
-        "$11::uuid[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[],
-                $19::bigint[], $20::text[], $21::text[], $22::bytea[]"
+        "$13::uuid[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::text[],
+                $21::bigint[], $22::text[], $23::text[], $24::bytea[]"
     ),
     " SELECT id, cancel_requested FROM changed"
 );
@@ -98,10 +100,10 @@ pub(super) const BOTH: &str = concat!(
     "), ",
     progress!(
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
-                $20::bigint[], $21::boolean[]",
+                $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
         "",
-        "$22::uuid[], $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::text[],
-                $30::bigint[], $31::text[], $32::text[], $33::bytea[]"
+        "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
+                $32::bigint[], $33::text[], $34::text[], $35::bytea[]"
     ),
     " SELECT id, cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
 );
@@ -110,21 +112,21 @@ pub(super) const BOTH: &str = concat!(
 /// their ids; `guests` and `locks`, the other locks of keys, without waiting; the rest for the writes that are not `busy`. Busy is
 /// also one whose row was `seen` in another version than it is held in: somebody wrote it while this statement waited, maybe the
 /// same, and what is stored of its steps cannot be seen here. Events are skipped if the row of their step has its new state
-/// already: then an earlier try stored them, and they may be sent and gone. Parameters: those of both (1 to 33), the columns of
+/// already: then an earlier try stored them, and they may be sent and gone. Parameters: those of both (1 to 35), the columns of
 /// [`Events`](super::events::Events).
 pub(super) const EVENTS: &str = concat!(
     "WITH e AS MATERIALIZED (
-        SELECT * FROM unnest($34::uuid[], $35::text[], $36::text[], $37::text[], $38::uuid[], $39::integer[], $40::text[],
-                $41::text[], $42::text[], $43::text[], $44::text[], $45::text[], $46::text[], $47::text[], $48::text[],
-                $49::bytea[], $50::uuid[], $51::bigint[])
+        SELECT * FROM unnest($36::uuid[], $37::text[], $38::text[], $39::text[], $40::uuid[], $41::integer[], $42::text[],
+                $43::text[], $44::text[], $45::text[], $46::text[], $47::text[], $48::text[], $49::text[], $50::text[],
+                $51::bytea[], $52::uuid[], $53::bigint[])
             WITH ORDINALITY AS e(instance, step, state, lock, guest, lane, id, key, type, source, subject, time, attributes,
                 content_type, text, bytes, sender, lease_ms, n)
     ), seen AS MATERIALIZED (
-        SELECT i.id, i.xmin AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12)
+        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12)
     ), held AS MATERIALIZED (
-        SELECT i.id, i.xmin AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12) ORDER BY i.id FOR NO KEY UPDATE
+        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12) ORDER BY i.id FOR NO KEY UPDATE
     ), guests AS MATERIALIZED (
-        SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($38) AND (SELECT count(*) FROM held) >= 0
+        SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($40) AND (SELECT count(*) FROM held) >= 0
         FOR NO KEY UPDATE SKIP LOCKED
     ), locks AS MATERIALIZED (
         SELECT k.key, pg_try_advisory_xact_lock(",
@@ -135,7 +137,7 @@ pub(super) const EVENTS: &str = concat!(
     ), busy AS MATERIALIZED (
         SELECT DISTINCT e.instance AS id FROM e
         WHERE (e.lock IN (SELECT l.key FROM locks AS l WHERE NOT l.is_ours)) IS TRUE
-            OR (e.guest IN (SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($38))) IS TRUE
+            OR (e.guest IN (SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($40))) IS TRUE
                 AND (e.guest IN (SELECT g.id FROM guests AS g)) IS NOT TRUE
             OR (e.instance IN (SELECT s.id FROM seen AS s
                 WHERE ((s.id, s.version) IN (SELECT h.id, h.version FROM held AS h)) IS NOT TRUE)) IS TRUE
@@ -144,10 +146,10 @@ pub(super) const EVENTS: &str = concat!(
     "), ",
     progress!(
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
-                $20::bigint[], $21::boolean[]",
+                $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
         "WHERE (v.id IN (SELECT b.id FROM busy AS b)) IS NOT TRUE",
-        "$22::uuid[], $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::text[],
-                $30::bigint[], $31::text[], $32::text[], $33::bytea[]"
+        "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
+                $32::bigint[], $33::text[], $34::text[], $35::bytea[]"
     ),
     ", published AS (
         INSERT INTO sagaz.outbox (lane, seq, xid, id, key, type, source, subject, time, attributes, content_type, data_text,
