@@ -12,7 +12,7 @@ use super::{
     error::{is_lost, store_error},
     news::{self, News},
     schema,
-    write::{Held, KeysMax},
+    write::{Held, Keys},
 };
 use sagaz_core::store::StoreError;
 use sqlx::{
@@ -49,7 +49,7 @@ pub(super) struct Database {
     pub(super) handler_count: u32,
     pub(super) news: News,
     pub(super) held: Held,
-    pub(super) keys: KeysMax,
+    pub(super) keys: Keys,
     pub(super) tries: Tries,
     pub(super) claiming: Claiming,
 }
@@ -112,7 +112,7 @@ impl Database {
             .acquire_timeout(call_timeout);
         let database = Self {
             held: Held::default(),
-            keys: KeysMax::default(),
+            keys: Keys::default(),
             tries: Tries::new(),
             claiming: Claiming::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),

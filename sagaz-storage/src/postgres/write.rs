@@ -14,14 +14,16 @@
 
 mod events;
 mod held;
+mod keys;
 mod statements;
 
-pub(super) use events::KeysMax;
 pub(super) use held::Held;
+pub(super) use keys::Keys;
 
 use self::{
-    events::{Events, Locks},
+    events::Events,
     held::held,
+    keys::Locks,
     statements::{ACCEPT, BOTH, EVENTS, LOCK, LOOK, OPERATE, PROGRESS},
 };
 use super::{
@@ -105,7 +107,9 @@ async fn write_rows(
     let mut written = Vec::with_capacity(writes.len());
     let mut rest = writes;
     while !rest.is_empty() {
-        let (some, others) = rest.split_at(database.keys.fitting(rest));
+        let (count, keys) = database.keys.fitting(rest);
+        let (some, others) = rest.split_at(count);
+        let _turn = database.keys.turn(keys).await;
         match write_some(database, some, begin).await {
             Ok(some) => written.extend(some),
             Err(error) => {

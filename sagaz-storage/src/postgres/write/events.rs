@@ -1,4 +1,4 @@
-//! The events of a batch as columns, and which locks they need.
+//! The events of a batch as columns.
 
 use super::super::{
     columns::Statement,
@@ -7,16 +7,10 @@ use super::super::{
 use crate::value::lease_millis;
 use sagaz_core::{
     SagaId,
-    store::{Progress, Sender, StepWrite, StoreError, Write},
+    store::{Progress, Sender, StepWrite, StoreError},
 };
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::collections::HashSet;
 use uuid::Uuid;
-
-/// How many keys a statement locks at most. Their locks are in a table of the server's whose size is fixed when it starts.
-const KEYS_MAX: usize = 256;
 
 /// Events, a column each.
 #[derive(Default)]
@@ -108,69 +102,5 @@ impl Events {
             .bind(self.bytes)
             .bind(self.senders)
             .bind(self.leases_ms)
-    }
-}
-
-/// The locks that the events of a write need.
-#[derive(Default)]
-pub(super) struct Locks {
-    /// The instance itself, and those whose ids are keys.
-    pub(super) instances: Vec<Uuid>,
-    /// The names of keys.
-    pub(super) keys: Vec<String>,
-}
-
-impl Locks {
-    /// `None`: it has no events.
-    pub(super) fn of(progress: &Progress) -> Option<Self> {
-        let mut events = progress.steps.iter().flat_map(|step| &step.events);
-        let first = events.next()?;
-        let mut locks = Self::default();
-        locks.instances.push(progress.id.as_uuid());
-        for event in std::iter::once(first).chain(events) {
-            let Some(key) = event.ordering_key() else {
-                continue;
-            };
-            let lock = KeyLock::of(key, Some(progress.id));
-            locks.instances.extend(lock.instance);
-            locks.keys.extend(lock.name);
-        }
-        Some(locks)
-    }
-}
-
-/// How many keys a statement locks at most: fewer where the server has had no room for their locks.
-#[derive(Debug)]
-pub(in super::super) struct KeysMax(AtomicUsize);
-
-impl Default for KeysMax {
-    fn default() -> Self {
-        Self(AtomicUsize::new(KEYS_MAX))
-    }
-}
-
-impl KeysMax {
-    pub(super) fn halve(&self) {
-        let half = |keys: usize| Some((keys / 2).max(1));
-        // It always has a new value.
-        let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, half);
-    }
-
-    /// How many of these writes go into one statement; one at least.
-    pub(super) fn fitting(&self, writes: &[&Write]) -> usize {
-        let max = self.0.load(Ordering::Relaxed);
-        let mut keys = HashSet::new();
-        for (at, write) in writes.iter().enumerate() {
-            let Write::Progress(progress) = write else {
-                continue;
-            };
-            keys.extend(Locks::of(progress).unwrap_or_default().keys);
-            if keys.len() > max && at > 0 {
-                return at;
-            }
-        }
-        writes.len()
     }
 }
