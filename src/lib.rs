@@ -6,12 +6,14 @@ pub use sagaz_core::store::{
     memory::Memory,
 };
 pub use sagaz_core::{
-    AttemptError, Codec, CodecError, CompensationDefinition, Definition, Engine, EngineBuilder,
-    EngineId, Error, Failure, FailureReason, Graph, Handle, InProcess, Instance, IntoStepError,
-    Json, Lifecycle, NotCompleted, Observer, OnFailure, Operator, Outcome, Payload, Recover,
-    Resolution, Retry, RunsOn, STEPS_MAX, Saga, SagaId, Start, StartIn, StepContext,
-    StepDefinition, StepError, StepKind, Stuck, StuckReason, Token, store,
+    AfterCommit, AttemptError, Codec, CodecError, CompensationDefinition, Definition, Engine,
+    EngineBuilder, EngineId, Error, Event, EventId, EventParts, Failure, FailureReason, Graph,
+    Handle, InProcess, Instance, IntoStepError, Json, Lifecycle, NotCompleted, Observer, OnFailure,
+    Operator, Outcome, Payload, PublishError, Recover, Resolution, Retry, RunsOn, STEPS_MAX, Saga,
+    SagaId, Start, StartIn, StepContext, StepDefinition, StepError, StepKind, Stuck, StuckReason,
+    Token, broker, store,
 };
+
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -39,7 +41,9 @@ pub mod prelude {
 pub mod compile_errors {}
 
 #[cfg(feature = "conformance")]
-pub use sagaz_core::{store_conformance, transaction_conformance};
+pub use sagaz_core::{
+    inbox_conformance, outbox_conformance, store_conformance, transaction_conformance,
+};
 
 #[doc(hidden)]
 pub use sagaz_core::private as __private;

@@ -49,7 +49,10 @@ CREATE TABLE sagaz.saga_instance (
     updated_at timestamptz NOT NULL,
     content_type text NOT NULL,
     input_text text,
-    input_bytes bytea
+    input_bytes bytea,
+    -- Which try of a write was the last one: of which handle of a store, and its number there.
+    tried_by bigint,
+    try bigint
 ) WITH (
     -- Room for the versions of rows that were written together and change together soon after.
     fillfactor = 50,

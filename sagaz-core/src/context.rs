@@ -2,9 +2,11 @@
 
 use crate::{
     definition::{Definition, StepDefinition},
+    event::{Event, PublishError},
     id::SagaId,
     observe::Instance,
     outcome::Failure,
+    published::{Destination, Published},
     transactor::AnyTransaction,
 };
 use std::{
@@ -23,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) failure: OnceLock<Failure>,
     /// Of attempts that are about to begin.
     transactions: Mutex<Vec<(u16, AnyTransaction)>>,
+    pub(crate) published: Published,
     /// How long a transactional attempt may take if it says nothing itself.
     pub(crate) transaction_timeout: Option<Duration>,
 }
@@ -34,18 +37,21 @@ impl Shared {
             id: OnceLock::new(),
             failure: OnceLock::new(),
             transactions: Mutex::default(),
+            published: Published::default(),
             transaction_timeout: None,
         }
     }
 
     pub(crate) fn with_id(definition: &'static Definition, id: SagaId) -> Self {
         Self {
-            definition,
             id: id.into(),
-            failure: OnceLock::new(),
-            transactions: Mutex::default(),
-            transaction_timeout: None,
+            ..Self::new(definition)
         }
+    }
+
+    pub(crate) fn publishing(mut self, destination: Destination) -> Self {
+        self.published.destination = destination;
+        self
     }
 
     /// Made on first use: an in-process run that nobody asks for its id makes none.
@@ -173,6 +179,23 @@ impl<'run> StepContext<'run> {
     #[must_use]
     pub fn action_key(&self) -> String {
         format!("{}/{}", self.saga_id(), self.step())
+    }
+
+    /// Publishes an event if, and only if, this attempt completes: it is stored in the same atomic write as the step's output, and
+    /// the relay brings it to the broker. The events of an attempt that fails, times out or is dropped are dropped with it.
+    ///
+    /// Without a key of its own an event has the instance's id as its key: the events of an instance are delivered in order. Its
+    /// source is the saga, and the attributes [`SAGA_ATTRIBUTE`](crate::SAGA_ATTRIBUTE) and
+    /// [`STEP_ATTRIBUTE`](crate::STEP_ATTRIBUTE) tell where it comes from.
+    ///
+    /// An event that cannot be published is an error, which leaves the outcome of the step unknown if it is returned. In a run in
+    /// process every event is one: there is no outbox, unless the run is [`run_publishing`](crate::Saga::run_publishing).
+    pub fn publish(&self, event: Event) -> Result<(), PublishError> {
+        let event = event.of_step(self.saga(), self.saga_id(), self.step());
+        let step = usize::from(self.step);
+        self.shared
+            .published
+            .push(step, self.is_compensation(), event)
     }
 
     /// Why the instance is undone; `None` while it is not.

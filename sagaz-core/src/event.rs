@@ -89,6 +89,7 @@ pub const STEP_ATTRIBUTE: &str = "sagastep";
 /// What is wrong with one is told when it is published: [`check`](Self::check).
 #[derive(Clone, PartialEq)]
 #[must_use = "an event is told to nobody until it is published"]
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword")]
 pub struct Event {
     pub(crate) id: EventId,
     pub(crate) event_type: String,
@@ -204,6 +205,10 @@ impl Event {
 
     /// Events of one key are first delivered in the order in which they were committed, whatever their type. By default it is
     /// the instance's id.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "so that a number need not be borrowed"
+    )]
     pub fn key(mut self, key: impl ToString) -> Self {
         self.key = Some(key.to_string());
         self

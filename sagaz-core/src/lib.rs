@@ -16,6 +16,7 @@ mod observe;
 mod outcome;
 #[doc(hidden)]
 pub mod private;
+mod published;
 mod retry;
 mod run;
 mod saga;
@@ -29,7 +30,9 @@ pub use context::StepContext;
 pub use definition::{
     CompensationDefinition, Definition, OnFailure, STEPS_MAX, StepDefinition, StepKind,
 };
-pub use engine::{Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn};
+pub use engine::{
+    AfterCommit, Engine, EngineBuilder, Handle, Operator, Resolution, Start, StartIn,
+};
 pub use error::Error;
 pub use event::{
     EVENT_ATTRIBUTES_MAX, EVENT_TEXT_MAX, Event, EventId, EventParts, PublishError, SAGA_ATTRIBUTE,

@@ -5,6 +5,7 @@ use crate::{
     driver::{Happened, Host, Kind, Stage, Troubles, View, Waits, drive, stuck},
     observe::{Lifecycle, Observer},
     outcome::{FailureReason, Outcome},
+    published::{Destination, Outlet},
     saga::Saga,
     state::{Event, Machine, Record, StepCell},
     store::InstanceState,
@@ -53,7 +54,7 @@ impl<G: Saga> Host<G> for InMemory {
 }
 
 pub(crate) async fn run<G: Saga>(saga: G, input: G::Input) -> Outcome<G::Outputs> {
-    run_in_process(&saga, &input, None).await
+    run_in_process(&saga, &input, None, Destination::Nowhere).await
 }
 
 pub(crate) async fn run_observed<G: Saga>(
@@ -61,16 +62,25 @@ pub(crate) async fn run_observed<G: Saga>(
     input: G::Input,
     observer: Arc<dyn Observer>,
 ) -> Outcome<G::Outputs> {
-    run_in_process(&saga, &input, Some(&*observer)).await
+    run_in_process(&saga, &input, Some(&*observer), Destination::Nowhere).await
+}
+
+pub(crate) async fn run_publishing<G: Saga>(
+    saga: G,
+    input: G::Input,
+    outlet: Outlet,
+) -> Outcome<G::Outputs> {
+    run_in_process(&saga, &input, None, Destination::Outlet(outlet)).await
 }
 
 async fn run_in_process<G: Saga>(
     saga: &G,
     input: &G::Input,
     observer: Option<&dyn Observer>,
+    destination: Destination,
 ) -> Outcome<G::Outputs> {
     let definition = saga.definition();
-    let shared = Shared::new(definition);
+    let shared = Shared::new(definition).publishing(destination);
     let slots = saga.slots();
     let mut machine = Machine::new(definition, false, saga.per_step_copied(StepCell::BLANK));
     let mut troubles = Troubles::default();

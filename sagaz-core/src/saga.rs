@@ -145,6 +145,20 @@ pub trait Saga: Sized + Send + Sync + 'static {
         crate::run::run_observed(self, input, observer)
     }
 
+    /// Like [`run`](Self::run), and gives `outlet` each event that was published by an attempt which completed: for tests of what
+    /// a saga publishes, and for programs that can bear to lose an event.
+    #[must_use = "nothing runs until the future is awaited, and dropping it half-way undoes nothing"]
+    fn run_publishing(
+        self,
+        input: Self::Input,
+        outlet: impl Fn(crate::Event) + Send + Sync + 'static,
+    ) -> impl Future<Output = Outcome<Self::Outputs>> + Send
+    where
+        Self: RunsOn<InProcess>,
+    {
+        crate::run::run_publishing(self, input, Arc::new(outlet))
+    }
+
     /// Runs one instance on a task of its own, so that it ends even if the returned handle is dropped.
     fn run_detached(self, input: Self::Input) -> tokio::task::JoinHandle<Outcome<Self::Outputs>>
     where

@@ -1,7 +1,7 @@
 //! The memory store keeps the rules of every store.
 
 use sagaz_core::store::{
-    conformance::{Harness, transactions::TransactionHarness},
+    conformance::{Harness, inbox::InboxHarness, transactions::TransactionHarness},
     memory::{Memory, MemoryTransaction},
 };
 
@@ -38,3 +38,17 @@ impl TransactionHarness for InMemory {
 }
 
 sagaz_core::transaction_conformance!(InMemory);
+
+sagaz_core::outbox_conformance!(InMemory);
+
+impl InboxHarness for InMemory {
+    async fn put(&self, tx: &mut MemoryTransaction, key: &str) {
+        tx.set(key, "1");
+    }
+
+    async fn has(&self, store: &Memory, key: &str) -> bool {
+        store.value(key).is_some()
+    }
+}
+
+sagaz_core::inbox_conformance!(InMemory);

@@ -3,10 +3,14 @@
 #![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "not every test uses all of it")]
+#[path = "support/proxy.rs"]
+mod proxy;
 mod support;
 
 /// By this name they are left out where there is no server.
 mod postgres {
+    use crate::proxy::Proxy;
     use crate::support::postgres::{connect, schema, store, url};
     use sagaz_core::{
         EngineId, Payload, SagaId, StepKind, Token,
@@ -20,6 +24,8 @@ mod postgres {
     use std::time::{Duration, Instant};
 
     const HOUR: Duration = Duration::from_hours(1);
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     fn definition() -> DefinitionKey {
         DefinitionKey {
@@ -35,9 +41,8 @@ mod postgres {
         engine
     }
 
-    async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) {
-        let id = SagaId::new();
-        let accept = Accept {
+    fn accept(id: SagaId, owner: Option<EngineId>) -> Write {
+        Write::Accept(Accept {
             id,
             definition: definition(),
             input: Payload {
@@ -46,10 +51,18 @@ mod postgres {
             },
             input_digest: "digest".to_owned(),
             start_key: None,
-            owner: Some(owner),
+            owner,
             deadline: None,
-        };
-        store.write(&[Write::Accept(accept)]).await.unwrap();
+        })
+    }
+
+    fn unowned(id: SagaId) -> Write {
+        accept(id, None)
+    }
+
+    async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) {
+        let id = SagaId::new();
+        store.write(&[accept(id, Some(owner))]).await.unwrap();
         (id, Token { owner, epoch: 1 })
     }
 
@@ -119,6 +132,118 @@ mod postgres {
             }
             assert!(began.elapsed() < HOUR, "nobody waits");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A store behind a network of its own.
+    async fn behind_a_network() -> (Postgres, Proxy) {
+        let (before, after) = url()
+            .split_once('@')
+            .map(|(before, after)| (before.to_owned(), after.to_owned()))
+            .unwrap();
+        let (address, database) = after.split_once('/').unwrap();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let proxy = Proxy::start(port).await;
+        let through = format!("{before}@127.0.0.1:{}/{database}", proxy.port);
+        let options = Postgres::options(&through).unwrap().schema(schema());
+        let options = options.writers(1).without_notifications();
+        let store = options.call_timeout(Duration::from_millis(500)).connect();
+        (store.await.unwrap(), proxy)
+    }
+
+    async fn until_stored(store: &Postgres, write: &Write) {
+        let began = Instant::now();
+        let written = loop {
+            match store.write(std::slice::from_ref(write)).await {
+                Ok(written) => break written,
+                Err(error) => assert!(error.is_transient() && began.elapsed() < HOUR, "{error:?}"),
+            }
+        };
+        assert!(
+            matches!(written[..], [Written::Stored { .. }]),
+            "{written:?}"
+        );
+    }
+
+    /// A write whose reply did not come is written again, and the next one; then its first try arrives.
+    #[tokio::test]
+    async fn p7_a_try_that_arrives_late_takes_nothing_back() {
+        let (store, proxy) = behind_a_network().await;
+        let (id, token) = owned(&store, engine(&store).await).await;
+        let first = progress(id, token);
+        // From now on the connection knows the statement.
+        until_stored(&store, &first).await;
+        proxy.hold();
+        let error = store.write(std::slice::from_ref(&first)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        proxy.let_new_ones_through();
+        until_stored(&store, &first).await;
+        let Write::Progress(mut next) = first else {
+            unreachable!("it is progress")
+        };
+        next.state = InstanceState::Compensating;
+        next.steps[0].state = StepState::Compensated;
+        until_stored(&store, &Write::Progress(next)).await;
+        assert!(
+            proxy.release().await,
+            "the first try has come and was answered"
+        );
+        let snapshot = store.load(id).await.unwrap().unwrap();
+        assert_eq!(snapshot.summary.state, InstanceState::Compensating);
+        assert_eq!(snapshot.steps[0].state, StepState::Compensated);
+    }
+
+    /// After a claim without a reply its engine claims again, and then looks at what it owns: nothing comes to it later.
+    #[tokio::test]
+    async fn p1_a_claim_whose_commit_comes_late_leaves_nothing_to_an_engine_that_has_looked() {
+        let (store, proxy) = behind_a_network().await;
+        let (asking, id) = (engine(&store).await, SagaId::new());
+        let other = connect(store.schema()).await;
+        other.write(&[unowned(id)]).await.unwrap();
+        proxy.cut_from("COMMIT".to_owned());
+        let error = store.claim(&claim(asking)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        proxy.let_new_ones_through();
+        let began = Instant::now();
+        let taken = loop {
+            match store.claim(&claim(asking)).await {
+                Ok(claimed) => break claimed.instances,
+                Err(error) => assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error}"
+                ),
+            }
+        };
+        let listed = store.list(&Filter::all()).await.unwrap().instances;
+        let is_known = taken.iter().any(|it| it.summary.id == id)
+            || listed.iter().any(|it| it.owner == Some(asking));
+        // It is answered only if its session is still there.
+        let _ = tokio::time::timeout(Duration::from_secs(1), proxy.release()).await;
+        let owner = other.load(id).await.unwrap().unwrap().summary.owner;
+        assert!(is_known || owner.is_none(), "nobody drives it");
+    }
+
+    /// A machine that is gone in the middle of a claim cannot say so: the server lets go of what it held.
+    #[tokio::test]
+    async fn p1_a_claim_that_is_cut_off_in_the_middle_keeps_no_instance_from_others() {
+        let (store, proxy) = behind_a_network().await;
+        let (cut_off, id) = (engine(&store).await, SagaId::new());
+        let other = connect(store.schema()).await;
+        let heir = engine(&other).await;
+        other.write(&[unowned(id)]).await.unwrap();
+        proxy.hold_from("COMMIT".to_owned());
+        let error = store.claim(&claim(cut_off)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        let began = Instant::now();
+        while other
+            .claim(&claim(heir))
+            .await
+            .unwrap()
+            .instances
+            .is_empty()
+        {
+            assert!(began.elapsed() < PATIENCE, "it is held still");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -2,7 +2,7 @@
 #![cfg(feature = "redis")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/redis_proxy.rs"]
+#[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/redis_instances.rs"]
 mod redis_instances;
@@ -280,11 +280,17 @@ mod redis {
             redis_server::{OwnServer, PATIENCE},
         };
         use sagaz_core::{
-            Token,
+            SagaId, Token,
             store::{InstanceState, SagaStore, StepState, Write, Written},
         };
         use sagaz_storage::redis::{ConnectError, Redis};
         use std::time::{Duration, Instant};
+
+        /// What the keys of an instance begin with.
+        fn tag(store: &Redis, id: SagaId) -> String {
+            let place = (id.as_uuid().as_u128() & 0xffff) % 64;
+            format!("{{{}:{place}}}", store.prefix())
+        }
 
         async fn until_stored(store: &Redis, write: &Write) -> Vec<Written> {
             let began = Instant::now();
@@ -436,6 +442,50 @@ mod redis {
                 store.claim(&claim(engine)).await.unwrap().instances.len(),
                 1
             );
+        }
+
+        /// The connection breaks while a takeover is on its way: its engine claims again, and then looks at what it owns.
+        #[tokio::test]
+        async fn p1_a_takeover_that_arrives_after_its_connection_broke_takes_nothing() {
+            let server = OwnServer::start(&[]).await;
+            let proxy = Proxy::start(server.port).await;
+            let url = format!("redis://127.0.0.1:{}", proxy.port);
+            let options = Redis::options(&url).unwrap();
+            let store = options
+                .call_timeout(Duration::from_secs(1))
+                .connect()
+                .await
+                .unwrap();
+            let engine = engine(&store).await;
+            // The server knows the scripts when the late one comes.
+            store.write(&[Write::Accept(accept(None))]).await.unwrap();
+            assert_eq!(
+                store.claim(&claim(engine)).await.unwrap().instances.len(),
+                1
+            );
+            let waiting = accept(None);
+            let id = waiting.id;
+            store.write(&[Write::Accept(waiting)]).await.unwrap();
+            proxy.cut_from(id.to_string());
+            let error = store.claim(&claim(engine)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            // Its room has been filled meanwhile.
+            let mut next = claim(engine);
+            next.limit = 0;
+            proxy.let_new_ones_through();
+            let began = Instant::now();
+            while let Err(error) = store.claim(&next).await {
+                assert!(
+                    error.is_transient() && began.elapsed() < PATIENCE,
+                    "{error}"
+                );
+            }
+            let released = tokio::time::timeout(PATIENCE, proxy.release()).await;
+            assert!(
+                released.is_ok_and(|answered| answered),
+                "it has come and was answered"
+            );
+            assert_eq!(stored(&store, id).await.summary.owner, None);
         }
 
         #[tokio::test]
@@ -607,6 +657,102 @@ mod redis {
                 matches!(Redis::connect(&replica.url()).await, Err(ConnectError::Replica { primary, .. })
                     if primary.ends_with(&single.port.to_string()))
             );
+        }
+
+        /// The client of a cluster repeats by itself what was under way on a connection that breaks.
+        #[tokio::test]
+        async fn p1_a_try_that_is_repeated_on_its_way_is_stored_and_not_lost() {
+            let server = OwnServer::start(&["--cluster-enabled", "yes"]).await;
+            let proxy = Proxy::start(server.port).await;
+            let port = proxy.port.to_string();
+            for words in [
+                ["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"],
+                ["CONFIG", "SET", "cluster-announce-port", &port],
+                ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"],
+            ] {
+                server.command(&words).await;
+            }
+            let url = format!("redis+cluster://127.0.0.1:{port}");
+            let options = Redis::options(&url).unwrap().connections(1);
+            let store = {
+                let began = Instant::now();
+                loop {
+                    match options.clone().connect().await {
+                        Ok(store) => break store,
+                        // It has just been given its slots.
+                        Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let (id, token) = owned(&store, engine(&store).await).await;
+            // The server knows the script.
+            let write = progress(id, token);
+            until_stored(&store, &write).await;
+            proxy.lose_reply_to(id.to_string());
+            let written = until_stored(&store, &write).await;
+            assert!(proxy.has_lost_one());
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "its owner has it still: {written:?}"
+            );
+        }
+
+        /// While a slot moves, some keys of its partition are on one node and some on the other: nothing is written there,
+        /// and nothing is said to be lost.
+        #[tokio::test]
+        async fn p1_a_slot_that_moves_loses_nothing() {
+            let cluster = Cluster::start().await;
+            let options = Redis::options(&cluster.url()).unwrap().prefix(prefix());
+            let store = options
+                .call_timeout(Duration::from_millis(500))
+                .connect()
+                .await
+                .unwrap();
+            let (id, token) = owned(&store, engine(&store).await).await;
+            let tag = tag(&store, id);
+            let slot = cluster.nodes[0]
+                .command(&["CLUSTER", "KEYSLOT", &tag])
+                .await;
+            let slot: usize = redis::from_redis_value(slot).unwrap();
+            let from = &cluster.nodes[slot / 5461 % 3];
+            let to = &cluster.nodes[(slot / 5461 + 1) % 3];
+            let name = async |node: &OwnServer| {
+                redis::from_redis_value::<String>(node.command(&["CLUSTER", "MYID"]).await).unwrap()
+            };
+            let (from_name, to_name) = (name(from).await, name(to).await);
+            let slot = slot.to_string();
+            to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_name])
+                .await;
+            from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_name])
+                .await;
+            let writes = [progress(id, token)];
+            let refused = async || {
+                let error = store.write(&writes).await.unwrap_err();
+                assert!(error.is_transient(), "{error:?}");
+            };
+            refused().await;
+            let keys = from
+                .command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"])
+                .await;
+            let keys: Vec<String> = redis::from_redis_value(keys).unwrap();
+            assert!(keys.contains(&format!("{tag}:i:{id}")), "{keys:?}");
+            for key in keys {
+                let port = to.port.to_string();
+                from.command(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"])
+                    .await;
+                refused().await;
+            }
+            for node in [to, from] {
+                node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_name])
+                    .await;
+            }
+            let written = until_stored(&store, &writes[0]).await;
+            assert!(
+                matches!(written[..], [Written::Stored { .. }]),
+                "{written:?}"
+            );
+            assert_eq!(stored(&store, id).await.steps.len(), 1);
         }
 
         /// A node that is killed and comes back: its partitions fail meanwhile, and nothing of them is lost.

@@ -3,10 +3,10 @@
 use crate::{Line, completed, engine, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
     EngineId, StepError,
-    store::{InstanceState, fault::Fault, memory::Memory},
+    store::{InstanceState, Write, fault::Fault, memory::Memory},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -114,6 +114,60 @@ async fn p7_an_engine_that_takes_back_what_it_had_lost_drives_it_once() {
         (world.entries("two").len(), world.entries("three").len()),
         (1, 1)
     );
+}
+
+/// The writes that an engine made before it lost its instances still wait for the store when it has them again.
+#[tokio::test(start_paused = true)]
+async fn p7_writes_of_a_former_and_of_the_present_owner_are_never_in_one_batch() {
+    let (store, world) = (Memory::new(), World::new());
+    let first = started(&store, &world).await;
+    let (first_id, stalled) = (first.id(), Arc::new(Mutex::new(true)));
+    let blocked = Arc::new(Mutex::new(true));
+    store.faults().on_renew({
+        let blocked = Arc::clone(&blocked);
+        move |id: &EngineId| {
+            (*id == first_id && *blocked.lock().unwrap()).then_some(Fault::FailBefore)
+        }
+    });
+    let doubled = Arc::new(Mutex::new(false));
+    store.faults().on_write({
+        let (stalled, doubled) = (Arc::clone(&stalled), Arc::clone(&doubled));
+        move |batch: &[Write]| {
+            let mut known = BTreeSet::new();
+            *doubled.lock().unwrap() |= !batch.iter().all(|write| known.insert(write.id()));
+            let is_firsts =
+                |write: &Write| matches!(write, Write::Progress(it) if it.token.owner == first_id);
+            (*stalled.lock().unwrap() && batch.iter().any(is_firsts)).then_some(Fault::FailBefore)
+        }
+    });
+    // The first write keeps the writer busy, and the second one waits behind it.
+    world.plan(
+        "one",
+        [
+            seconds(1),
+            seconds(2),
+            Act::Done,
+            Act::Done,
+            Act::Hang,
+            Act::Hang,
+        ],
+    );
+    let mut ids = Vec::new();
+    for input in 0..2 {
+        ids.push(first.start::<Line>(input).await.unwrap().id());
+        world.wait_began("one", ids.len()).await;
+    }
+    let second = started(&store, &world).await;
+    world.wait_began("one", 4).await;
+    second.shutdown().await;
+    *blocked.lock().unwrap() = false;
+    world.wait_began("one", 6).await;
+    tokio::time::sleep(SECOND).await;
+    *stalled.lock().unwrap() = false;
+    for id in ids {
+        completed(&first.handle::<Line>(id).await.unwrap()).await;
+    }
+    assert!(!*doubled.lock().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

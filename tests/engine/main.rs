@@ -15,6 +15,7 @@ mod observe;
 mod operator;
 mod panics;
 mod poison;
+mod publish;
 mod shutdown;
 mod sleep;
 mod soak;

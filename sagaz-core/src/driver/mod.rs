@@ -61,6 +61,9 @@ pub(crate) trait Host<G: Saga> {
     /// [`Happened::Committed`] or [`Happened::RolledBack`] it is in flight.
     fn commit(&mut self, _attempt: PreparedAttempt) {}
 
+    /// These events are stored.
+    fn published(&mut self, _events: Vec<crate::Event>) {}
+
     /// Something happened outside.
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened>;
 }
@@ -246,11 +249,13 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
             Some(Happened::Event(event)) => crew.apply(machine, event),
             Some(Happened::Stored(records)) => {
                 for record in records {
+                    crew.published(record);
                     crew.apply(machine, Event::Stored(record));
                 }
             }
             Some(Happened::Refused(step, reason)) => {
                 crew.troubles.set(step, StepError::unknown(reason));
+                crew.shared.published.discard(step, false);
                 crew.apply(machine, Event::Refused(step));
             }
             Some(Happened::Committed(attempt)) => crew.committed(machine, attempt),
@@ -531,7 +536,22 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         ended
     }
 
+    /// The events that were stored with this record.
+    fn published(&mut self, record: Record) {
+        if let Record::Step(step) = record {
+            let events = self.shared.published.stored(usize::from(step));
+            if !events.is_empty() {
+                self.host.published(events);
+            }
+        }
+    }
+
     fn recovered(&mut self, step: usize, end: thread::Result<RecoverEnd>) -> Recovered {
+        if !matches!(end, Ok(RecoverEnd::Used)) {
+            self.shared.published.discard(step, false);
+        } else if !H::DURABLE {
+            self.shared.published.hand_out(step, false);
+        }
         match end {
             Ok(RecoverEnd::RetryAfter(delay)) => Recovered::RetryAfter(delay),
             Ok(RecoverEnd::Used) => Recovered::Used,
@@ -569,6 +589,9 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
 
     #[inline]
     fn tell_completed(&self, step: usize, compensation: bool, took: Duration) {
+        if !H::DURABLE {
+            self.shared.published.hand_out(step, compensation);
+        }
         self.tell(|instance| Lifecycle::AttemptCompleted {
             instance,
             step: self.name(step),
@@ -585,6 +608,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         error: AttemptError<'_>,
         took: Duration,
     ) {
+        self.shared.published.discard(step, compensation);
         let attempt = self.stage.contexts[step].attempt();
         let step = self.name(step);
         self.tell(|instance| Lifecycle::AttemptFailed {

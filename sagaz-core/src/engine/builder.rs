@@ -1,12 +1,15 @@
 //! The configuration of an engine.
 
-use super::{Engine, Inner, lease, lease::Lease, registry::Registry, retain, scanner, writer};
+use super::{
+    AfterCommit, Engine, Inner, lease, lease::Lease, registry::Registry, retain, scanner, writer,
+};
 use crate::{
     error::Error,
+    event::Event,
     id::EngineId,
     observe::{Lifecycle, Observer},
     saga::RunsOn,
-    store::{Defined, Retention, Store, StoreError},
+    store::{Defined, Retention, Sender, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -68,6 +71,19 @@ impl Observer for Shielded {
     }
 }
 
+/// Likewise a hook after commits: the relay publishes what it forgets.
+struct ShieldedHook(Arc<dyn AfterCommit>);
+
+impl AfterCommit for ShieldedHook {
+    fn sender(&self) -> Sender {
+        self.0.sender()
+    }
+
+    fn committed(&self, events: Vec<Event>) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.committed(events)));
+    }
+}
+
 /// Configures an [`Engine`]: [`Engine::builder`].
 #[must_use]
 pub struct EngineBuilder<S: Store> {
@@ -75,6 +91,7 @@ pub struct EngineBuilder<S: Store> {
     config: Config,
     registry: Result<Registry<S>, Error>,
     observer: Option<Arc<dyn Observer>>,
+    after_commit: Option<Arc<dyn AfterCommit>>,
 }
 
 impl<S: Store> EngineBuilder<S> {
@@ -84,6 +101,7 @@ impl<S: Store> EngineBuilder<S> {
             config: Config::default(),
             registry: Ok(Registry::new()),
             observer: None,
+            after_commit: None,
         }
     }
 
@@ -101,6 +119,12 @@ impl<S: Store> EngineBuilder<S> {
         self
     }
 
+    /// Publishes events as soon as they are stored, without waiting for the relay. A panic in it is caught.
+    pub fn after_commit(mut self, hook: Arc<dyn AfterCommit>) -> Self {
+        self.after_commit = Some(Arc::new(ShieldedHook(hook)));
+        self
+    }
+
     /// How many instances are in flight at once; more are stored and wait. Default 1,000. What is claimed while others are
     /// being started may exceed it for a moment.
     pub fn in_flight_max(mut self, instances: usize) -> Self {
@@ -114,7 +138,7 @@ impl<S: Store> EngineBuilder<S> {
         self
     }
 
-    /// The largest input or output, in bytes, as it is stored. Default 1 MiB.
+    /// The largest input, output or event, in bytes, as it is stored. Default 1 MiB.
     pub fn payload_max(mut self, bytes: usize) -> Self {
         self.config.payload_max = bytes;
         self
@@ -181,6 +205,7 @@ impl<S: Store> EngineBuilder<S> {
             mut config,
             registry,
             observer,
+            after_commit,
         } = self;
         let registry = registry?;
         let start_timeout = config.start_timeout;
@@ -216,6 +241,7 @@ impl<S: Store> EngineBuilder<S> {
             config,
             registry,
             observer,
+            after_commit,
             writers,
             flights: Mutex::new(HashMap::new()),
             watchers: Mutex::new(HashMap::new()),

@@ -19,6 +19,7 @@ use crate::{
     id::{EngineId, SagaId, Token},
     observe::Lifecycle,
     outcome::{FailureReason, Outcome, Stuck, StuckReason},
+    published::Destination,
     saga::{RunsOn, Saga},
     state::{Cause, Machine, StepCell, Stored},
     step_error::StepError,
@@ -511,6 +512,9 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
     let saga = &*registration.saga;
     shared.transaction_timeout =
         G::transactor().and_then(|transactor| transactor.timeout(&engine.store));
+    shared.published.destination = Destination::Store {
+        size_max: engine.config.payload_max,
+    };
     let shared = &*shared;
     let contexts = saga.per_step(|step| StepContext::new(shared, step));
     let stage = Stage {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, CodecError, Payload},
+    context::Shared,
     driver::{Happened, Host, Kind, Leave, PreparedAttempt, View, Waits, stuck, words},
     id::{SagaId, Token},
     observe::Lifecycle,
@@ -22,7 +23,9 @@ use crate::{
     private::OutputRequest,
     saga::{RunsOn, Saga},
     state::{Event, Record},
-    store::{InstanceState, Progress, StepWrite, Store, StoreError, Wake, Write, Written},
+    store::{
+        InstanceState, Progress, StepState, StepWrite, Store, StoreError, Wake, Write, Written,
+    },
     transactor::AnyTransaction,
 };
 use std::{
@@ -368,8 +371,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             failure,
             stuck,
             release,
+            sender: self.engine.sender_of(&steps),
             steps,
-            sender: None,
         }
     }
 
@@ -400,7 +403,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             output,
             error: view.troubles.of(step).map(|error| words(error)),
             wake: due.map(|(_, due)| due.saturating_duration_since(now)),
-            events: Vec::new(),
+            events: published(view.shared, step, state),
         })
     }
 
@@ -500,6 +503,12 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
         self.transactions.prepare(attempt);
     }
 
+    fn published(&mut self, events: Vec<crate::Event>) {
+        if let Some(hook) = &self.engine.after_commit {
+            hook.committed(events);
+        }
+    }
+
     fn record(&mut self, record: Record) {
         if !self.transactions.acknowledge(record) {
             self.dirty.push(record);
@@ -567,6 +576,15 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             }
         }
         Poll::Pending
+    }
+}
+
+/// What the attempt that a row tells of has published.
+fn published(shared: &Shared, step: usize, state: StepState) -> Vec<crate::Event> {
+    match state {
+        StepState::Completed => shared.published.offer(step, false),
+        StepState::Compensated => shared.published.offer(step, true),
+        _ => Vec::new(),
     }
 }
 

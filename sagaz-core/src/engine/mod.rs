@@ -25,12 +25,13 @@ pub use start::{Start, StartIn};
 
 use crate::{
     error::Error,
+    event::Event,
     id::{EngineId, SagaId},
     observe::{Lifecycle, Observer},
     saga::RunsOn,
     store::{
-        CancelReply, Filter, InstanceState, Page, Retention, Snapshot, Store, StoreError,
-        TransactionOf,
+        CancelReply, Filter, InstanceState, Page, Retention, Sender, Snapshot, StepWrite, Store,
+        StoreError, TransactionOf,
     },
 };
 use builder::Config;
@@ -87,6 +88,17 @@ impl<S: Store> fmt::Debug for Engine<S> {
     }
 }
 
+/// Is given events as soon as the store has them, to publish them without waiting for the relay.
+///
+/// They are stored leased to its [`sender`](Self::sender), so that the relay leaves them alone meanwhile.
+pub trait AfterCommit: Send + Sync + 'static {
+    /// Who publishes, and for how long the relay leaves the events to it.
+    fn sender(&self) -> Sender;
+
+    /// These events are stored, in this order. Called on the engine's own tasks: return at once.
+    fn committed(&self, events: Vec<Event>);
+}
+
 /// What the parts of an engine share.
 struct Inner<S: Store> {
     store: S,
@@ -94,6 +106,7 @@ struct Inner<S: Store> {
     config: Config,
     registry: Registry<S>,
     observer: Option<Arc<dyn Observer>>,
+    after_commit: Option<Arc<dyn AfterCommit>>,
     lease: Lease,
     /// One queue for each writer.
     writers: Vec<mpsc::UnboundedSender<Job>>,
@@ -133,6 +146,13 @@ impl<S: Store> Inner<S> {
         if let Some(observer) = &self.observer {
             observer.observe(event);
         }
+    }
+
+    /// Who publishes the events of a write as soon as it is committed.
+    fn sender_of(&self, steps: &[StepWrite]) -> Option<Sender> {
+        let hook = self.after_commit.as_ref()?;
+        let has_events = steps.iter().any(|step| !step.events.is_empty());
+        has_events.then(|| hook.sender())
     }
 
     /// Runs a task that ends with the engine.

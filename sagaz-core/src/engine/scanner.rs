@@ -91,15 +91,11 @@ async fn look<S: Store>(
     room: usize,
     in_doubt: &mut bool,
 ) -> Result<Look, StoreError> {
-    if *in_doubt {
-        adopt(engine).await?;
-    }
     // Also if this future is dropped in the middle.
-    *in_doubt = true;
+    let was_in_doubt = std::mem::replace(in_doubt, true);
     // Before the claim: after a lapse in between, the store is asked again.
     let sure_at = engine.lease.lapses();
     let claimed = engine.store.claim(&claim(engine, room)).await?;
-    *in_doubt = false;
     let look = Look {
         full: claimed.instances.len() >= room,
         next_due: claimed.next_due,
@@ -111,6 +107,11 @@ async fn look<S: Store>(
     for snapshot in claimed.instances {
         launch(engine, snapshot, sure_at);
     }
+    if was_in_doubt {
+        // Not before this claim: by now the ones before it have surely ended.
+        adopt(engine).await?;
+    }
+    *in_doubt = false;
     Ok(look)
 }
 

@@ -2,14 +2,20 @@
 //!
 //! A batch is whatever has queued up while the one before it was being committed, so an idle engine adds no latency.
 //! Invariants: a write is offered until the store answers for it, whatever the store's errors; a row that the store refuses
-//! for good is found by splitting the batch, and fails alone.
+//! for good is found by splitting the batch, and fails alone. No two writes of an instance are in a batch: one of the engine's
+//! that lost the instance may still wait when it has it again.
 
 use super::Inner;
 use crate::{
+    event::Event,
     observe::Lifecycle,
-    store::{Store, StoreError, Write, Written},
+    store::{StepWrite, Store, StoreError, Write, Written},
 };
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
@@ -60,10 +66,16 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>, mut jobs: mpsc::Unbound
 
 fn take_batch(queue: &mut VecDeque<Job>, writes_max: usize) -> Vec<Job> {
     let mut bytes = 0;
-    let mut batch = Vec::with_capacity(queue.len().min(writes_max));
+    let length = queue.len().min(writes_max);
+    let mut batch = Vec::with_capacity(length);
+    // A write that is alone needs no look at others.
+    let mut ids = HashSet::with_capacity(if length > 1 { length } else { 0 });
     while let Some(job) = queue.front() {
         bytes += size(&job.write);
-        if batch.len() == writes_max || (bytes > BATCH_BYTES_MAX && !batch.is_empty()) {
+        if batch.len() == writes_max
+            || (bytes > BATCH_BYTES_MAX && !batch.is_empty())
+            || (length > 1 && !ids.insert(job.write.id()))
+        {
             break;
         }
         batch.extend(queue.pop_front());
@@ -74,12 +86,13 @@ fn take_batch(queue: &mut VecDeque<Job>, writes_max: usize) -> Vec<Job> {
 fn size(write: &Write) -> usize {
     match write {
         Write::Accept(accept) => accept.input.bytes.len(),
-        Write::Progress(progress) => progress
-            .steps
-            .iter()
-            .filter_map(|step| step.output.as_ref())
-            .map(|output| output.bytes.len())
-            .sum(),
+        Write::Progress(progress) => {
+            let size = |step: &StepWrite| {
+                let output = step.output.as_ref().map_or(0, |output| output.bytes.len());
+                output + step.events.iter().map(Event::size).sum::<usize>()
+            };
+            progress.steps.iter().map(size).sum()
+        }
     }
 }
 

@@ -70,6 +70,30 @@ pub enum Call {
     Commit,
     /// `settle`, of a transaction.
     Settle,
+    /// `attend`, of the outbox.
+    Attend,
+    /// `release`, of the outbox.
+    Release,
+    /// `fetch`, of the outbox.
+    Fetch,
+    /// `mark`, of the outbox.
+    Mark,
+    /// `heads`, of the outbox.
+    Heads,
+    /// `settle_heads`, of the outbox.
+    SettleHeads,
+    /// `append_in`, in a transaction.
+    AppendIn,
+    /// `begin_handling`, of the inbox.
+    BeginHandling,
+    /// `finish_handling`, of the inbox.
+    FinishHandling,
+    /// `bury`, of the inbox.
+    Bury,
+    /// `retries`, of the inbox.
+    Retries,
+    /// `is_handled`, of the inbox.
+    IsHandled,
 }
 
 /// Plans faults on a memory store and counts its calls. Clones, and the handles of all clones of the store, are the same.

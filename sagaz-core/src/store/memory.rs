@@ -4,9 +4,12 @@
 //! on the calls before it and on the clock alone: collections are ordered and nothing is random. The clock is tokio's,
 //! so that a test's virtual time is the store's time. Faults are in [`fault`](super::fault).
 
+mod outbox;
 mod transaction;
 
 pub use transaction::MemoryTransaction;
+
+use outbox::{News, Outbox};
 
 use super::{
     Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
@@ -35,6 +38,7 @@ pub struct Memory {
     data: Arc<Mutex<Data>>,
     faults: Faults,
     clock: Clock,
+    news: News,
 }
 
 impl Memory {
@@ -45,6 +49,7 @@ impl Memory {
             data: Arc::default(),
             faults: Faults::new(),
             clock: Clock::start(),
+            news: News::new(),
         }
     }
 
@@ -66,6 +71,17 @@ impl Memory {
     #[must_use]
     pub fn history(&self) -> Vec<Change> {
         self.lock().history.clone().unwrap_or_default()
+    }
+
+    /// That there may be events, of these writes.
+    fn tell_of_events(&self, writes: &[Write]) {
+        let has_events = |write: &Write| match write {
+            Write::Progress(progress) => progress.steps.iter().any(|step| !step.events.is_empty()),
+            Write::Accept(_) => false,
+        };
+        if writes.iter().any(has_events) {
+            self.news.tell();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Data> {
@@ -113,10 +129,12 @@ impl Default for Memory {
 impl SagaStore for Memory {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         let fault = self.faults.meet_write(batch);
-        self.carry_out(fault, |data, now| {
+        let written = self.carry_out(fault, |data, now| {
             batch.iter().map(|write| data.write(write, now)).collect()
-        })
-        .await
+        });
+        let written = written.await;
+        self.tell_of_events(batch);
+        written
     }
 
     async fn renew(&self, engine: EngineId, ttl: Duration) -> Result<Renewal, StoreError> {
@@ -247,6 +265,11 @@ impl Now {
         moment.saturating_duration_since(self.instant)
     }
 
+    fn unix_ms(self) -> u64 {
+        let since = self.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn age(self, of: SystemTime) -> Duration {
         self.wall.duration_since(of).unwrap_or_default()
     }
@@ -266,6 +289,7 @@ struct Data {
     values: BTreeMap<String, Vec<u8>>,
     /// Instances that an open transaction writes.
     held: BTreeSet<SagaId>,
+    outbox: Outbox,
     history: Option<Vec<Change>>,
 }
 
@@ -314,6 +338,16 @@ impl Data {
         };
         if written == Written::Lost {
             return written;
+        }
+        for step in &progress.steps {
+            // The same write was applied before.
+            let was_there = instance
+                .steps
+                .get(&step.name)
+                .is_some_and(|it| it.row.state == step.state);
+            for event in step.events.iter().filter(|_| !was_there) {
+                self.outbox.append(event, progress.sender, now);
+            }
         }
         instance.apply(progress, now);
         let cause = Cause::Progress(progress.token);
@@ -712,14 +746,8 @@ impl Instance {
         self.cancel_requested = false;
         self.give_up(write.state.is_live().then_some(now.instant));
         self.store_steps(&write.steps, now);
-        let at_ms = now
-            .wall
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
         self.interventions.push(Intervention {
-            at_ms,
+            at_ms: now.unix_ms(),
             ..write.intervention.clone()
         });
     }

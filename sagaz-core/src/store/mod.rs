@@ -71,6 +71,9 @@ pub trait SagaStore: Send + Sync + 'static {
 
     /// Takes ownership of instances that are due, or whose owner's lease has ended, and that `claim` can run. The
     /// claimer must hold a lease; each claimed instance's epoch grows by one. What has been due longest comes first.
+    ///
+    /// When it returns without an error, every earlier claim of the same engine has surely ended, also one whose reply was lost: what
+    /// that took is there to be listed, and it takes nothing any more.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
     /// One instance with its steps.

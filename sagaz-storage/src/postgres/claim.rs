@@ -6,6 +6,9 @@
 //!
 //! Invariant: what is taken was read before the transaction ends, and what cannot be read is stuck when it ends. So no
 //! instance is owned by an engine that does not know of it, and none keeps the others from being taken.
+//!
+//! Invariant: a claim whose end is unknown has ended before the next one of its engine: its commit may be slow, or on its way
+//! still. Each holds a lock of its engine's until then.
 
 use super::{
     database::Database,
@@ -18,11 +21,14 @@ use crate::{
     value::to_json,
 };
 use sagaz_core::{
-    SagaId,
+    EngineId, SagaId,
     store::{Claim, Claimed, StoreError},
 };
 use sqlx::{Connection, Row, postgres::PgConnection, postgres::PgRow};
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use uuid::Uuid;
 
 /// Parameters: the engine, sagas, versions. The owners are read by skipping through the index.
@@ -123,6 +129,9 @@ const STEPS: &str = concat!(
     " FROM sagaz.saga_step AS s WHERE s.instance_id = ANY($1)"
 );
 
+/// Parameter: of the engine. Random numbers of this size do not meet by chance.
+const ALONE: &str = "SELECT pg_advisory_xact_lock($1)";
+
 /// No engine ever has the token of the new epoch. Parameter: what cannot be read.
 const SET_ASIDE: &str = "UPDATE sagaz.saga_instance AS i SET
         owner = NULL, epoch = i.epoch + 1, state = 'stuck', stuck = d.stuck, wake_at = NULL, updated_at = clock_timestamp()
@@ -161,12 +170,17 @@ impl Versions {
 
 pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed, StoreError> {
     let versions = Versions::of(claim);
-    database
+    let is_in_doubt = database.claiming.begin(claim.engine);
+    let claimed = database
         .call(&database.claimer, async |connection| {
+            if is_in_doubt {
+                alone(database, connection, claim).await?;
+            }
             let (mut claimed, dead, is_worth_it) =
                 look(database, connection, claim, &versions).await?;
             if is_worth_it {
                 let mut transaction = connection.begin().await?;
+                alone(database, &mut transaction, claim).await?;
                 take(
                     database,
                     &mut transaction,
@@ -185,7 +199,39 @@ pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed,
             }
             Ok(claimed)
         })
-        .await
+        .await?;
+    database.claiming.end(claim.engine);
+    Ok(claimed)
+}
+
+/// The engines whose last claim has not ended, as far as is known.
+#[derive(Debug, Default)]
+pub(super) struct Claiming(Mutex<HashSet<EngineId>>);
+
+impl Claiming {
+    /// Whether the one before has not ended.
+    fn begin(&self, engine: EngineId) -> bool {
+        !self.engines().insert(engine)
+    }
+
+    fn end(&self, engine: EngineId) {
+        self.engines().remove(&engine);
+    }
+
+    fn engines(&self) -> MutexGuard<'_, HashSet<EngineId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until no other claim of this engine is under way; to the end of the transaction.
+async fn alone(
+    database: &Database,
+    connection: &mut PgConnection,
+    claim: &Claim,
+) -> Result<(), sqlx::Error> {
+    let (high, _) = claim.engine.as_uuid().as_u64_pair();
+    let alone = database.query(ALONE).bind(high.cast_signed());
+    alone.execute(connection).await.map(|_| ())
 }
 
 /// When to look again, engines that seem to be dead, and whether there may be something to take.

@@ -3,11 +3,14 @@
 use super::row;
 use crate::value::{as_i64, millis, record, without_nul};
 use sagaz_core::{
-    Payload, SagaId,
+    EngineId, Payload, SagaId,
     store::{Accept, Progress, StepState, StepWrite, StoreError, Wake},
 };
 use sqlx::{Postgres as Server, postgres::PgArguments, query::Query};
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicI64, Ordering},
+};
 use uuid::Uuid;
 
 pub(super) type Statement = Query<'static, Server, PgArguments>;
@@ -71,6 +74,39 @@ pub(super) struct Changes {
     releases: Vec<bool>,
     wakes_ms: Vec<Option<i64>>,
     advanced: Vec<bool>,
+    tried_by: Vec<i64>,
+    tries: Vec<i64>,
+}
+
+/// Numbers the tries of the writes of one handle of a store, which it names.
+#[derive(Debug)]
+pub(super) struct Tries {
+    by: i64,
+    next: AtomicI64,
+}
+
+/// One try of a write.
+#[derive(Clone, Copy)]
+pub(super) struct Try {
+    by: i64,
+    number: i64,
+}
+
+impl Tries {
+    pub(super) fn new() -> Self {
+        let (high, _) = EngineId::random().as_uuid().as_u64_pair();
+        Self {
+            by: high.cast_signed(),
+            next: AtomicI64::new(0),
+        }
+    }
+
+    pub(super) fn next(&self) -> Try {
+        Try {
+            by: self.by,
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+        }
+    }
 }
 
 impl Changes {
@@ -78,7 +114,9 @@ impl Changes {
         self.ids.is_empty()
     }
 
-    pub(super) fn push(&mut self, progress: &Progress) -> Result<(), StoreError> {
+    pub(super) fn push(&mut self, progress: &Progress, this: Try) -> Result<(), StoreError> {
+        self.tried_by.push(this.by);
+        self.tries.push(this.number);
         let is_live = progress.state.is_live();
         self.ids.push(progress.id.as_uuid());
         self.owners.push(progress.token.owner.as_uuid());
@@ -114,6 +152,8 @@ impl Changes {
             .bind(self.releases)
             .bind(self.wakes_ms)
             .bind(self.advanced)
+            .bind(self.tried_by)
+            .bind(self.tries)
     }
 }
 

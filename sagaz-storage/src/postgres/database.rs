@@ -6,6 +6,8 @@
 
 use super::{
     ConnectError, Options,
+    claim::Claiming,
+    columns::Tries,
     connections::Connections,
     error::{is_lost, store_error},
     news::{self, News},
@@ -42,6 +44,8 @@ pub(super) struct Database {
     pub(super) turns: Arc<Semaphore>,
     pub(super) news: News,
     pub(super) held: Held,
+    pub(super) tries: Tries,
+    pub(super) claiming: Claiming,
 }
 
 /// What the planner is told. Statements are prepared once, maybe while the tables
@@ -55,6 +59,9 @@ const PLANNING: [(&str, &str); 5] = [
     ("enable_mergejoin", "off"),
     ("jit", "off"),
 ];
+
+/// Behind a pooler, where a session's settings are not ours: who is gone in the middle holds no rows for long.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
 const LOCK_TIMEOUT: &str = "1500ms";
@@ -77,8 +84,10 @@ impl Database {
         // A session behind a pooler in transaction mode is not ours to set; there each call is planned by itself.
         let planned = if prepared {
             // What nobody waits for any longer is given up by the server too, or sessions that wait for a lock pile up there.
-            let patience = ("statement_timeout", call_timeout.as_millis().to_string());
-            connect.clone().options(PLANNING).options([patience])
+            // And who is gone in the middle of a transaction, and could not say so, holds no rows for long.
+            let patience = ["statement_timeout", "idle_in_transaction_session_timeout"]
+                .map(|setting| (setting, call_timeout.as_millis().to_string()));
+            connect.clone().options(PLANNING).options(patience)
         } else {
             connect.clone()
         };
@@ -90,6 +99,8 @@ impl Database {
         let news = news::address(notifications, &connect, prepared);
         let database = Self {
             held: Held::default(),
+            tries: Tries::new(),
+            claiming: Claiming::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
             prefix: (schema != "sagaz").then(|| format!("\"{schema}\".")),
             schema,
@@ -141,7 +152,7 @@ impl Database {
     ) -> Result<T, StoreError> {
         // A statement that is not prepared is parsed and carried out in two round trips, which a pooler would give to two
         // servers if they were not of one transaction.
-        let begin = (!self.prepared).then_some("BEGIN");
+        let begin = (!self.prepared).then_some(BEGIN);
         self.call_in(connections, begin, call).await
     }
 

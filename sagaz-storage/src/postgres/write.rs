@@ -5,6 +5,9 @@
 //! write changes nothing. It goes through the rows in the order of their ids (`settings`), so that two batches that hold the
 //! same rows wait for each other and do not deadlock. What was not applied is looked at once more in a statement of its own:
 //! the first one saw the tables as they were before it waited.
+//!
+//! Invariant: an earlier *try* of a write that was held up on its way, and arrives after a later one of the same instance, changes
+//! nothing: tries are numbered, and the row knows the last one. A connection that was given up may still deliver what was sent.
 
 use super::{
     columns::{Accepts, Changes, Statement, Steps},
@@ -76,15 +79,18 @@ macro_rules! progress {
             "v AS MATERIALIZED (
                 SELECT * FROM unnest(",
             $changes,
-            ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced) ORDER BY id
+            ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced, tried_by, try)
+                ORDER BY id
             ), changed AS (
                 UPDATE sagaz.saga_instance AS i SET
                     state = v.state, pivot_passed = v.pivot_passed, failure = coalesce(v.failure, i.failure), stuck = v.stuck,
                     owner = CASE WHEN v.release THEN NULL ELSE i.owner END,
                     wake_at = clock_timestamp() + v.wake_ms * interval '1 millisecond',
                     ended_at = CASE WHEN v.state IN ('completed', 'rolled_back') THEN clock_timestamp() END,
-                    takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp()
+                    takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp(),
+                    tried_by = v.tried_by, try = v.try
                 FROM v WHERE i.id = v.id AND i.epoch = v.epoch AND i.owner IS NOT DISTINCT FROM v.owner
+                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try)
                 RETURNING i.id, i.cancel_requested
             ), stored AS (",
             store_steps!($steps, "changed"),
@@ -101,9 +107,9 @@ const PROGRESS: &str = concat!(
     "WITH ",
     progress!(
         "$1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::bigint[],
-                $10::boolean[]",
-        "$11::uuid[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[],
-                $19::bigint[], $20::text[], $21::text[], $22::bytea[]"
+                $10::boolean[], $11::bigint[], $12::bigint[]",
+        "$13::uuid[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::text[],
+                $21::bigint[], $22::text[], $23::text[], $24::bytea[]"
     ),
     " SELECT id, cancel_requested FROM changed"
 );
@@ -115,9 +121,9 @@ const BOTH: &str = concat!(
     "), ",
     progress!(
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
-                $20::bigint[], $21::boolean[]",
-        "$22::uuid[], $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::text[],
-                $30::bigint[], $31::text[], $32::text[], $33::bytea[]"
+                $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
+        "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
+                $32::bigint[], $33::text[], $34::text[], $35::bytea[]"
     ),
     " SELECT id, cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
 );
@@ -151,10 +157,12 @@ const OPERATE: &str = concat!(
 );
 
 /// As long as on connections that are set up for it.
-const PATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 1500";
+const PATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 1500; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// For what is most likely held by somebody who does not let go.
-const IMPATIENT: &str = "BEGIN; SET LOCAL lock_timeout = 20";
+const IMPATIENT: &str =
+    "BEGIN; SET LOCAL lock_timeout = 20; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// The most held instances that are remembered.
 const HELD_MAX: usize = 10_000;
@@ -300,7 +308,7 @@ fn statement(database: &Database, writes: &[&Write]) -> Result<Statement, StoreE
         match write {
             Write::Accept(accept) => accepts.push(accept),
             Write::Progress(progress) => {
-                changes.push(progress)?;
+                changes.push(progress, database.tries.next())?;
                 for step in &progress.steps {
                     steps.push(progress.id, step);
                 }

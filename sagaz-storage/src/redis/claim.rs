@@ -5,8 +5,8 @@
 //! and it is not dead, or is told. Of these instances only those are taken that were owned by then: what an engine accepts
 //! after it was told is its own.
 //!
-//! Invariant: nothing is taken after the call has been given up. A takeover carries the time until which it is of use, and its
-//! engine looks at what it owns only later than that.
+//! Invariant: a claim that was given up takes nothing once the next one of its engine has begun. A takeover carries the time until
+//! which it is of use, and after one without a reply the next claim waits until then.
 
 use super::{
     Store,
@@ -26,12 +26,18 @@ use sagaz_core::{
     store::{Claim, Claimed, StoreError},
 };
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::time::{Instant, sleep_until};
 
 pub(super) async fn claim(store: &Store, claim: &Claim) -> Result<Claimed, StoreError> {
     let versions = versions(claim);
+    if let Some(until) = store.takeovers.of_use_until(claim.engine) {
+        sleep_until(until).await;
+        store.takeovers.answered(claim.engine);
+    }
     let Some(look) = look(store, claim.engine, &versions).await? else {
         return Ok(Claimed::default());
     };
@@ -55,6 +61,28 @@ pub(super) async fn claim(store: &Store, claim: &Claim) -> Result<Claimed, Store
         claimed.next_due = again.and_then(|look| look.next_due);
     }
     Ok(claimed)
+}
+
+/// Until when takeovers of engines are of use that have not been answered.
+#[derive(Debug, Default)]
+pub(super) struct Takeovers(Mutex<HashMap<EngineId, Instant>>);
+
+impl Takeovers {
+    fn of_use_until(&self, engine: EngineId) -> Option<Instant> {
+        self.all().get(&engine).copied()
+    }
+
+    fn sent(&self, engine: EngineId, until: Instant) {
+        self.all().insert(engine, until);
+    }
+
+    fn answered(&self, engine: EngineId) {
+        self.all().remove(&engine);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<EngineId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the partitions hold.
@@ -417,7 +445,11 @@ async fn carry_out(
                 .text(decision.stuck.as_deref().unwrap_or_default())
         })
         .collect();
+    // By the server's clock they end earlier: they count from when their instances were looked at.
+    let until = Instant::now() + store.server.call_timeout;
+    store.takeovers.sent(claim.engine, until);
     let replies = store.server.ask(Line::Reader, &requests).await?;
+    store.takeovers.answered(claim.engine);
     let mut asides = Vec::new();
     for (Decided { found, decision }, reply) in decided.iter().zip(replies) {
         let mut reply = elements(reply).into_iter();

@@ -2,6 +2,7 @@
 
 use super::{
     ConnectError, Durability, Options, Store,
+    claim::Takeovers,
     durability::SETTINGS,
     keys::{PARTITIONS_MAX, Space},
     request::{elements, text},
@@ -161,6 +162,7 @@ pub(super) async fn connect(options: Options) -> Result<Store, ConnectError> {
         value_max: seen.value_max,
         nonce: high,
         tries: AtomicU64::new(0),
+        takeovers: Takeovers::default(),
     };
     schema::prepare(&store, &server, options.partitions).await?;
     Ok(store)

@@ -61,6 +61,7 @@ struct Store {
     /// Names this handle among all that write; its tries are numbered.
     nonce: u64,
     tries: AtomicU64,
+    takeovers: claim::Takeovers,
 }
 
 /// How to connect a [`Redis`].

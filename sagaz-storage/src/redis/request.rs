@@ -75,25 +75,32 @@ impl<'a> Request<'a> {
     }
 
     /// As the server takes it; with the script's text if the server may not know it.
+    ///
+    /// A script declares two keys of its slot, and neither is ever there. While a slot moves, a node serves what it has, and
+    /// sends one who asks for what is not there on to the next, where a script would find half of the partition. With two keys it
+    /// is told to try again, until all of the slot is in one place.
     pub(super) fn to_cmd(&self, with_text: bool) -> Cmd {
         let size = self
             .arguments
             .iter()
             .map(|argument| argument.len())
             .sum::<usize>();
-        let mut cmd = Cmd::with_capacity(self.arguments.len() + 4, size + 128);
+        let mut cmd = Cmd::with_capacity(self.arguments.len() + 5, size + 160);
         match self.what {
             What::Script(script) if with_text => {
-                cmd.arg("EVAL").arg(script.text).arg(1);
+                cmd.arg("EVAL").arg(script.text).arg(2);
             }
             What::Script(script) => {
-                cmd.arg("EVALSHA").arg(script.hash()).arg(1);
+                cmd.arg("EVALSHA").arg(script.hash()).arg(2);
             }
             What::Command(name) => {
                 cmd.arg(name);
             }
         }
         cmd.arg(self.key.as_bytes());
+        if matches!(self.what, What::Script(_)) {
+            cmd.arg(format!("{}:-", self.key));
+        }
         for argument in &self.arguments {
             cmd.arg(&argument[..]);
         }

@@ -1,6 +1,6 @@
 //! Commits of attempts that wrote in a transaction: each takes along what else of its instance is to be stored.
 
-use super::{Journal, index, steps_of};
+use super::{Journal, index, published, steps_of};
 use crate::{
     driver::{EndedAttempt, Happened, Leave, View, words},
     engine::writer::Reply,
@@ -111,7 +111,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             output,
             error: view.troubles.of(step).map(|error| words(error)),
             wake: None,
-            events: Vec::new(),
+            events: published(view.shared, step, commit.step_state),
         };
         let mut sent = std::mem::take(&mut self.dirty);
         let mut steps = steps_of(&sent);
@@ -131,7 +131,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             failure: view.shared.failure.get().cloned(),
             stuck: None,
             release: None,
-            sender: None,
+            sender: self.engine.sender_of(&rows),
             steps: rows,
         };
         self.sent_at = self.engine.lease.lapses();

@@ -5,9 +5,11 @@
 
 use super::{Data, Memory, Now};
 use crate::{
+    event::{Event, EventId},
     id::SagaId,
     store::{
-        Accept, Accepted, CommitError, Progress, Settled, StoreError, Transacts, Write, Written,
+        Accept, Accepted, CommitError, Finished, Progress, Settled, StoreError, Transacts, Write,
+        Written,
         fault::{Call, Fault},
     },
 };
@@ -23,6 +25,9 @@ pub struct MemoryTransaction {
     values: BTreeMap<String, Option<Vec<u8>>>,
     writes: Vec<Write>,
     held: Vec<SagaId>,
+    events: Vec<Event>,
+    /// The consumer, and the event that it handles.
+    handling: Option<(String, EventId)>,
 }
 
 impl MemoryTransaction {
@@ -63,15 +68,29 @@ impl MemoryTransaction {
         })
     }
 
+    pub(super) fn append(&mut self, event: &Event) {
+        self.events.push(event.clone());
+    }
+
+    pub(super) fn handles(&mut self, consumer: &str, event: &EventId) {
+        self.handling = Some((consumer.to_owned(), event.clone()));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Data> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what was accepted by [`write_in`](Transacts::write_in) is accepted still, and if so, applies everything.
-    fn apply(mut self, now: Now) -> Result<(), CommitError> {
+    fn apply(mut self, now: Now) -> Result<Finished, CommitError> {
         let writes = std::mem::take(&mut self.writes);
         let values = std::mem::take(&mut self.values);
+        let events = std::mem::take(&mut self.events);
         let mut data = self.lock();
+        if let Some((consumer, event)) = &self.handling
+            && data.outbox.is_handled(consumer, event)
+        {
+            return Ok(Finished::Duplicate);
+        }
         for write in &writes {
             if let Write::Accept(accept) = write
                 && data.existing(accept).is_some()
@@ -83,13 +102,19 @@ impl MemoryTransaction {
         for write in &writes {
             data.write(write, now);
         }
+        if let Some((consumer, event)) = &self.handling {
+            data.outbox.record(consumer, event, now);
+        }
+        for event in &events {
+            data.outbox.append(event, None, now);
+        }
         for (key, value) in values {
             match value {
                 Some(value) => data.values.insert(key, value),
                 None => data.values.remove(&key),
             };
         }
-        Ok(())
+        Ok(Finished::Handled)
     }
 }
 
@@ -118,6 +143,65 @@ impl Memory {
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
         self.lock().values.get(key).cloned()
     }
+
+    pub(super) fn transaction(&self) -> MemoryTransaction {
+        MemoryTransaction {
+            data: Arc::clone(&self.data),
+            values: BTreeMap::new(),
+            writes: Vec::new(),
+            held: Vec::new(),
+            events: Vec::new(),
+            handling: None,
+        }
+    }
+
+    /// Commits a transaction.
+    pub(super) async fn end(
+        &self,
+        tx: MemoryTransaction,
+        call: Call,
+    ) -> Result<Finished, CommitError> {
+        let fault = self.faults.meet(call, None);
+        let has_events = !tx.events.is_empty();
+        let writes = tx.writes.clone();
+        let ended = self.end_with(tx, fault).await;
+        self.tell_of_events(&writes);
+        if has_events {
+            self.news.tell();
+        }
+        ended
+    }
+
+    async fn end_with(
+        &self,
+        tx: MemoryTransaction,
+        fault: Option<Fault>,
+    ) -> Result<Finished, CommitError> {
+        let now = self.clock.now();
+        match fault {
+            None => tx.apply(now),
+            Some(fault @ (Fault::FailBefore | Fault::Refuse)) => {
+                drop(tx);
+                Err(match fault {
+                    Fault::Refuse => CommitError::RolledBack(fault.error()),
+                    _ => CommitError::InDoubt(fault.error()),
+                })
+            }
+            Some(Fault::FailAfter) => {
+                tx.apply(now)?;
+                Err(CommitError::InDoubt(Fault::FailAfter.error()))
+            }
+            Some(Fault::Delay(delay)) => {
+                tokio::time::sleep(delay).await;
+                tx.apply(self.clock.now())
+            }
+            Some(Fault::DropBefore) => future::pending().await,
+            Some(Fault::DropAfter) => {
+                tx.apply(now)?;
+                future::pending().await
+            }
+        }
+    }
 }
 
 impl Transacts<MemoryTransaction> for Memory {
@@ -125,14 +209,8 @@ impl Transacts<MemoryTransaction> for Memory {
 
     async fn begin(&self) -> Result<(MemoryTransaction, ()), StoreError> {
         let fault = self.faults.meet(Call::Begin, None);
-        let transaction = || MemoryTransaction {
-            data: Arc::clone(&self.data),
-            values: BTreeMap::new(),
-            writes: Vec::new(),
-            held: Vec::new(),
-        };
         self.carry_out(fault, |_, _| ()).await?;
-        Ok((transaction(), ()))
+        Ok((self.transaction(), ()))
     }
 
     async fn write_in(
@@ -162,31 +240,7 @@ impl Transacts<MemoryTransaction> for Memory {
     }
 
     async fn commit(&self, tx: MemoryTransaction) -> Result<(), CommitError> {
-        let fault = self.faults.meet(Call::Commit, None);
-        let now = self.clock.now();
-        match fault {
-            None => tx.apply(now),
-            Some(fault @ (Fault::FailBefore | Fault::Refuse)) => {
-                drop(tx);
-                Err(match fault {
-                    Fault::Refuse => CommitError::RolledBack(fault.error()),
-                    _ => CommitError::InDoubt(fault.error()),
-                })
-            }
-            Some(Fault::FailAfter) => {
-                tx.apply(now)?;
-                Err(CommitError::InDoubt(Fault::FailAfter.error()))
-            }
-            Some(Fault::Delay(delay)) => {
-                tokio::time::sleep(delay).await;
-                tx.apply(self.clock.now())
-            }
-            Some(Fault::DropBefore) => future::pending().await,
-            Some(Fault::DropAfter) => {
-                tx.apply(now)?;
-                future::pending().await
-            }
-        }
+        self.end(tx, Call::Commit).await.map(|_| ())
     }
 
     async fn settle(&self, progress: &Progress) -> Result<Settled, StoreError> {

@@ -1,4 +1,5 @@
--- Before every script. The one key that is declared is the hash tag of its slot: all others are made of it, so they are in the slot.
+-- Before every script. The first key that is declared is the hash tag of its slot: all others are made of it, so they are in the slot.
+-- The second is there only to be declared (`request.rs`).
 local T = KEYS[1]
 local call = redis.call
 local clock = call('TIME')

@@ -15,9 +15,13 @@ if old[1] ~= owner or old[2] ~= epoch then
   end
   return 0
 end
--- An earlier try that was held up on its way: what came after it is stored already, and nobody waits for this reply.
 local last = old[6]
-if last and string.sub(last, 1, 16) == string.sub(try, 1, 16) and string.sub(last, 17) >= string.sub(try, 17) then
+if last == try then
+  -- The client of a cluster repeats by itself what was under way on a connection that broke: this very try is stored.
+  return stored
+end
+-- An earlier try that was held up on its way: what came after it is stored already, and nobody waits for this reply.
+if last and string.sub(last, 1, 16) == string.sub(try, 1, 16) and string.sub(last, 17) > string.sub(try, 17) then
   return 0
 end
 local old_state, takeovers, given_up = old[3], old[4], ARGV[9]

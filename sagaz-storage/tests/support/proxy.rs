@@ -1,4 +1,4 @@
-//! A network between the store and its server that can hold back what was sent, and deliver it later.
+//! A network between the store and its server that can hold back what was sent and deliver it later, or lose a reply.
 
 use std::sync::{Arc, OnceLock};
 use tokio::{
@@ -13,9 +13,13 @@ enum Mode {
     Hold,
     /// What contains the words, and all that comes behind it.
     HoldFrom,
+    /// The same, and the connection breaks at once.
+    CutFrom,
     /// Only what is held already.
     HoldOld,
     Release,
+    /// The first one that contains the words gets through, and its connection breaks instead of the reply.
+    LoseReply,
 }
 
 pub(crate) struct Proxy {
@@ -30,7 +34,8 @@ impl Proxy {
     pub(crate) async fn start(to: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (mode, watched) = watch::channel(Mode::Through);
+        let mode = watch::Sender::new(Mode::Through);
+        let switch = mode.clone();
         let answered = Arc::new(watch::Sender::new(0));
         let replies = Arc::clone(&answered);
         let words = Arc::new(OnceLock::new());
@@ -43,7 +48,7 @@ impl Proxy {
                 tokio::spawn(carry(
                     client,
                     server,
-                    watched.clone(),
+                    switch.clone(),
                     Arc::clone(&watched_words),
                     Arc::clone(&replies),
                 ));
@@ -68,6 +73,23 @@ impl Proxy {
         self.mode.send_replace(Mode::HoldFrom);
     }
 
+    /// What contains these words does not get through, and its sender finds the connection broken.
+    pub(crate) fn cut_from(&self, words: String) {
+        self.words.set(words).expect("it is said once");
+        self.mode.send_replace(Mode::CutFrom);
+    }
+
+    /// The reply to the next one that contains these words is lost, with its connection.
+    pub(crate) fn lose_reply_to(&self, words: String) {
+        self.words.set(words).expect("it is said once");
+        self.mode.send_replace(Mode::LoseReply);
+    }
+
+    /// Whether a reply was lost.
+    pub(crate) fn has_lost_one(&self) -> bool {
+        *self.mode.borrow() == Mode::Through
+    }
+
     /// What is held stays so.
     pub(crate) fn let_new_ones_through(&self) {
         self.mode.send_replace(Mode::HoldOld);
@@ -84,34 +106,57 @@ impl Proxy {
 async fn carry(
     client: TcpStream,
     server: TcpStream,
-    mut mode: watch::Receiver<Mode>,
+    switch: watch::Sender<Mode>,
     words: Arc<OnceLock<String>>,
     answered: Arc<watch::Sender<u32>>,
 ) {
-    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_client, to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let mut mode = switch.subscribe();
     let (held, was_held) = watch::channel(false);
+    let (broken, mut is_broken) = watch::channel(false);
     tokio::spawn(async move {
+        let mut to_client = Some(to_client);
         let mut buffer = vec![0; 64 << 10];
-        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+        loop {
+            let read = tokio::select! {
+                read = from_server.read(&mut buffer) => read,
+                Ok(()) = is_broken.changed() => {
+                    to_client = None;
+                    continue;
+                }
+            };
+            let Ok(length @ 1..) = read else { return };
             if *was_held.borrow() {
                 answered.send_modify(|replies| *replies += 1);
             }
             // Nobody may be there any more.
-            let _ = to_client.write_all(&buffer[..length]).await;
+            if let Some(to_client) = &mut to_client {
+                let _ = to_client.write_all(&buffer[..length]).await;
+            }
         }
     });
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
         let sent = &buffer[..length];
-        let is_held = match *mode.borrow() {
-            Mode::Hold => true,
-            Mode::HoldFrom => words.get().is_some_and(|words| {
+        let is_named = || {
+            words.get().is_some_and(|words| {
                 sent.windows(words.len())
                     .any(|part| part == words.as_bytes())
-            }),
+            })
+        };
+        let now = *mode.borrow();
+        let is_held = match now {
+            Mode::Hold => true,
+            Mode::HoldFrom | Mode::CutFrom => is_named(),
             _ => false,
         };
+        if now == Mode::LoseReply && is_named() {
+            switch.send_replace(Mode::Through);
+            broken.send_replace(true);
+        } else if now == Mode::CutFrom && is_held {
+            broken.send_replace(true);
+        }
         if is_held {
             let released = mode.wait_for(|mode| *mode == Mode::Release).await;
             if released.is_err() {

@@ -1,0 +1,162 @@
+//! What the attempts of one instance have published, until it is stored.
+//!
+//! Invariant: events are stored with the row of the attempt that published them, if it completed; those of any other attempt are
+//! dropped. What was put into a write stays here until the store has acknowledged that write, so that a write which is made anew
+//! has it again.
+
+use crate::event::{Event, PublishError};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The most events that one attempt publishes. Their sizes together have the limit that one has.
+const EVENTS_MAX: usize = 1_000;
+
+/// Takes the events of a run in process.
+pub(crate) type Outlet = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Where events go.
+#[derive(Clone, Default)]
+pub(crate) enum Destination {
+    /// Nowhere: there is no store.
+    #[default]
+    Nowhere,
+    /// To whoever runs the saga in process.
+    Outlet(Outlet),
+    /// Into a store, which takes events up to this size.
+    Store { size_max: usize },
+}
+
+/// How large an event may be that is not stored.
+const SIZE_MAX_UNSTORED: usize = 1 << 20;
+
+#[derive(Default)]
+pub(crate) struct Published {
+    pub(crate) destination: Destination,
+    /// Whether the list is worth a look.
+    any: AtomicBool,
+    list: Mutex<Vec<Publication>>,
+}
+
+struct Publication {
+    step: usize,
+    undo: bool,
+    /// It is in the write that is in flight.
+    offered: bool,
+    event: Event,
+}
+
+impl Published {
+    /// Keeps an event of an attempt.
+    pub(crate) fn push(&self, step: usize, undo: bool, event: Event) -> Result<(), PublishError> {
+        let size_max = match &self.destination {
+            Destination::Nowhere => {
+                return Err(PublishError::of(
+                    &event,
+                    "a run in process has no outbox; start the saga on an engine, or run it with `run_publishing`",
+                ));
+            }
+            Destination::Outlet(_) => SIZE_MAX_UNSTORED,
+            Destination::Store { size_max } => *size_max,
+        };
+        event.check(size_max)?;
+        let mut list = self.list();
+        let own = list.iter().filter(|it| it.step == step && it.undo == undo);
+        let (count, size) = own.fold((1, event.size()), |(count, size), it| {
+            (count + 1, size + it.event.size())
+        });
+        if count > EVENTS_MAX {
+            let words = format!("an attempt publishes at most {EVENTS_MAX} events");
+            return Err(PublishError::of(&event, words));
+        }
+        if size > size_max {
+            let words = format!(
+                "the events of this attempt have {size} bytes together, and the limit is {size_max}: publish addresses of \
+                 data instead of data, or raise `payload_max`"
+            );
+            return Err(PublishError::of(&event, words));
+        }
+        list.push(Publication {
+            step,
+            undo,
+            offered: false,
+            event,
+        });
+        self.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// An attempt failed.
+    #[inline]
+    pub(crate) fn discard(&self, step: usize, undo: bool) {
+        if self.has_any() {
+            self.list().retain(|it| it.step != step || it.undo != undo);
+        }
+    }
+
+    /// An attempt of a run in process completed.
+    #[inline]
+    pub(crate) fn hand_out(&self, step: usize, undo: bool) {
+        if !self.has_any() {
+            return;
+        }
+        let completed = self.take(|it| it.step == step && it.undo == undo);
+        if let Destination::Outlet(outlet) = &self.destination {
+            for event in completed {
+                outlet(event);
+            }
+        }
+    }
+
+    /// The events of an attempt that completed, for its row.
+    pub(crate) fn offer(&self, step: usize, undo: bool) -> Vec<Event> {
+        if !self.has_any() {
+            return Vec::new();
+        }
+        let mut list = self.list();
+        let own = list
+            .iter_mut()
+            .filter(|it| it.step == step && it.undo == undo);
+        own.map(|it| {
+            it.offered = true;
+            it.event.clone()
+        })
+        .collect()
+    }
+
+    /// The row of a step is stored, and with it what was offered.
+    pub(crate) fn stored(&self, step: usize) -> Vec<Event> {
+        if self.has_any() {
+            self.take(|it| it.step == step && it.offered)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn take(&self, is_it: impl Fn(&Publication) -> bool) -> Vec<Event> {
+        let mut list = self.list();
+        let taken = list.extract_if(.., |it| is_it(it)).map(|it| it.event);
+        let taken = taken.collect();
+        self.any.store(!list.is_empty(), Ordering::Relaxed);
+        taken
+    }
+
+    /// What is pushed on another thread was pushed by an attempt that ended there before this asks.
+    fn has_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Publication>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published").finish_non_exhaustive()
+    }
+}
