@@ -72,15 +72,19 @@ macro_rules! store_steps {
 }
 
 /// Progress of instances, `changed`, and the rows of their steps. `IS NOT DISTINCT FROM`, because an index on the owner, which
-/// would have all that it owns, cannot be used for that. Parameters: the columns of [`Changes`], those of [`Steps`].
+/// would have all that it owns, cannot be used for that. The planner takes a limit that it does not know for few rows, and looks up
+/// each of them; and where it thinks that the table has hardly any rows, and would read all of it, `ANY` keeps it to those of the
+/// batch. Parameters: the columns of [`Changes`], of which the first is the ids, those of [`Steps`].
 macro_rules! progress {
-    ($changes:literal, $steps:literal) => {
+    ($ids:literal, $changes:literal, $steps:literal) => {
         concat!(
             "v AS MATERIALIZED (
                 SELECT * FROM unnest(",
             $changes,
             ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced, tried_by, try)
-                ORDER BY id
+                ORDER BY id LIMIT cardinality(",
+            $ids,
+            ")
             ), changed AS (
                 UPDATE sagaz.saga_instance AS i SET
                     state = v.state, pivot_passed = v.pivot_passed, failure = coalesce(v.failure, i.failure), stuck = v.stuck,
@@ -90,7 +94,9 @@ macro_rules! progress {
                     takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp(),
                     tried_by = v.tried_by, try = v.try
                 FROM v WHERE i.id = v.id AND i.epoch = v.epoch AND i.owner IS NOT DISTINCT FROM v.owner
-                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try)
+                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try) AND i.id = ANY(",
+            $ids,
+            ")
                 RETURNING i.id, i.cancel_requested
             ), stored AS (",
             store_steps!($steps, "changed"),
@@ -106,6 +112,7 @@ const ACCEPT: &str = accept!();
 const PROGRESS: &str = concat!(
     "WITH ",
     progress!(
+        "$1::uuid[]",
         "$1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::bigint[],
                 $10::boolean[], $11::bigint[], $12::bigint[]",
         "$13::uuid[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::text[],
@@ -120,6 +127,7 @@ const BOTH: &str = concat!(
     accept!(),
     "), ",
     progress!(
+        "$12::uuid[]",
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
                 $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
         "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
