@@ -402,6 +402,35 @@ mod postgres {
         assert!(stored(&written[0]), "{written:?}");
     }
 
+    /// Also of a step.
+    #[tokio::test]
+    async fn a_step_that_somebody_holds_does_not_stall_its_batch() {
+        let store = store().await;
+        let owner = EngineId::random();
+        store.renew(owner, HOUR).await.unwrap();
+        let accepts: Vec<_> = (0..2).map(|_| accept(owner)).collect();
+        let (held, free) = (accepts[0].id, accepts[1].id);
+        let accepts: Vec<_> = accepts.into_iter().map(Write::Accept).collect();
+        store.write(&accepts).await.unwrap();
+        let batch = [held, free].map(|id| progress(id, owner, 1, false));
+        store.write(&batch).await.unwrap();
+        let mut user = PgConnection::connect(&url()).await.unwrap();
+        let schema = store.schema();
+        let lock = format!(
+            "BEGIN; UPDATE {schema}.saga_step SET error = 'seen' WHERE instance_id = '{held}'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut user)
+            .await
+            .unwrap();
+        let written = store.write(&batch).await.unwrap();
+        assert_eq!(written[0], Written::Busy);
+        assert!(matches!(written[1], Written::Stored { .. }), "{written:?}");
+        sqlx::raw_sql("ROLLBACK").execute(&mut user).await.unwrap();
+        let written = store.write(&batch).await.unwrap();
+        assert!(matches!(written[0], Written::Stored { .. }), "{written:?}");
+    }
+
     /// Readers that all wait for a lock, as behind somebody's long transaction, keep nobody from writing, from keeping the
     /// lease, or from claiming.
     #[tokio::test]
