@@ -196,7 +196,8 @@ mod native_postgres {
         let admin = at("postgres:secret", "postgres");
         run(
             &admin,
-            "CREATE ROLE clerk LOGIN PASSWORD 'secret'; CREATE ROLE guest LOGIN PASSWORD 'secret'",
+            "CREATE ROLE clerk LOGIN PASSWORD 'secret'; CREATE ROLE guest LOGIN PASSWORD 'secret';
+            CREATE ROLE cashier LOGIN PASSWORD 'secret'",
         )
         .await;
         run(&admin, "CREATE DATABASE frozen").await;
@@ -209,7 +210,8 @@ mod native_postgres {
         connect(&admin, "sagaz").await.close().await;
         run(
             &admin,
-            "GRANT USAGE ON SCHEMA sagaz TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA sagaz TO clerk",
+            "GRANT USAGE ON SCHEMA sagaz TO clerk, cashier; GRANT SELECT ON ALL TABLES IN SCHEMA sagaz TO clerk;
+            GRANT ALL ON ALL TABLES IN SCHEMA sagaz TO cashier",
         )
         .await;
         let refused = [
@@ -235,7 +237,11 @@ mod native_postgres {
             ),
             (
                 at("clerk:secret", "postgres"),
-                "lacks a privilege: grant it DELETE on sagaz.saga_archive",
+                "lacks a privilege: grant it DELETE on sagaz.consumer_inbox",
+            ),
+            (
+                at("cashier:secret", "postgres"),
+                "lacks a privilege: grant it USAGE on sagaz.outbox_seq",
             ),
         ];
         for (url, words) in &refused {
