@@ -1,5 +1,9 @@
 //! A broker by its URL.
 
+#[cfg(feature = "kafka")]
+use crate::kafka::{KafkaBroker, KafkaSubscriber};
+#[cfg(feature = "rabbitmq")]
+use crate::rabbitmq::{RabbitMqBroker, RabbitMqSubscriber};
 use crate::{
     Options, Subscription,
     memory::{MemoryBroker, MemorySubscriber},
@@ -15,6 +19,12 @@ use sagaz_core::{
 pub enum AnyBroker {
     /// `memory://`
     Memory(MemoryBroker),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaBroker),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqBroker),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
@@ -23,6 +33,12 @@ pub enum AnyBroker {
 pub enum AnySubscriber {
     /// `memory://`
     Memory(MemorySubscriber),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSubscriber),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqSubscriber),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -83,6 +99,12 @@ impl Options {
     pub async fn connect(&self, url: &str) -> Result<AnyBroker, BrokerError> {
         match scheme(url) {
             "memory" => MemoryBroker::connect(url, self).map(AnyBroker::Memory),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaBroker::connect(url, self).await.map(AnyBroker::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
+                .await
+                .map(AnyBroker::RabbitMq),
             other => Err(unusable(other)),
         }
     }
@@ -106,6 +128,14 @@ impl Options {
             "memory" => MemoryBroker::connect(url, self)?
                 .subscribe(subscription)
                 .map(AnySubscriber::Memory),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::RabbitMq),
             other => Err(unusable(other)),
         }
     }
@@ -134,6 +164,10 @@ macro_rules! each {
     ($any:expr, $Any:ident, $it:ident => $call:expr) => {
         match $any {
             $Any::Memory($it) => $call,
+            #[cfg(feature = "kafka")]
+            $Any::Kafka($it) => $call,
+            #[cfg(feature = "rabbitmq")]
+            $Any::RabbitMq($it) => $call,
         }
     };
 }

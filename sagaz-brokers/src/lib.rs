@@ -11,8 +11,12 @@ mod any;
 mod attributes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 mod options;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 mod routes;
 mod subscription;
 
