@@ -4,7 +4,9 @@
 
 mod support;
 
-use sagaz_core::store::conformance::{Harness, transactions::TransactionHarness};
+use sagaz_core::store::conformance::{
+    Harness, inbox::InboxHarness, transactions::TransactionHarness,
+};
 use sagaz_storage::postgres::Postgres;
 use sqlx::{Connection, PgConnection, PgTransaction};
 use std::time::Duration;
@@ -64,10 +66,22 @@ impl TransactionHarness for OnServer {
     }
 }
 
+impl InboxHarness for OnServer {
+    async fn put(&self, tx: &mut PgTransaction<'static>, key: &str) {
+        TransactionHarness::put(self, tx, key).await;
+    }
+
+    async fn has(&self, store: &Postgres, key: &str) -> bool {
+        TransactionHarness::has(self, store, key).await
+    }
+}
+
 /// By this name they are left out where there is no server.
 mod postgres {
     use super::OnServer;
 
     sagaz_core::store_conformance!(OnServer::new());
     sagaz_core::transaction_conformance!(OnServer::new());
+    sagaz_core::outbox_conformance!(OnServer::new());
+    sagaz_core::inbox_conformance!(OnServer::new());
 }

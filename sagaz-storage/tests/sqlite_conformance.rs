@@ -2,7 +2,9 @@
 #![cfg(feature = "sqlite")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use sagaz_core::store::conformance::{Harness, transactions::TransactionHarness};
+use sagaz_core::store::conformance::{
+    Harness, inbox::InboxHarness, transactions::TransactionHarness,
+};
 use sagaz_storage::sqlite::Sqlite;
 use sqlx::{Connection, SqliteConnection, SqliteTransaction};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,3 +62,17 @@ impl TransactionHarness for InFile {
 }
 
 sagaz_core::transaction_conformance!(InFile::new());
+
+sagaz_core::outbox_conformance!(InFile::new());
+
+impl InboxHarness for InFile {
+    async fn put(&self, tx: &mut SqliteTransaction<'static>, key: &str) {
+        TransactionHarness::put(self, tx, key).await;
+    }
+
+    async fn has(&self, store: &Sqlite, key: &str) -> bool {
+        TransactionHarness::has(self, store, key).await
+    }
+}
+
+sagaz_core::inbox_conformance!(InFile::new());

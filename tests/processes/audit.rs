@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(crate) async fn audit<S: Store>(store: &S, ledger: &Ledger, count: u32) {
     let last_calls = ledger.last_calls().await;
     let (mut completed, mut rolled_back) = (Vec::new(), 0);
-    for instance in instances(store).await {
+    for instance in instances::<Buy>(store).await {
         let purchase: Purchase = serde_json::from_slice(&instance.input.bytes).unwrap();
         match instance.summary.state {
             InstanceState::Completed => completed.push(purchase.number),
@@ -85,8 +85,8 @@ fn check_steps(instance: &Snapshot, last_calls: &BTreeMap<String, i64>) {
 }
 
 /// All of them, with their steps.
-async fn instances<S: Store>(store: &S) -> Vec<Snapshot> {
-    let mut filter = Filter::all().saga(Buy::DEFINITION.name).limit(1_000);
+pub(crate) async fn instances<G: Saga>(store: &impl Store) -> Vec<Snapshot> {
+    let mut filter = Filter::all().saga(G::DEFINITION.name).limit(1_000);
     let mut instances = Vec::new();
     loop {
         let page = store.list(&filter).await.unwrap();

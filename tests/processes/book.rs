@@ -2,10 +2,11 @@
 //! exactly once, without a key and without anything that looks for a repetition.
 
 use crate::{
+    events::tell,
     places::{Place, Schema},
     worker::{Buy, CallResult, Purchase, Trouble, purchases},
 };
-use sagaz::{Filter, InstanceState, Saga, compensate, saga, step, store::SagaStore};
+use sagaz::{Filter, InstanceState, Saga, StepContext, compensate, saga, step, store::SagaStore};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgTransaction, Row};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::sleep;
@@ -64,17 +65,30 @@ impl Book {
 #[saga(name = "book", input = Purchase)]
 impl Book {
     #[step(retry(attempts = 20, initial = "50ms", max = "1s"))]
-    async fn enter(&self, purchase: &Purchase, tx: &mut PgTransaction<'_>) -> CallResult<i64> {
+    async fn enter(
+        &self,
+        ctx: &StepContext<'_>,
+        purchase: &Purchase,
+        tx: &mut PgTransaction<'_>,
+    ) -> CallResult<i64> {
+        tell(ctx, purchase).expect("such an event can be published");
         self.add(tx, purchase, "enter").await
     }
 
     #[compensate(enter, retry(forever, initial = "50ms", max = "1s"))]
-    async fn reverse(&self, purchase: &Purchase, tx: &mut PgTransaction<'_>) -> CallResult<()> {
+    async fn reverse(
+        &self,
+        ctx: &StepContext<'_>,
+        purchase: &Purchase,
+        tx: &mut PgTransaction<'_>,
+    ) -> CallResult<()> {
+        tell(ctx, purchase).expect("such an event can be published");
         self.add(tx, purchase, "reverse").await.map(|_| ())
     }
 
     #[step(depends_on = [enter], no_compensation)]
-    async fn approve(&self, purchase: &Purchase) -> CallResult<()> {
+    async fn approve(&self, ctx: &StepContext<'_>, purchase: &Purchase) -> CallResult<()> {
+        tell(ctx, purchase).expect("such an event can be published");
         sleep(Duration::from_millis(Buy::dice(purchase.number, 6, 40))).await;
         match Buy::dice(purchase.number, 7, 8) {
             0 => Err(Trouble::Refused),
@@ -83,7 +97,13 @@ impl Book {
     }
 
     #[step(depends_on = [approve], retry(attempts = 20, initial = "50ms", max = "1s"))]
-    async fn settle(&self, purchase: &Purchase, tx: &mut PgTransaction<'_>) -> CallResult<i64> {
+    async fn settle(
+        &self,
+        ctx: &StepContext<'_>,
+        purchase: &Purchase,
+        tx: &mut PgTransaction<'_>,
+    ) -> CallResult<i64> {
+        tell(ctx, purchase).expect("such an event can be published");
         self.add(tx, purchase, "settle").await
     }
 }

@@ -14,7 +14,7 @@ const PURCHASES: u32 = 5_000;
 const WORKERS: usize = 3;
 
 /// After this many kills the workers may finish in peace: the test is bounded.
-const KILLS_MAX: u32 = 40;
+const KILLS_MAX: u32 = 100;
 
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -58,7 +58,7 @@ async fn processes_are_killed_and_the_server_crashes<V: Server>() {
     let (mut kills, mut crashed) = (0, false);
     loop {
         let one = rng.usize(..WORKERS);
-        let life = Duration::from_millis(rng.u64(50..800));
+        let life = Duration::from_millis(rng.u64(20..400));
         if let Ok(status) = timeout(life, workers[one].wait()).await {
             assert!(status.unwrap().success(), "the worker failed");
             break;

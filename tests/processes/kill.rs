@@ -38,6 +38,7 @@ async fn p1_p2_p4_killed_again_and_again_every_instance_ends_and_the_books_balan
     println!("{kills} kills in {:?}", began.elapsed());
     let ledger = ledger(folder.path()).await;
     audit(&place.open().await, &ledger, PURCHASES).await;
+    place.audit_more(PURCHASES).await;
 }
 
 /// By this name they are left out where there is no server.

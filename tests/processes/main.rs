@@ -6,6 +6,7 @@
 mod audit;
 mod book;
 mod crash;
+mod events;
 mod kill;
 mod ledger;
 mod places;

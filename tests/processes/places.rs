@@ -1,9 +1,17 @@
 //! Stores that several processes open, and how a process is told of one.
 
-use crate::book::audit_book;
+use crate::{
+    book::{Book, audit_book},
+    events::Told,
+    worker::Buy,
+};
 #[cfg(feature = "redis")]
 use sagaz::redis::Redis;
-use sagaz::{postgres::Postgres, sqlite::Sqlite, store::Store};
+use sagaz::{
+    postgres::Postgres,
+    sqlite::Sqlite,
+    store::{OutboxStore, Store},
+};
 use std::{
     error::Error,
     path::{Path, PathBuf},
@@ -13,7 +21,7 @@ use tokio::time::sleep;
 
 /// A place that holds a store.
 pub(crate) trait Place: Send + Sync {
-    type Store: Store;
+    type Store: Store + OutboxStore;
 
     /// Opens it. A server that is away for the moment is waited for, as whoever keeps processes running would do.
     async fn open(&self) -> Self::Store;
@@ -25,7 +33,12 @@ pub(crate) trait Place: Send + Sync {
     fn parse(told: &str) -> Self;
 
     /// What is to be audited on this kind of place alone, after so many purchases.
-    async fn audit_more(&self, _purchases: u32) {}
+    async fn audit_more(&self, _purchases: u32) {
+        let store = self.open().await;
+        let mut told = Told::read(&store).await;
+        told.audit::<Buy>(&store).await;
+        told.finish();
+    }
 }
 
 /// A SQLite file.
@@ -95,6 +108,11 @@ impl Place for Schema {
 
     async fn audit_more(&self, purchases: u32) {
         audit_book(self, purchases).await;
+        let store = self.open().await;
+        let mut told = Told::read(&store).await;
+        told.audit::<Buy>(&store).await;
+        told.audit::<Book>(&store).await;
+        told.finish();
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::places::Prefix;
 use crate::{
     book::{Book, ONE_OF, booked},
+    events::tell,
     ledger::Ledger,
     places::{File, Place, Schema},
 };
@@ -70,19 +71,19 @@ impl Observer for StopSelf {
     fn observe(&self, event: &Lifecycle<'_>) {
         match event {
             Lifecycle::LeaseRenewed { .. } if self.armed.swap(false, Ordering::SeqCst) => {
-                tell("stopping");
+                say("stopping");
                 let own = rustix::process::getpid();
                 rustix::process::kill_process(own, rustix::process::Signal::STOP).unwrap();
             }
-            Lifecycle::LeaseLost { .. } => tell("lease lost"),
-            Lifecycle::StepCompleted { step, .. } => tell(&format!("stored {step}")),
+            Lifecycle::LeaseLost { .. } => say("lease lost"),
+            Lifecycle::StepCompleted { step, .. } => say(&format!("stored {step}")),
             _ => {}
         }
     }
 }
 
 /// A line for the test that started the process.
-fn tell(line: &str) {
+fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "worker: {line}");
     let _ = out.flush();
@@ -102,6 +103,7 @@ impl Buy {
     }
 
     async fn call(&self, ctx: &StepContext<'_>, purchase: &Purchase, cents: i64) -> Receipt {
+        tell(ctx, purchase).expect("such an event can be published");
         let (key, step) = (ctx.idempotency_key(), ctx.step());
         let serial = self.ledger.call(&key, step, purchase.number).await;
         sleep(Duration::from_millis(Self::dice(purchase.number, 1, 40))).await;
@@ -115,6 +117,7 @@ impl Buy {
     }
 
     async fn undo(&self, ctx: &StepContext<'_>, purchase: &Purchase) {
+        tell(ctx, purchase).expect("such an event can be published");
         self.ledger
             .undo(&ctx.action_key(), ctx.step(), purchase.number)
             .await;
@@ -307,7 +310,7 @@ fn engine<S: Store>(store: S, saga: Buy, observer: Arc<StopSelf>) -> EngineBuild
 
 /// Until every instance has ended.
 async fn finish<S: Store>(engine: Engine<S>) {
-    tell("started all");
+    say("started all");
     let counts = loop {
         let counts = answered(|| engine.count()).await;
         if counts.iter().all(|(_, state, _)| !state.is_live()) {
@@ -318,7 +321,7 @@ async fn finish<S: Store>(engine: Engine<S>) {
     engine.shutdown().await;
     let is_stuck = |(_, state, _): &(_, _, _)| *state == InstanceState::Stuck;
     assert!(!counts.iter().any(is_stuck), "an instance is stuck");
-    tell("all ended");
+    say("all ended");
 }
 
 /// How many starts are under way at once.

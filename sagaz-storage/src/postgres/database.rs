@@ -12,7 +12,7 @@ use super::{
     error::{is_lost, store_error},
     news::{self, News},
     schema,
-    write::Held,
+    write::{Held, Keys},
 };
 use sagaz_core::store::StoreError;
 use sqlx::{
@@ -38,12 +38,18 @@ pub(super) struct Database {
     pub(super) keeper: Connections,
     pub(super) claimer: Connections,
     pub(super) readers: Connections,
+    /// For what publishes events.
+    pub(super) relays: Connections,
     /// For transactions that steps write in. Of sqlx's kind, because the steps' code holds them.
     pub(super) transactions: PgPool,
     /// Held as long as one of them is open. They are waited for here, and not at the pool, which gives up.
     pub(super) turns: Arc<Semaphore>,
+    /// For transactions of handlers, likewise.
+    pub(super) handlers: PgPool,
+    pub(super) handler_count: u32,
     pub(super) news: News,
     pub(super) held: Held,
+    pub(super) keys: Keys,
     pub(super) tries: Tries,
     pub(super) claiming: Claiming,
 }
@@ -65,6 +71,9 @@ const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 6000
 
 /// How long a batch waits for a row that somebody else holds: longer than a claim or a cancel does.
 const LOCK_TIMEOUT: &str = "1500ms";
+
+/// One to read events, one to say what became of them, and one for senders.
+const RELAYS: u32 = 3;
 
 impl Database {
     pub(super) async fn connect(options: Options) -> Result<Self, ConnectError> {
@@ -97,8 +106,13 @@ impl Database {
             planned.clone()
         };
         let news = news::address(notifications, &connect, prepared);
+        let pool = PgPoolOptions::new()
+            .max_connections(transactions)
+            .test_before_acquire(false)
+            .acquire_timeout(call_timeout);
         let database = Self {
             held: Held::default(),
+            keys: Keys::default(),
             tries: Tries::new(),
             claiming: Claiming::default(),
             news: News::new(news.map(ConnectOptions::disable_statement_logging), &schema),
@@ -111,12 +125,11 @@ impl Database {
             keeper: Connections::new(planned.clone(), 1),
             claimer: Connections::new(planned.clone(), 1),
             readers: Connections::new(planned.clone(), readers),
+            relays: Connections::new(planned.clone(), RELAYS),
             turns: Arc::new(Semaphore::new(transactions as usize)),
-            transactions: PgPoolOptions::new()
-                .max_connections(transactions)
-                .test_before_acquire(false)
-                .acquire_timeout(call_timeout)
-                .connect_lazy_with(connect.clone()),
+            transactions: pool.clone().connect_lazy_with(connect.clone()),
+            handler_count: transactions,
+            handlers: pool.connect_lazy_with(connect.clone()),
         };
         // One connection by itself, so that what is wrong is told in the server's words, and not as a time-out.
         let first = tokio::time::timeout(call_timeout, planned.connect()).await;
@@ -198,8 +211,10 @@ impl Database {
         self.keeper.close().await;
         self.claimer.close().await;
         self.readers.close().await;
+        self.relays.close().await;
         self.turns.close();
         self.transactions.close().await;
+        self.handlers.close().await;
     }
 }
 

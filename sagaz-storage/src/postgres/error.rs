@@ -206,9 +206,18 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 
 /// Whether it waited too long for a lock that somebody else holds.
 pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
+    has_code(error, "55P03")
+}
+
+/// Whether the server has no room for so many locks.
+pub(super) fn is_out_of_locks(error: &StoreError) -> bool {
+    has_code(error, "53200")
+}
+
+fn has_code(error: &StoreError, code: &str) -> bool {
     std::error::Error::source(error)
         .and_then(|source| source.downcast_ref())
-        .is_some_and(|source| is_of(source, &["55P03"]))
+        .is_some_and(|source| is_of(source, &[code]))
 }
 
 /// The error of a call.

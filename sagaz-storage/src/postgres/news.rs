@@ -1,9 +1,11 @@
-//! News: `NOTIFY` when something was left to be claimed, and `LISTEN` for what others left.
+//! News: `NOTIFY` when something was left to be claimed or published, and `LISTEN` for what others left.
 //!
 //! Invariant: off the path of every commit. A `NOTIFY` takes a lock on the whole server when its transaction commits, so it is
 //! in none of ours: a task of its own sends one on a connection of its own, for all that came since the one before. News are
 //! a courtesy; what is missed, polling finds. So nothing here is an error, and a listener that lost its connection tells
 //! news once when it is back.
+//!
+//! News of events go to this store's own relay at once, and to the others by `NOTIFY`; those of its own it does not hear again.
 
 use super::database::Database;
 use sqlx::{
@@ -11,7 +13,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions},
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -25,6 +30,13 @@ const GAP: Duration = Duration::from_millis(10);
 
 /// After this much silence the listener asks whether its connection is still there.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// The payload of news of events; that of news of instances is empty.
+const EVENTS: &str = "events";
+
+/// When events are looked for that were appended in a transaction which somebody else ends, most often soon. Each is counted
+/// from the one before.
+const LOOKS_MS: [u64; 4] = [3, 12, 60, 225];
 
 /// Where to send and hear.
 #[derive(Clone, Debug)]
@@ -48,6 +60,16 @@ struct Shared {
     connect: Option<PgConnectOptions>,
     /// Named like the schema; another database of the server has its own of that name.
     channel: String,
+    instances: Topic,
+    events: Topic,
+    /// Whether events are looked for that somebody else commits.
+    expecting: AtomicBool,
+    /// The session that sends, by the server's number.
+    sender: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
     /// Something was left.
     left: Notify,
     /// Others left something.
@@ -67,8 +89,10 @@ impl News {
             shared: Arc::new(Shared {
                 connect,
                 channel: schema.to_owned(),
-                left: Notify::new(),
-                heard: Notify::new(),
+                instances: Topic::default(),
+                events: Topic::default(),
+                expecting: AtomicBool::new(false),
+                sender: AtomicU32::new(0),
             }),
             tasks: Mutex::default(),
         }
@@ -76,33 +100,84 @@ impl News {
 
     /// Something was left to be claimed.
     pub(super) fn tell(&self) {
-        if let Some(connect) = &self.shared.connect {
-            let mut tasks = self.tasks();
-            if !tasks.sends {
-                tasks.sends = true;
-                tasks
-                    .all
-                    .spawn(send(Arc::clone(&self.shared), connect.clone()));
-            }
-            self.shared.left.notify_one();
+        if self.sends() {
+            self.shared.instances.left.notify_one();
         }
     }
 
-    /// Until there is news.
-    pub(super) async fn heard(&self) {
-        let Some(connect) = &self.shared.connect else {
-            return std::future::pending().await;
-        };
-        {
-            let mut tasks = self.tasks();
-            if !tasks.listens {
-                tasks.listens = true;
-                tasks
-                    .all
-                    .spawn(listen(Arc::clone(&self.shared), connect.clone()));
-            }
+    /// There are events to publish.
+    pub(super) fn tell_events(&self) {
+        self.shared.events.publish();
+        if self.sends() {
+            self.shared.events.left.notify_one();
         }
-        self.shared.heard.notified().await;
+    }
+
+    /// There will be events to publish, when somebody else has committed them. They are looked for a few times.
+    pub(super) fn expect_events(&self) {
+        // Those that are appended from now on are looked for anew, as soon as the first look is done.
+        if self.shared.expecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let sends = self.sends();
+        let shared = Arc::clone(&self.shared);
+        let mut tasks = self.tasks();
+        // Those that have ended.
+        while tasks.all.try_join_next().is_some() {}
+        tasks.all.spawn(async move {
+            for (nth, wait) in LOOKS_MS.into_iter().enumerate() {
+                if nth == 1 {
+                    shared.expecting.store(false, Ordering::Release);
+                }
+                sleep(Duration::from_millis(wait)).await;
+                shared.events.publish();
+                if sends {
+                    shared.events.left.notify_one();
+                }
+            }
+        });
+    }
+
+    /// Until there is news of instances.
+    pub(super) async fn heard(&self) {
+        if !self.listens() {
+            return std::future::pending().await;
+        }
+        self.shared.instances.heard.notified().await;
+    }
+
+    /// Until there is news of events: of others where it listens, and of its own in any case.
+    pub(super) async fn heard_events(&self) {
+        self.listens();
+        self.shared.events.heard.notified().await;
+    }
+
+    /// Whether it sends: from now on, if it may.
+    fn sends(&self) -> bool {
+        let Some(connect) = &self.shared.connect else {
+            return false;
+        };
+        let mut tasks = self.tasks();
+        if !tasks.sends {
+            tasks.sends = true;
+            let shared = Arc::clone(&self.shared);
+            tasks.all.spawn(send(shared, connect.clone()));
+        }
+        true
+    }
+
+    /// Whether it listens: from now on, if it may.
+    fn listens(&self) -> bool {
+        let Some(connect) = &self.shared.connect else {
+            return false;
+        };
+        let mut tasks = self.tasks();
+        if !tasks.listens {
+            tasks.listens = true;
+            let shared = Arc::clone(&self.shared);
+            tasks.all.spawn(listen(shared, connect.clone()));
+        }
+        true
     }
 
     pub(super) async fn close(&self) {
@@ -115,7 +190,7 @@ impl News {
     }
 }
 
-impl Shared {
+impl Topic {
     /// To all who wait now, and to the next one, who may be between two waits.
     fn publish(&self) {
         self.heard.notify_waiters();
@@ -145,8 +220,11 @@ async fn send(shared: Arc<Shared>, connect: PgConnectOptions) {
     let mut backoff = Backoff::NONE;
     let mut connection = None;
     loop {
-        shared.left.notified().await;
-        while notify(&mut connection, &connect, &shared.channel)
+        let news = tokio::select! {
+            () = shared.instances.left.notified() => "",
+            () = shared.events.left.notified() => EVENTS,
+        };
+        while notify(&mut connection, &connect, &shared, news)
             .await
             .is_err()
         {
@@ -161,15 +239,25 @@ async fn send(shared: Arc<Shared>, connect: PgConnectOptions) {
 async fn notify(
     connection: &mut Option<PgConnection>,
     connect: &PgConnectOptions,
-    channel: &str,
+    shared: &Shared,
+    news: &str,
 ) -> Result<(), sqlx::Error> {
     if connection.is_none() {
-        *connection = Some(PgConnection::connect_with(connect).await?);
+        let mut new = PgConnection::connect_with(connect).await?;
+        let session: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .persistent(false)
+            .fetch_one(&mut new)
+            .await?;
+        shared
+            .sender
+            .store(session.unsigned_abs(), Ordering::Relaxed);
+        *connection = Some(new);
     }
     if let Some(connection) = connection {
-        sqlx::query("SELECT pg_notify($1, '')")
+        sqlx::query("SELECT pg_notify($1, $2)")
             .persistent(false)
-            .bind(channel)
+            .bind(&shared.channel)
+            .bind(news)
             .execute(connection)
             .await?;
     }
@@ -201,11 +289,15 @@ async fn hear(
     listener.eager_reconnect(false);
     listener.listen(&shared.channel).await?;
     // What came before it listened.
-    shared.publish();
+    shared.instances.publish();
+    shared.events.publish();
     *backoff = Backoff::NONE;
     loop {
         match timeout(SILENCE_MAX, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => shared.publish(),
+            Ok(Ok(Some(news))) if news.payload() != EVENTS => shared.instances.publish(),
+            // Its own relay was told at once.
+            Ok(Ok(Some(news))) if news.process_id() == shared.sender.load(Ordering::Relaxed) => {}
+            Ok(Ok(Some(_))) => shared.events.publish(),
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             Err(_) => {

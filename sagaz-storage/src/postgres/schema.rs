@@ -7,10 +7,13 @@ use super::{ConnectError, database::Database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 /// The migrations in order: the first brings the tables to schema 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_instances.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_instances.sql"),
+    include_str!("../../migrations/postgres/0002_outbox.sql"),
+];
 
 /// The schema that this code makes, and reads.
-const CODE: u32 = 1;
+const CODE: u32 = 2;
 
 /// The oldest code that the schema of this code still serves.
 const OLDEST_CODE: u32 = 1;
@@ -22,14 +25,20 @@ const LOCK: i64 = 0x73_6167_617a;
 
 const OURS: &str = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1
     AND table_name IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive',
-        'saga_archive_step') ORDER BY 1";
+        'saga_archive_step', 'outbox', 'outbox_worker', 'outbox_lane', 'outbox_archive', 'dead_letter', 'consumer_inbox')
+    ORDER BY 1";
 
 /// A privilege on one of our tables that the user has not.
 const LACKING: &str = "SELECT privilege || ' on ' || c.oid::regclass
     FROM pg_class AS c CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
     WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind = 'r' AND c.relname
-        IN ('saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive', 'saga_archive_step')
-        AND NOT has_table_privilege(c.oid, privilege) ORDER BY 1 LIMIT 1";
+        IN ('saga_engine', 'saga_definition', 'saga_instance', 'saga_step', 'saga_archive', 'saga_archive_step', 'outbox',
+            'outbox_worker', 'outbox_lane', 'outbox_archive', 'dead_letter', 'consumer_inbox')
+        AND NOT has_table_privilege(c.oid, privilege)
+    UNION ALL SELECT 'USAGE on ' || c.oid::regclass FROM pg_class AS c
+    WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind = 'S'
+        AND c.relname = 'outbox_seq' AND NOT has_sequence_privilege(c.oid, 'USAGE')
+    ORDER BY 1 LIMIT 1";
 
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),
     max(CASE key WHEN 'oldest_code' THEN value END) FROM sagaz.saga_meta";

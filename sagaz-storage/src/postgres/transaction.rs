@@ -12,7 +12,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 /// Whatever the database's default is. The server ends a session that holds locks and has been silent for a minute: that of a
 /// step which forgot its transaction, or of a machine that is gone and could not say so. The mark goes
 /// with the transaction.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SET LOCAL idle_in_transaction_session_timeout = 60000; SET LOCAL saga.step = 'open'";
 
 /// Whether it is still the transaction that was begun for the step: its code may have ended that by hand.
@@ -45,11 +45,13 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
         match write {
             Write::Progress(_) => {
                 let written = timeout(database.call_timeout, async {
-                    is_open(database, tx).await?;
+                    is_open(database, tx, "step").await?;
                     write::write_in(database, tx, write).await
                 });
                 let written = written.await;
-                written.map_err(|_| silent(database))?.map_err(of_step)
+                written
+                    .map_err(|_| silent(database))?
+                    .map_err(|error| of_code(error, "step"))
             }
             // The caller's, which waits for another with the same start key.
             _ => write::write_in(database, tx, write).await,
@@ -57,17 +59,7 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
     }
 
     async fn commit(&self, tx: Transaction<'c, Server>) -> Result<(), CommitError> {
-        match timeout(self.database.call_timeout, tx.commit()).await {
-            Ok(Ok(())) => Ok(()),
-            // The server has answered: a constraint that is checked at the end, say.
-            Ok(Err(error)) if error.as_database_error().is_some() && !is_shutdown(&error) => {
-                Err(CommitError::RolledBack(of_step(store_error(error))))
-            }
-            Ok(Err(error)) => Err(CommitError::InDoubt(store_error(error))),
-            Err(_) => Err(CommitError::InDoubt(StoreError::transient(
-                "the database has not answered a commit",
-            ))),
-        }
+        commit(&self.database, tx, "step").await
     }
 
     async fn settle(&self, progress: &Progress) -> Result<Settled, StoreError> {
@@ -84,15 +76,38 @@ impl<'c> Transacts<Transaction<'c, Server>> for Postgres {
     }
 }
 
-async fn is_open(database: &Database, tx: &mut PgConnection) -> Result<(), StoreError> {
+/// Commits what a step or handler, `whose` it is, has written.
+pub(super) async fn commit(
+    database: &Database,
+    tx: Transaction<'_, Server>,
+    whose: &str,
+) -> Result<(), CommitError> {
+    match timeout(database.call_timeout, tx.commit()).await {
+        Ok(Ok(())) => Ok(()),
+        // The server has answered: a constraint that is checked at the end, say.
+        Ok(Err(error)) if error.as_database_error().is_some() && !is_shutdown(&error) => {
+            Err(CommitError::RolledBack(of_code(store_error(error), whose)))
+        }
+        Ok(Err(error)) => Err(CommitError::InDoubt(store_error(error))),
+        Err(_) => Err(CommitError::InDoubt(StoreError::transient(
+            "the database has not answered a commit",
+        ))),
+    }
+}
+
+pub(super) async fn is_open(
+    database: &Database,
+    tx: &mut PgConnection,
+    whose: &str,
+) -> Result<(), StoreError> {
     let is_open = database.query(IS_OPEN).fetch_one(tx).await;
     let is_open = is_open.and_then(|row| row.try_get(0));
-    if is_open.map_err(store_error)? {
+    if is_open.map_err(|error| of_code(store_error(error), whose))? {
         return Ok(());
     }
-    Err(StoreError::fatal(
-        "the step's transaction ended before the step did, by its own `COMMIT` or `ROLLBACK`; leave the end to the engine",
-    ))
+    Err(StoreError::fatal(format!(
+        "the {whose}'s transaction ended before the {whose} did, by its own `COMMIT` or `ROLLBACK`; leave the end to the engine",
+    )))
 }
 
 /// Whether the server was going down: it may have committed before it said so.
@@ -120,8 +135,8 @@ fn silent(database: &Database) -> StoreError {
     ))
 }
 
-/// Why a step's transaction cannot be committed, in words that are about the step, whose SQL was in it.
-fn of_step(error: StoreError) -> StoreError {
+/// Why a transaction cannot be committed, in words that are about the step or handler, whose SQL was in it.
+fn of_code(error: StoreError, whose: &str) -> StoreError {
     if error.is_transient() {
         return error;
     }
@@ -131,22 +146,20 @@ fn of_step(error: StoreError) -> StoreError {
         return error;
     };
     let message = match database_error.code().as_deref() {
-        Some("25P02") => {
-            "a statement in the step's transaction failed, and its error was not returned; return it, or roll back to a \
+        Some("25P02") => format!(
+            "a statement in the {whose}'s transaction failed, and its error was not returned; return it, or roll back to a \
              savepoint"
-                .to_owned()
-        }
-        Some("25P03") => {
-            "the step's transaction was silent for too long, and the server has ended it; do what takes long in a step \
+        ),
+        Some("25P03") => format!(
+            "the {whose}'s transaction was silent for too long, and the server has ended it; do what takes long in a {whose} \
              without `tx`"
-                .to_owned()
-        }
-        _ => format!("the step's transaction cannot be committed: {database_error}"),
+        ),
+        _ => format!("the {whose}'s transaction cannot be committed: {database_error}"),
     };
-    let of_step = if error.is_refusal() {
+    let of_code = if error.is_refusal() {
         StoreError::refusal(message)
     } else {
         StoreError::fatal(message)
     };
-    of_step.caused_by(error)
+    of_code.caused_by(error)
 }

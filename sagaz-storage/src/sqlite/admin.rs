@@ -4,9 +4,9 @@
 
 use super::{
     connection::Database,
-    records::{Payloads, Step, json},
+    records::{Events, Payloads, Step, json},
     row,
-    sql::{finished, live, now, store_steps, stored_payload},
+    sql::{finished, live, now, store_events, store_steps, stored_payload},
 };
 use crate::value::{as_i64, as_u64, millis, unreadable};
 use sagaz_core::{
@@ -43,10 +43,11 @@ const REQUEST_CANCEL: &str = concat!(
     COMMIT"
 );
 
-/// Parameters: the payloads, the steps, then state, `pivot_passed`, failure, whether it is live, the intervention, the
+/// Parameters: the payloads, the events, the payloads, the steps, then state, `pivot_passed`, failure, whether it is live, the intervention, the
 /// instance, its epoch.
 const OPERATE: &str = concat!(
     "BEGIN IMMEDIATE;",
+    store_events!("i.state = 'stuck'"),
     store_steps!("i.state = 'stuck'"),
     "UPDATE saga_instance SET epoch = epoch + 1, takeovers = 0, owner = NULL, stuck = NULL, cancel_requested = 0,
         state = ?, pivot_passed = ?, failure = coalesce(?, failure), wake_at = CASE WHEN ? THEN ",
@@ -161,18 +162,23 @@ pub(super) async fn operate(
     write: &OperatorWrite,
 ) -> Result<bool, StoreError> {
     let epoch = as_i64(write.epoch);
-    let mut payloads = Payloads::default();
-    let steps: Vec<_> = write
-        .steps
-        .iter()
-        .map(|step| Step::new(write.id, None, epoch, step, &mut payloads))
-        .collect();
-    let steps = json(&steps)?;
+    let (mut payloads, mut steps) = (Payloads::default(), Vec::new());
+    let mut events = Events::default();
+    for step in &write.steps {
+        let row = Step::new(write.id, None, epoch, step, &mut payloads);
+        for event in &step.events {
+            events.add(&row, event, None)?;
+        }
+        steps.push(row);
+    }
+    let (steps, published) = (json(&steps)?, json(&events.published)?);
     let failure: Option<Arc<str>> = write.failure.as_ref().map(json).transpose()?;
     let intervention = json(&write.intervention)?;
 
     let mut turn = database.turn().await?;
     let query = sqlx::query(OPERATE)
+        .bind(events.payloads.0)
+        .bind(published)
         .bind(payloads.0)
         .bind(steps)
         .bind(write.state.as_str())

@@ -7,6 +7,7 @@
 use super::{
     OpenError, Options,
     error::{is_busy, store_error},
+    news::News,
     schema,
 };
 use sagaz_core::store::StoreError;
@@ -31,8 +32,9 @@ pub(super) struct Database {
     /// Tokio's mutex is fair: writers go in the order in which they came.
     writer: Arc<Mutex<Option<SqliteConnection>>>,
     pub(super) readers: SqlitePool,
-    /// For transactions that steps write in: there is one at a time.
+    /// For transactions that steps and handlers of events write in: there is one at a time.
     pub(super) transactions: SqlitePool,
+    pub(super) news: News,
 }
 
 impl Database {
@@ -78,6 +80,7 @@ impl Database {
                     .foreign_keys(true),
             );
         Ok(Self {
+            news: News::of(&path),
             path,
             busy_timeout,
             gap,
@@ -103,6 +106,7 @@ impl Database {
             slot,
             connection,
             path: &self.path,
+            news: &self.news,
         })
     }
 
@@ -131,11 +135,15 @@ pub(super) struct Turn<'a> {
     slot: MutexGuard<'a, Option<SqliteConnection>>,
     pub(super) connection: SqliteConnection,
     path: &'a Path,
+    news: &'a News,
 }
 
 impl Turn<'_> {
     /// Ends it: after an error the transaction, if there still is one, is rolled back.
     pub(super) async fn end<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        if result.is_ok() {
+            self.news.let_go();
+        }
         let is_clean = result.is_ok() || roll_back(&mut self.connection).await;
         if is_clean {
             *self.slot = Some(self.connection);

@@ -12,11 +12,18 @@
 //! ```sql
 //! SELECT * FROM saga_archive AS i JOIN saga_archive_step AS s ON s.instance_id = i.id WHERE i.id = '..';
 //! ```
+//!
+//! Events are in `saga_outbox` until they are published, and then, unless they are deleted, in `saga_outbox_archive` until they
+//! are pruned.
 mod admin;
 mod claim;
 mod connection;
 mod error;
+mod events;
+mod inbox;
 mod lease;
+mod news;
+mod outbox;
 mod read;
 mod records;
 mod row;
@@ -29,6 +36,7 @@ pub use error::OpenError;
 pub use transaction::Turn;
 
 use connection::Database;
+use news::Seen;
 use sagaz_core::{
     EngineId, SagaId,
     store::{
@@ -58,6 +66,8 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     database: Arc<Database>,
+    /// What this handle was told.
+    seen: Seen,
 }
 
 /// How to open a [`Sqlite`].
@@ -131,8 +141,10 @@ impl Options {
 
     /// Opens the file.
     pub async fn open(self) -> Result<Sqlite, OpenError> {
+        let database = Database::open(self).await?;
         Ok(Sqlite {
-            database: Arc::new(Database::open(self).await?),
+            seen: Seen::all(&database.news),
+            database: Arc::new(database),
         })
     }
 }

@@ -5,13 +5,14 @@
 //! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
 //! one is refused, and in an error's words it is replaced.
 
-use crate::value::{as_i64, millis, record, without_nul};
+use super::events::Stored;
+use crate::value::{as_i64, lease_millis, millis, record, without_nul};
 use sagaz_core::{
-    EngineId, Failure, Payload, SagaId, Stuck,
-    store::{Accept, Progress, StepState, StepWrite, StoreError, Wake, Write},
+    EngineId, Event, Failure, Payload, SagaId, Stuck,
+    store::{Accept, Progress, Sender, StepState, StepWrite, StoreError, Wake, WorkerId, Write},
 };
 use serde::Serialize;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// The writes of a batch.
 #[derive(Debug, Default)]
@@ -21,6 +22,32 @@ pub(super) struct Batch<'a> {
     pub(super) progress: Vec<Change<'a>>,
     pub(super) steps: Vec<Step<'a>>,
     pub(super) step_payloads: Payloads,
+    pub(super) events: Events<'a>,
+}
+
+/// What the steps of a batch have published.
+#[derive(Debug, Default)]
+pub(super) struct Events<'a> {
+    pub(super) published: Vec<Published<'a>>,
+    pub(super) payloads: Payloads,
+    /// The keys so far.
+    keys: BTreeSet<String>,
+}
+
+/// An event of a step.
+#[derive(Debug, Serialize)]
+pub(super) struct Published<'a> {
+    instance: SagaId,
+    owner: Option<EngineId>,
+    epoch: i64,
+    step: &'a str,
+    state: &'static str,
+    sender: Option<WorkerId>,
+    lease_ms: Option<i64>,
+    /// Whether it is the first of its key in the batch.
+    is_first: bool,
+    #[serde(flatten)]
+    event: Stored<'a>,
 }
 
 /// A new instance.
@@ -95,7 +122,7 @@ impl Default for Payloads {
 
 impl Payloads {
     /// Where the payload begins, counted from 1 as SQL does, and its length.
-    fn add(&mut self, payload: &Payload) -> (usize, usize) {
+    pub(super) fn add(&mut self, payload: &Payload) -> (usize, usize) {
         let at = self.0.len() + 1;
         self.0.extend_from_slice(&payload.bytes);
         (at, payload.bytes.len())
@@ -108,7 +135,7 @@ impl<'a> Batch<'a> {
         for (n, write) in writes.iter().enumerate() {
             match write {
                 Write::Accept(accept) => batch.accept(n, accept)?,
-                Write::Progress(progress) => batch.progress(n, progress),
+                Write::Progress(progress) => batch.progress(n, progress)?,
                 _ => {
                     return Err(StoreError::refusal(format!(
                         "a write of instance {} is of no known kind",
@@ -149,7 +176,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn progress(&mut self, n: usize, progress: &'a Progress) {
+    fn progress(&mut self, n: usize, progress: &'a Progress) -> Result<(), StoreError> {
         let epoch = as_i64(progress.token.epoch);
         let is_live = progress.state.is_live();
         self.progress.push(Change {
@@ -172,16 +199,43 @@ impl<'a> Batch<'a> {
                 .iter()
                 .any(|step| !matches!(step.state, StepState::Pending | StepState::Running)),
         });
+        let owner = Some(progress.token.owner);
         for step in &progress.steps {
-            let step = Step::new(
-                progress.id,
-                Some(progress.token.owner),
-                epoch,
-                step,
-                &mut self.step_payloads,
-            );
-            self.steps.push(step);
+            let row = Step::new(progress.id, owner, epoch, step, &mut self.step_payloads);
+            for event in &step.events {
+                self.events.add(&row, event, progress.sender)?;
+            }
+            self.steps.push(row);
         }
+        Ok(())
+    }
+}
+
+impl<'a> Events<'a> {
+    pub(super) fn add(
+        &mut self,
+        step: &Step<'a>,
+        event: &'a Event,
+        sender: Option<Sender>,
+    ) -> Result<(), StoreError> {
+        let event = Stored::new(event, || step.id.to_string(), &mut self.payloads)?;
+        self.published.push(Published {
+            instance: step.id,
+            owner: step.owner,
+            epoch: step.epoch,
+            step: step.name,
+            state: step.state,
+            sender: sender.map(|sender| sender.id),
+            lease_ms: sender.map(|sender| lease_millis(sender.lease)),
+            is_first: self.keys.insert(event.key.clone().into_owned()),
+            event,
+        });
+        Ok(())
+    }
+
+    /// Whether a relay is to publish one of them, as far as is known without looking.
+    pub(super) fn are_for_relay(&self) -> bool {
+        self.published.iter().any(|event| event.sender.is_none())
     }
 }
 

@@ -22,7 +22,8 @@ const _: () = assert!(MIGRATIONS.len() == CODE as usize && OLDEST_CODE <= CODE);
 const OURS: &str = "SELECT name, coalesce(sql, '') FROM sqlite_schema
     WHERE type IN ('table', 'view') AND lower(name)
         IN ('saga_meta', 'saga_engine', 'saga_definition', 'saga_instance', 'saga_step',
-            'saga_archive', 'saga_archive_step')
+            'saga_archive', 'saga_archive_step', 'saga_outbox', 'saga_outbox_lane', 'saga_outbox_worker',
+            'saga_outbox_archive', 'saga_dead_letter', 'saga_inbox')
     ORDER BY name";
 
 const VERSIONS: &str = "SELECT max(CASE key WHEN 'schema_version' THEN value END),

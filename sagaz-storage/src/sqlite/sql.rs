@@ -66,4 +66,51 @@ macro_rules! store_steps {
     };
 }
 
-pub(super) use {finished, live, now, store_steps, stored_payload};
+/// Stores the events in a [`records::Published`](super::records::Published) array whose instance passes the fence, unless the
+/// row of their step says that an earlier try of the same write did: so it comes before the steps are stored. An event is born
+/// leased to its sender only if it is the first of its key. Parameters: the payloads, the array.
+macro_rules! store_events {
+    ($fence:literal) => {
+        concat!(
+            "INSERT INTO saga_outbox (lane, id, key, type, source, subject, time_ns, attributes, created_at, sender, wait_until,
+                content_type, data)
+            SELECT lane, id, key, type, source, subject, time_ns, attributes, ",
+            now!(),
+            ", sender, CASE WHEN sender IS NOT NULL THEN ",
+            now!(),
+            " + lease_ms END, content_type, ",
+            stored_payload!(),
+            " FROM (
+                SELECT v.value->>'$.lane' AS lane, v.value->>'$.id' AS id, v.value->>'$.key' AS key,
+                    v.value->>'$.type' AS type, v.value->>'$.source' AS source, v.value->>'$.subject' AS subject,
+                    v.value->>'$.time_ns' AS time_ns, v.value->'$.attributes' AS attributes,
+                    CASE WHEN v.value->>'$.is_first'
+                        AND NOT EXISTS (SELECT 1 FROM saga_outbox AS o WHERE o.key = v.value->>'$.key')
+                    THEN v.value->>'$.sender' END AS sender,
+                    v.value->>'$.lease_ms' AS lease_ms, v.value->>'$.content_type' AS content_type,
+                    substr(?, v.value->>'$.at', v.value->>'$.len') AS payload
+                FROM jsonb_each(?) AS v CROSS JOIN saga_instance AS i
+                WHERE i.id = v.value->>'$.instance' AND i.epoch = v.value->>'$.epoch' AND ",
+            $fence,
+            " AND NOT EXISTS (SELECT 1 FROM saga_step AS s WHERE s.instance_id = i.id
+                        AND s.name = v.value->>'$.step' AND s.state = v.value->>'$.state')
+                    AND NOT EXISTS (SELECT 1 FROM saga_outbox_archive AS a WHERE a.id = v.value->>'$.id')
+                ORDER BY v.key)
+            WHERE true
+            ON CONFLICT (id) DO NOTHING;"
+        )
+    };
+}
+
+/// Where a dead letter that is stored was one before: what operators did to it stays with it.
+macro_rules! reopen {
+    () => {
+        "ON CONFLICT (id, consumer) DO UPDATE SET
+            key = excluded.key, type = excluded.type, source = excluded.source, subject = excluded.subject,
+            time_ns = excluded.time_ns, attributes = excluded.attributes, content_type = excluded.content_type,
+            data = excluded.data, attempts = excluded.attempts, error = excluded.error, blocks = excluded.blocks,
+            state = excluded.state, is_given_back = 0, died_at = excluded.died_at, decided_at = NULL"
+    };
+}
+
+pub(super) use {finished, live, now, reopen, store_events, store_steps, stored_payload};

@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whatever ends the transaction ends the savepoint: a statement with `OR ROLLBACK`, a full disk, the step's own `COMMIT`.
-const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT sagaz_step";
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT sagaz_step";
 
 /// The process's turn to write.
 pub struct Turn {
@@ -56,6 +56,7 @@ impl<'c> Transacts<Transaction<'c, Server>> for Sqlite {
 
     async fn commit(&self, tx: Transaction<'c, Server>) -> Result<(), CommitError> {
         let committed = tx.commit().await;
+        self.database.news.let_go();
         committed.map_err(|error| match self.database.error(error) {
             // What the transaction itself wrote: a foreign key, say.
             error if error.is_refusal() => CommitError::RolledBack(of_step(error)),

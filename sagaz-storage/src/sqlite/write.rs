@@ -1,13 +1,13 @@
 //! The hot path: a batch of writes, in one round trip to the connection's thread.
 //!
-//! Invariant: the fence (owner and epoch) is in the statements that write, and the steps are written before their
-//! instance, which may be given up by the same batch. Whether a write was applied is then read from the rows: after it,
+//! Invariant: the fence (owner and epoch) is in the statements that write; events are written before the steps that published
+//! them, whose rows tell whether they were before, and steps before their instance, which may be given up by the same batch. Whether a write was applied is then read from the rows: after it,
 //! and after any repeat of it, the epoch is the token's and the owner the token's or nobody.
 
 use super::{
     connection::Database,
     records::{Batch, json},
-    sql::{now, store_steps, stored_payload},
+    sql::{now, store_events, store_steps, stored_payload},
 };
 use crate::value::unreadable;
 use sagaz_core::store::{Accepted, StoreError, Write, Written};
@@ -91,7 +91,7 @@ macro_rules! replies {
     };
 }
 
-/// A batch of one kind, or of both, in a transaction.
+/// A batch of one kind, or of both, in a transaction; progress that publishes nothing is spared a statement.
 macro_rules! batch {
     (accepts) => {
         concat!(accept!(), replies!())
@@ -103,9 +103,16 @@ macro_rules! batch {
             replies!()
         )
     };
+    (publishing) => {
+        concat!(
+            store_events!("i.owner = v.value->>'$.owner'"),
+            batch!(progress)
+        )
+    };
     (both) => {
         concat!(
             accept!(),
+            store_events!("i.owner = v.value->>'$.owner'"),
             store_steps!("i.owner = v.value->>'$.owner'"),
             progress!(),
             replies!()
@@ -117,6 +124,7 @@ macro_rules! batch {
 struct Statements {
     accepts: &'static str,
     progress: &'static str,
+    publishing: &'static str,
     both: &'static str,
 }
 
@@ -124,6 +132,7 @@ struct Statements {
 const ALONE: Statements = Statements {
     accepts: concat!("BEGIN IMMEDIATE;", batch!(accepts), "COMMIT"),
     progress: concat!("BEGIN IMMEDIATE;", batch!(progress), "COMMIT"),
+    publishing: concat!("BEGIN IMMEDIATE;", batch!(publishing), "COMMIT"),
     both: concat!("BEGIN IMMEDIATE;", batch!(both), "COMMIT"),
 };
 
@@ -132,6 +141,7 @@ const ALONE: Statements = Statements {
 const WITHIN: Statements = Statements {
     accepts: batch!(accepts),
     progress: concat!("RELEASE sagaz_step;", batch!(progress)),
+    publishing: concat!("RELEASE sagaz_step;", batch!(publishing)),
     both: batch!(both),
 };
 
@@ -142,10 +152,15 @@ pub(super) async fn write(
     if writes.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = Parameters::new(Batch::new(writes)?)?;
+    let batch = Batch::new(writes)?;
+    let are_for_relay = batch.events.are_for_relay();
+    let batch = Parameters::new(batch)?;
     let mut turn = database.turn().await?;
     let result = apply(&mut turn.connection, batch, &ALONE).await;
     let replies = turn.end(result).await?;
+    if are_for_relay {
+        database.news.tell();
+    }
     written(writes, &replies).map_err(|error| database.error(error))
 }
 
@@ -156,7 +171,11 @@ pub(super) async fn write_in(
     write: &Write,
 ) -> Result<Written, StoreError> {
     let writes = std::slice::from_ref(write);
-    let batch = Parameters::new(Batch::new(writes)?)?;
+    let batch = Batch::new(writes)?;
+    if batch.events.are_for_relay() {
+        database.news.hold_back();
+    }
+    let batch = Parameters::new(batch)?;
     let replies = apply(connection, batch, &WITHIN).await;
     replies
         .and_then(|replies| written(writes, &replies))
@@ -168,6 +187,7 @@ pub(super) async fn write_in(
 struct Parameters {
     accepts: Option<(Vec<u8>, Arc<str>)>,
     progress: Option<(Vec<u8>, Arc<str>, Arc<str>)>,
+    events: Option<(Vec<u8>, Arc<str>)>,
 }
 
 impl Parameters {
@@ -184,7 +204,18 @@ impl Parameters {
             let (steps, progress) = (json(&batch.steps)?, json(&batch.progress)?);
             Some((batch.step_payloads.0, steps, progress))
         };
-        Ok(Self { accepts, progress })
+        // Accepts and progress together have a statement for events, whether there are any or not.
+        let events = if batch.events.published.is_empty() && batch.accepts.is_empty() {
+            None
+        } else {
+            let events = json(&batch.events.published)?;
+            Some((batch.events.payloads.0, events))
+        };
+        Ok(Self {
+            accepts,
+            progress,
+            events,
+        })
     }
 }
 
@@ -194,10 +225,11 @@ async fn apply(
     statements: &Statements,
 ) -> Result<SqliteRow, sqlx::Error> {
     let none = || Arc::<str>::from("[]");
-    let statements = match (&batch.accepts, &batch.progress) {
-        (Some(_), None) => statements.accepts,
-        (None, _) => statements.progress,
-        (Some(_), Some(_)) => statements.both,
+    let statements = match (&batch.accepts, &batch.progress, &batch.events) {
+        (Some(_), None, _) => statements.accepts,
+        (None, _, None) => statements.progress,
+        (None, _, Some(_)) => statements.publishing,
+        (Some(_), Some(_), _) => statements.both,
     };
     let mut query = sqlx::query(statements);
     let mut accepts = none();
@@ -208,6 +240,9 @@ async fn apply(
     let mut progress = none();
     if let Some((payloads, steps, records)) = batch.progress {
         progress = Arc::clone(&records);
+        if let Some((payloads, events)) = batch.events {
+            query = query.bind(payloads).bind(events);
+        }
         query = query.bind(payloads).bind(steps).bind(records);
     }
     query = query

@@ -20,8 +20,10 @@ async fn main() -> ExitCode {
     let started = match words[..] {
         ["postgres"] => postgres().await,
         ["redis"] => redis().await,
+        ["rabbitmq"] => rabbitmq().await,
+        ["kafka"] => kafka().await,
         _ => {
-            eprintln!("usage: xtask-containers postgres | redis");
+            eprintln!("usage: xtask-containers postgres | redis | rabbitmq | kafka");
             return ExitCode::FAILURE;
         }
     };
@@ -87,6 +89,57 @@ async fn redis() -> Started {
         .await?;
     let (host, port) = address(&container, 6379).await?;
     Ok((container, format!("redis://{host}:{port}")))
+}
+
+async fn rabbitmq() -> Started {
+    let container = GenericImage::new("rabbitmq", "4-alpine")
+        .with_exposed_port(5672.tcp())
+        .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+        .start()
+        .await?;
+    let (host, port) = address(&container, 5672).await?;
+    Ok((container, format!("amqp://guest:guest@{host}:{port}/%2f")))
+}
+
+/// The port is chosen here: the server tells it to its clients, so it has to know it before it starts.
+async fn kafka() -> Started {
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(TestcontainersError::other)?
+        .port();
+    let settings = [
+        ("NODE_ID", "1"),
+        ("PROCESS_ROLES", "broker,controller"),
+        (
+            "LISTENERS",
+            "PLAINTEXT://:9092,BROKER://:9094,CONTROLLER://:9093",
+        ),
+        (
+            "LISTENER_SECURITY_PROTOCOL_MAP",
+            "PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ),
+        ("INTER_BROKER_LISTENER_NAME", "BROKER"),
+        ("CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
+        ("CONTROLLER_QUORUM_VOTERS", "1@localhost:9093"),
+        ("OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
+        ("TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
+        ("TRANSACTION_STATE_LOG_MIN_ISR", "1"),
+        ("GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
+        ("AUTO_CREATE_TOPICS_ENABLE", "false"),
+    ];
+    let image = GenericImage::new("apache/kafka", "3.9.1")
+        .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
+        .with_mapped_port(port, 9092.tcp())
+        .with_env_var(
+            "KAFKA_ADVERTISED_LISTENERS",
+            format!("PLAINTEXT://127.0.0.1:{port},BROKER://localhost:9094"),
+        );
+    let image = settings.into_iter().fold(image, |image, (name, value)| {
+        image.with_env_var(format!("KAFKA_{name}"), value)
+    });
+    let container = image.start().await?;
+    let (host, port) = address(&container, 9092).await?;
+    Ok((container, format!("kafka://{host}:{port}")))
 }
 
 async fn address(

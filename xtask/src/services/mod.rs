@@ -5,8 +5,10 @@
 //! packages when they are missing and that is allowed.
 
 mod container;
+mod kafka;
 mod native;
 mod postgres;
+mod rabbitmq;
 mod redis;
 
 use crate::Done;
@@ -18,15 +20,19 @@ use std::env;
 pub(crate) enum Kind {
     Postgres,
     Redis,
+    RabbitMq,
+    Kafka,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Postgres, Self::Redis];
+    pub(crate) const ALL: [Self; 4] = [Self::Postgres, Self::Redis, Self::RabbitMq, Self::Kafka];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
+            Self::RabbitMq => "RabbitMQ",
+            Self::Kafka => "Kafka",
         }
     }
 
@@ -35,6 +41,8 @@ impl Kind {
         match self {
             Self::Postgres => "SAGAZ_TEST_POSTGRES_URL",
             Self::Redis => "SAGAZ_TEST_REDIS_URL",
+            Self::RabbitMq => "SAGAZ_TEST_RABBITMQ_URL",
+            Self::Kafka => "SAGAZ_TEST_KAFKA_URL",
         }
     }
 
@@ -43,6 +51,8 @@ impl Kind {
         match self {
             Self::Postgres => "postgres::",
             Self::Redis => "redis::",
+            Self::RabbitMq => "rabbitmq::",
+            Self::Kafka => "kafka::",
         }
     }
 
@@ -55,6 +65,8 @@ impl Kind {
         match self {
             Self::Postgres => postgres::Postgres::at(folder).running(),
             Self::Redis => redis::Redis::at(folder).running(),
+            Self::RabbitMq => rabbitmq::RabbitMq::at(folder).running(),
+            Self::Kafka => kafka::Kafka::at(folder).running(),
         }
     }
 
@@ -62,6 +74,8 @@ impl Kind {
         match self {
             Self::Postgres => postgres::Postgres::at(folder).start(),
             Self::Redis => redis::Redis::at(folder).start(),
+            Self::RabbitMq => rabbitmq::RabbitMq::at(folder).start(),
+            Self::Kafka => kafka::Kafka::at(folder).start(),
         }
     }
 
@@ -69,6 +83,8 @@ impl Kind {
         match self {
             Self::Postgres => postgres::Postgres::at(folder).stop(),
             Self::Redis => redis::Redis::at(folder).stop(),
+            Self::RabbitMq => rabbitmq::RabbitMq::at(folder).stop(),
+            Self::Kafka => kafka::Kafka::at(folder).stop(),
         }
     }
 }
@@ -152,7 +168,7 @@ impl Program {
 }
 
 /// By what the names of their tests contain.
-pub(crate) const PROGRAMS: [(&str, Program); 3] = [
+pub(crate) const PROGRAMS: [(&str, Program); 5] = [
     (
         "native_postgres::",
         Program {
@@ -172,6 +188,20 @@ pub(crate) const PROGRAMS: [(&str, Program); 3] = [
         Program {
             what: "servers of Redis",
             ensure: redis::ensure,
+        },
+    ),
+    (
+        "own_rabbitmq::",
+        Program {
+            what: "servers of RabbitMQ",
+            ensure: rabbitmq::ensure,
+        },
+    ),
+    (
+        "own_kafka::",
+        Program {
+            what: "servers of Kafka",
+            ensure: kafka::ensure,
         },
     ),
 ];

@@ -96,6 +96,11 @@ pub(super) fn succeeded(what: &str) -> impl Fn(ExitStatus) -> Done + '_ {
     }
 }
 
+/// Sends a signal to a process, or asks whether it is there (`-0`); whether it was.
+pub(super) fn kill(signal: &str, pid: &str) -> bool {
+    quiet("kill", &[signal, pid.trim()])
+}
+
 pub(super) fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }

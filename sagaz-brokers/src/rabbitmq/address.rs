@@ -1,0 +1,98 @@
+//! Where a RabbitMQ is, and how it is connected to.
+
+use super::error::Trouble;
+use crate::Options;
+use lapin::{
+    Connection, ConnectionProperties,
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    uri::AMQPUri,
+};
+use sagaz_core::broker::BrokerError;
+use std::{fmt, time::Duration};
+
+/// Within twice this a dead connection is noticed, in seconds.
+const HEARTBEAT: u16 = 10;
+
+#[derive(Clone)]
+pub(super) struct Address {
+    uri: AMQPUri,
+    tls: OwnedTLSConfig,
+    timeout: Duration,
+}
+
+impl Address {
+    pub(super) fn parse(url: &str, options: &Options) -> Result<Self, BrokerError> {
+        // Messages do not have the URL in them: it may have a password.
+        let mut uri: AMQPUri = url.parse().map_err(|why| {
+            BrokerError::misused(format!(
+                "the URL is none of RabbitMQ: {why}; write amqp://user:password@host:port/vhost"
+            ))
+        })?;
+        let parsed = url::Url::parse(url).map_err(|error| {
+            BrokerError::misused("the URL is none of RabbitMQ").caused_by(error)
+        })?;
+        // The client takes an address of IPv6 for no host at all.
+        if let Some(url::Host::Ipv6(address)) = parsed.host() {
+            uri.authority.host = address.to_string();
+        }
+        if let Some((user, password)) = &options.credentials {
+            uri.authority.userinfo.username.clone_from(user);
+            uri.authority.userinfo.password.clone_from(password);
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        let tls = &options.tls;
+        let authorities = tls.authorities.clone().map(String::from_utf8).transpose();
+        let cert_chain = authorities.map_err(|error| {
+            BrokerError::misused("the certificates of authorities are no PEM").caused_by(error)
+        })?;
+        let identity = tls.identity.clone();
+        Ok(Self {
+            uri,
+            tls: OwnedTLSConfig {
+                identity: identity.map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
+                cert_chain,
+            },
+            timeout: options.connect_timeout,
+        })
+    }
+
+    /// For people: the host and the port.
+    pub(super) fn host(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    pub(super) async fn connect(&self, name: &str) -> Result<Connection, Trouble> {
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connecting = async {
+            Connection::connect_uri_with_config(
+                self.uri.clone(),
+                properties,
+                self.tls.clone(),
+                lapin::runtime::default_runtime()?,
+            )
+            .await
+        };
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                let user = &self.uri.authority.userinfo.username;
+                Err(Trouble::of_connecting(error, user, &self.host()))
+            }
+            Err(_) => Err(Trouble::Unavailable(
+                format!(
+                    "RabbitMQ at {} has not answered within {:?}",
+                    self.host(),
+                    self.timeout
+                ),
+                None,
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    /// Shows no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host())
+    }
+}

@@ -1,0 +1,45 @@
+//! RabbitMQ, over AMQP 0-9-1.
+//!
+//! # Publishing
+//!
+//! A topic `exchange/key` is a routing key at an exchange; a topic without an exchange is a queue. Messages are persistent, and
+//! an event is published when the broker has confirmed it: when all queues that it goes to have it as durably as they keep
+//! anything. An event that goes to no queue is refused, and so is one whose exchange does not exist; the others of its batch are
+//! not disturbed.
+//!
+//! # Subscribing
+//!
+//! Every group has a queue of its own for each topic, `group.exchange/key`, which is bound to the exchange; its members share it.
+//! A topic that is itself the name of a queue is consumed from that queue, which all groups share, as RabbitMQ has no second copy
+//! of what is in it. A group is given what is published after its queue was made: RabbitMQ keeps nothing for those who come later,
+//! so [`Start`](crate::Start) says nothing here.
+//!
+//! Per-key order holds as long as a queue has one consumer that has one message in hand at a time: the broker deals messages out
+//! to consumers in turn, and puts back what one of them did not acknowledge.
+//!
+//! # Topology
+//!
+//! With [`Options::declare`](crate::Options::declare), what is missing is made, again after each reconnection: exchanges of the
+//! type `topic`, durable quorum queues, bindings, and for each topic the queue of its dead letters, to which the broker moves them
+//! itself. What is there is used as it is. Without it, all has to be there. A queue that somebody else made without a dead-letter
+//! exchange has no place for dead letters: the broker drops them.
+//!
+//! # Connections
+//!
+//! A lost connection is made again: by the next batch, and by [`receive`](sagaz_core::broker::Subscriber::receive), which tells of
+//! each try that failed. What was delivered before and not acknowledged comes again.
+//!
+//! `amqps://` encrypts. A URL may set `heartbeat`, in seconds (10 by default), `channel_max`, `frame_max` and `auth_mechanism`.
+//!
+//! The client library writes messages that are returned to its log, with their data, as warnings of `lapin::returned_messages`:
+//! leave that target out where logs must not have them.
+
+mod address;
+mod broker;
+mod error;
+mod message;
+mod subscriber;
+mod topology;
+
+pub use broker::RabbitMqBroker;
+pub use subscriber::RabbitMqSubscriber;
