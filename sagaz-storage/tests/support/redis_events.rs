@@ -1,6 +1,10 @@
 //! Events of one kind, published by instances, and a worker that reads all of them.
 
-use super::redis_instances::{engine, owned, progress};
+use super::{
+    redis_instances::{engine, owned, progress},
+    redis_server,
+    shared::url,
+};
 use sagaz_core::{
     Event, SagaId,
     store::{
@@ -106,4 +110,9 @@ pub(crate) fn decision(event: &Event, consumer: Option<&str>, state: DeadState) 
             at_ms: 0,
         },
     }
+}
+
+/// A command on the server of all stores.
+pub(crate) async fn command<T: redis::FromRedisValue>(words: &[&str]) -> T {
+    redis::from_redis_value(redis_server::command(&url(), words).await).unwrap()
 }

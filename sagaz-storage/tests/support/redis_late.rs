@@ -1,0 +1,44 @@
+//! A store behind a network that holds its words back.
+
+use super::{
+    proxy::Proxy,
+    redis_server::{OwnServer, PATIENCE},
+};
+use sagaz_core::store::StoreError;
+use sagaz_storage::redis::Redis;
+use std::time::{Duration, Instant};
+
+pub(crate) async fn held_back() -> (OwnServer, Proxy, Redis) {
+    let server = OwnServer::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let options = Redis::options(&url).unwrap().connections(1);
+    let store = options
+        .call_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .unwrap();
+    (server, proxy, store)
+}
+
+pub(crate) async fn again<T>(call: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    let began = Instant::now();
+    loop {
+        match call().await {
+            Ok(value) => return value,
+            Err(error) => assert!(
+                error.is_transient() && began.elapsed() < PATIENCE,
+                "{error:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn arrives(proxy: &Proxy) {
+    let released = tokio::time::timeout(PATIENCE, proxy.release()).await;
+    assert!(
+        released.is_ok_and(|answered| answered),
+        "it has come and was answered"
+    );
+}
