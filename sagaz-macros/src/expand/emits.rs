@@ -190,8 +190,10 @@ fn function(
     let value = with_saga(names.detached_tokens(&key.value));
     let text = quote_spanned!(first_span(&key.value)=> <_ as #krate::EventKey>::text(&(#value)));
     let name = match of {
-        Of::Step => format_ident!("key_of_{}", step.name, span = Span::call_site()),
-        Of::Compensation => format_ident!("key_of_undone_{}", step.name, span = Span::call_site()),
+        Of::Step => format_ident!("__key_of_{}", step.name, span = Span::call_site()),
+        Of::Compensation => {
+            format_ident!("__key_of_undone_{}", step.name, span = Span::call_site())
+        }
     };
     let function = quote! {
         fn #name(#(#parameters),*) -> #krate::String {
