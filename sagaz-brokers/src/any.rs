@@ -1,5 +1,9 @@
 //! A broker by its URL.
 
+#[cfg(feature = "kafka")]
+use crate::kafka::{KafkaBroker, KafkaSubscriber};
+#[cfg(feature = "rabbitmq")]
+use crate::rabbitmq::{RabbitMqBroker, RabbitMqSubscriber};
 use crate::{
     Options, Subscription,
     memory::{MemoryBroker, MemorySubscriber},
@@ -18,6 +22,12 @@ pub enum AnyBroker {
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsBroker>),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaBroker),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqBroker),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
@@ -29,6 +39,12 @@ pub enum AnySubscriber {
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsSubscriber>),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSubscriber),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqSubscriber),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -93,6 +109,12 @@ impl Options {
             "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
                 .await
                 .map(|broker| AnyBroker::Nats(Box::new(broker))),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaBroker::connect(url, self).await.map(AnyBroker::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
+                .await
+                .map(AnyBroker::RabbitMq),
             other => Err(unusable(other)),
         }
     }
@@ -120,6 +142,14 @@ impl Options {
             "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
                 .await
                 .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::RabbitMq),
             other => Err(unusable(other)),
         }
     }
@@ -150,6 +180,10 @@ macro_rules! each {
             $Any::Memory($it) => $call,
             #[cfg(feature = "nats")]
             $Any::Nats($it) => $call,
+            #[cfg(feature = "kafka")]
+            $Any::Kafka($it) => $call,
+            #[cfg(feature = "rabbitmq")]
+            $Any::RabbitMq($it) => $call,
         }
     };
 }

@@ -117,6 +117,11 @@ impl<'run> StepContext<'run> {
         &self.shared.definition.steps[usize::from(self.step)]
     }
 
+    /// Of the step, in the definition.
+    pub(crate) fn index(&self) -> usize {
+        usize::from(self.step)
+    }
+
     /// How long this attempt may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let definition = self.definition();

@@ -1,5 +1,9 @@
 //! What generated code names. Not part of the public interface: it may change in any release.
 
+mod emits;
+
+pub use emits::*;
+
 pub use crate::{
     codec::{Codec, CodecError, Json},
     context::StepContext,
@@ -12,6 +16,7 @@ pub use crate::{
 };
 pub use std::{
     marker::PhantomData,
+    string::String,
     sync::{Arc, OnceLock},
     vec::Vec,
 };
@@ -41,6 +46,8 @@ pub type RecoverFuture<'a> = Pin<Box<dyn Future<Output = RecoverEnd> + Send + 'a
 pub enum AttemptEnd {
     Completed,
     Failed(Arc<StepError>),
+    /// It did what it does, and what it emits cannot be published: nothing is made of it, and its effect is there.
+    Unpublished(Arc<StepError>),
     TimedOut,
     /// It completed in a transaction, which is still open.
     Prepared(Prepared),
@@ -64,6 +71,8 @@ impl fmt::Debug for Prepared {
 pub enum RecoverEnd {
     RetryAfter(Duration),
     Used,
+    /// It gave an output, and what its step emits cannot be published.
+    Unpublished(Arc<StepError>),
     Stuck,
     TimedOut,
 }

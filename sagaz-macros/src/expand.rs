@@ -5,6 +5,7 @@
 //! stands under one span. Otherwise rustc reports a mistake twice, or at the macro.
 
 mod calls;
+mod emits;
 mod inputs;
 mod tables;
 mod types;

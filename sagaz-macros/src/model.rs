@@ -279,6 +279,7 @@ impl<'a> Step<'a> {
             .iter()
             .map(|name| names.resolve(name, Some(&method.name()), diagnostics))
             .collect();
+        settings.event.is_there |= !reading.is_known;
         let is_sure = reading.is_known && method.roles.len() == 1;
         let complete =
             is_sure && !settings.are_dependencies_unsure && depends_on.iter().all(Option::is_some);
@@ -328,13 +329,14 @@ impl<'a> Compensation<'a> {
     ) -> Self {
         let (step, parts) = settings::named_step(role.arguments(), &role.path, diagnostics);
         let mut settings = CompensationSettings::default();
-        settings::read(
+        let reading = settings::read(
             settings::COMPENSATION,
             "a compensation",
             &parts,
             &mut settings,
             diagnostics,
         );
+        settings.event.is_there |= !reading.is_known;
         Self {
             method,
             name: method.name(),

@@ -5,7 +5,7 @@
 
 mod value;
 
-pub(crate) use value::{Millis, Name, name};
+pub(crate) use value::{Key, Millis, Name, name};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -60,6 +60,7 @@ pub(crate) struct StepSettings {
     pub(crate) pivot: Option<Span>,
     pub(crate) no_compensation: Option<Span>,
     pub(crate) limit: Option<u32>,
+    pub(crate) event: EventSettings,
 }
 
 /// `#[compensate(..)]`, but for the step that it undoes.
@@ -68,6 +69,16 @@ pub(crate) struct CompensationSettings {
     pub(crate) timeout: Option<Millis>,
     pub(crate) retry: Option<RetrySettings>,
     pub(crate) after: Vec<Name>,
+    pub(crate) event: EventSettings,
+}
+
+/// What a method publishes when it has done its work.
+#[derive(Default)]
+pub(crate) struct EventSettings {
+    pub(crate) emits: Option<Name>,
+    /// Whether `emits` is there, or something that could not be understood may have been it.
+    pub(crate) is_there: bool,
+    pub(crate) key: Option<Key>,
 }
 
 /// `retry(..)`.
@@ -254,6 +265,25 @@ pub(crate) const STEP: &[Setting<StepSettings>] = &[
                 .map(|limit| settings.limit = Some(limit))
         },
     },
+    Setting {
+        key: "emits",
+        synonyms: &["publishes", "publish", "event", "emit"],
+        example: "emits = \"inventory.reserved\"",
+        read: |settings, entry, example, _| {
+            settings.event.is_there = true;
+            event_type(entry, example).map(|emits| settings.event.emits = Some(emits))
+        },
+    },
+    Setting {
+        key: "key",
+        synonyms: &["partition_key", "ordering_key", "event_key"],
+        example: "key = output.order_id",
+        read: |settings, entry, example, _| {
+            entry
+                .expression(example)
+                .map(|key| settings.event.key = Some(key))
+        },
+    },
 ];
 
 pub(crate) const COMPENSATION: &[Setting<CompensationSettings>] = &[
@@ -285,6 +315,25 @@ pub(crate) const COMPENSATION: &[Setting<CompensationSettings>] = &[
             let (names, _) = entry.names(example, diagnostics)?;
             settings.after = names;
             Ok(())
+        },
+    },
+    Setting {
+        key: "emits",
+        synonyms: &["publishes", "publish", "event", "emit"],
+        example: "emits = \"inventory.reserved\"",
+        read: |settings, entry, example, _| {
+            settings.event.is_there = true;
+            event_type(entry, example).map(|emits| settings.event.emits = Some(emits))
+        },
+    },
+    Setting {
+        key: "key",
+        synonyms: &["partition_key", "ordering_key", "event_key"],
+        example: "key = output.order_id",
+        read: |settings, entry, example, _| {
+            entry
+                .expression(example)
+                .map(|key| settings.event.key = Some(key))
         },
     },
 ];
@@ -559,6 +608,26 @@ fn retry(
         ));
     }
     Ok(settings)
+}
+
+/// The type of an event, which brokers carry in a header.
+fn event_type(entry: &Entry, example: &str) -> Result<Name, Diagnostic> {
+    /// As `sagaz::EVENT_TEXT_MAX`.
+    const LENGTH_MAX: usize = 512;
+    let emits = entry.string(example)?;
+    if emits.text.chars().any(char::is_control) {
+        return Err(Diagnostic::new(
+            entry.place(),
+            "the type of an event has no control characters",
+        ));
+    }
+    if emits.text.len() > LENGTH_MAX {
+        return Err(Diagnostic::new(
+            entry.place(),
+            format!("the type of an event has at most {LENGTH_MAX} bytes"),
+        ));
+    }
+    Ok(emits)
 }
 
 fn on_failure(

@@ -3,8 +3,9 @@
 
 mod support;
 
-use sagaz_core::store::conformance::Harness;
+use sagaz_core::store::conformance::{Harness, inbox::InboxHarness};
 use sagaz_storage::postgres::{Options, Postgres};
+use sqlx::{Connection, PgConnection, PgTransaction};
 use std::{sync::OnceLock, time::Duration};
 use support::{
     postgres::{schema, url},
@@ -28,7 +29,8 @@ async fn connect(options: Options) -> Postgres {
     options.connect().await.expect("a store")
 }
 
-struct Pooled;
+/// With what its rows in the table of the application have before their keys.
+struct Pooled(String);
 
 impl Harness for Pooled {
     type Store = Postgres;
@@ -46,6 +48,29 @@ impl Harness for Pooled {
     }
 }
 
+impl InboxHarness for Pooled {
+    async fn put(&self, tx: &mut PgTransaction<'static>, key: &str) {
+        for sql in [
+            "SELECT pg_advisory_xact_lock(4712)",
+            "CREATE TABLE IF NOT EXISTS behind_a_pooler (key text)",
+        ] {
+            let done = sqlx::raw_sql(sql).execute(&mut **tx).await;
+            done.expect("it is done");
+        }
+        let insert = sqlx::query("INSERT INTO behind_a_pooler VALUES ($1)").persistent(false);
+        let key = format!("{}/{key}", self.0);
+        insert.bind(key).execute(&mut **tx).await.expect("a row");
+    }
+
+    async fn has(&self, _: &Postgres, key: &str) -> bool {
+        let mut connection = PgConnection::connect(&url()).await.expect("a session");
+        let found = sqlx::query("SELECT 1 FROM behind_a_pooler WHERE key = $1");
+        let found = found.bind(format!("{}/{key}", self.0));
+        let found = found.fetch_optional(&mut connection).await;
+        found.is_ok_and(|row| row.is_some())
+    }
+}
+
 /// By this name they are left out where there is no `PgBouncer`.
 mod pgbouncer {
     use super::{Pooled, connect, options, schema, url};
@@ -53,7 +78,9 @@ mod pgbouncer {
     use sagaz_storage::postgres::Postgres;
     use std::time::Duration;
 
-    sagaz_core::store_conformance!(Pooled);
+    sagaz_core::store_conformance!(Pooled(schema()));
+    sagaz_core::outbox_conformance!(Pooled(schema()));
+    sagaz_core::inbox_conformance!(Pooled(schema()));
 
     /// Nobody can listen through it.
     #[tokio::test]

@@ -196,7 +196,8 @@ mod native_postgres {
         let admin = at("postgres:secret", "postgres");
         run(
             &admin,
-            "CREATE ROLE clerk LOGIN PASSWORD 'secret'; CREATE ROLE guest LOGIN PASSWORD 'secret'",
+            "CREATE ROLE clerk LOGIN PASSWORD 'secret'; CREATE ROLE guest LOGIN PASSWORD 'secret';
+            CREATE ROLE cashier LOGIN PASSWORD 'secret'",
         )
         .await;
         run(&admin, "CREATE DATABASE frozen").await;
@@ -209,7 +210,8 @@ mod native_postgres {
         connect(&admin, "sagaz").await.close().await;
         run(
             &admin,
-            "GRANT USAGE ON SCHEMA sagaz TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA sagaz TO clerk",
+            "GRANT USAGE ON SCHEMA sagaz TO clerk, cashier; GRANT SELECT ON ALL TABLES IN SCHEMA sagaz TO clerk;
+            GRANT ALL ON ALL TABLES IN SCHEMA sagaz TO cashier",
         )
         .await;
         let refused = [
@@ -235,7 +237,11 @@ mod native_postgres {
             ),
             (
                 at("clerk:secret", "postgres"),
-                "lacks a privilege: grant it DELETE on sagaz.saga_archive",
+                "lacks a privilege: grant it DELETE on sagaz.consumer_inbox",
+            ),
+            (
+                at("cashier:secret", "postgres"),
+                "lacks a privilege: grant it USAGE on sagaz.outbox_seq",
             ),
         ];
         for (url, words) in &refused {
@@ -400,6 +406,35 @@ mod postgres {
             .await
             .unwrap();
         assert!(stored(&written[0]), "{written:?}");
+    }
+
+    /// Also of a step.
+    #[tokio::test]
+    async fn a_step_that_somebody_holds_does_not_stall_its_batch() {
+        let store = store().await;
+        let owner = EngineId::random();
+        store.renew(owner, HOUR).await.unwrap();
+        let accepts: Vec<_> = (0..2).map(|_| accept(owner)).collect();
+        let (held, free) = (accepts[0].id, accepts[1].id);
+        let accepts: Vec<_> = accepts.into_iter().map(Write::Accept).collect();
+        store.write(&accepts).await.unwrap();
+        let batch = [held, free].map(|id| progress(id, owner, 1, false));
+        store.write(&batch).await.unwrap();
+        let mut user = PgConnection::connect(&url()).await.unwrap();
+        let schema = store.schema();
+        let lock = format!(
+            "BEGIN; UPDATE {schema}.saga_step SET error = 'seen' WHERE instance_id = '{held}'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut user)
+            .await
+            .unwrap();
+        let written = store.write(&batch).await.unwrap();
+        assert_eq!(written[0], Written::Busy);
+        assert!(matches!(written[1], Written::Stored { .. }), "{written:?}");
+        sqlx::raw_sql("ROLLBACK").execute(&mut user).await.unwrap();
+        let written = store.write(&batch).await.unwrap();
+        assert!(matches!(written[0], Written::Stored { .. }), "{written:?}");
     }
 
     /// Readers that all wait for a lock, as behind somebody's long transaction, keep nobody from writing, from keeping the

@@ -281,7 +281,7 @@ mod redis {
         };
         use sagaz_core::{
             SagaId, Token,
-            store::{InstanceState, SagaStore, StepState, Write, Written},
+            store::{InstanceState, SagaStore, StepState, Wake, Write, Written},
         };
         use sagaz_storage::redis::{ConnectError, Redis};
         use std::time::{Duration, Instant};
@@ -536,6 +536,45 @@ mod redis {
         }
 
         /// It is offered again, and written when there is room.
+        /// Those of an older version that do not fit are looked at by every claim: their steps, not what they carry.
+        #[tokio::test]
+        async fn p12_a_claim_reads_no_payloads_of_what_it_leaves_alone() {
+            const SIZE: usize = 100_000;
+            let server = OwnServer::start(&[]).await;
+            let store = Redis::connect(&server.url()).await.unwrap();
+            let engine = engine(&store).await;
+            for _ in 0..20 {
+                let mut large = accept(Some(engine));
+                large.input.bytes = vec![b' '; SIZE];
+                let id = large.id;
+                store.write(&[Write::Accept(large)]).await.unwrap();
+                let token = Token {
+                    owner: engine,
+                    epoch: 1,
+                };
+                let mut write = progress(id, token);
+                if let Write::Progress(progress) = &mut write {
+                    progress.release = Some(Wake::Now);
+                }
+                store.write(&[write]).await.unwrap();
+            }
+            let mut newer = claim(engine);
+            newer.runnable[0].key.version = 2;
+            newer.runnable[0].accepts = vec![1];
+            let sent = async || {
+                let stats = server.command(&["INFO", "stats"]).await;
+                let stats: String = redis::from_redis_value(stats).unwrap();
+                let bytes = stats
+                    .lines()
+                    .find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+                bytes.unwrap().trim().parse::<usize>().unwrap()
+            };
+            let before = sent().await;
+            assert!(store.claim(&newer).await.unwrap().instances.is_empty());
+            let bytes = sent().await - before;
+            assert!(bytes < SIZE, "{bytes} bytes");
+        }
+
         #[tokio::test]
         async fn p12_a_full_server_is_no_refusal_and_changes_nothing() {
             let server = OwnServer::start(&[]).await;

@@ -3,7 +3,7 @@
 use crate::{Line, completed, engine, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
     EngineId, StepError,
-    store::{InstanceState, Write, fault::Fault, memory::Memory},
+    store::{InstanceState, SagaStore, Write, fault::Fault, memory::Memory},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -204,6 +204,37 @@ async fn p1_p2_hold_when_instances_are_given_up_and_taken_again_at_once_on_many_
         engines.iter().all(|engine| engine.in_flight() == 0)
     })
     .await;
+}
+
+/// The store's clock went on while this machine slept, and the reply that tells of it is lost: the next one knows of no lapse.
+#[tokio::test(start_paused = true)]
+async fn p2_a_lapse_of_which_the_engine_was_not_told_in_time_is_known_all_the_same() {
+    let (store, world) = (Memory::new(), World::new());
+    let lapsed = engine(&store, &world)
+        .wake_up_after(Duration::from_hours(1))
+        .start()
+        .await
+        .unwrap();
+    let lapsed_id = lapsed.id();
+    world.fail("two", [StepError::pending(SECOND * 60)]);
+    let id = lapsed.start::<Line>(1).await.unwrap().id();
+    world.wait_began("two", 1).await;
+    store.retire(lapsed_id).await.unwrap();
+    let heir = started(&store, &world).await;
+    completed(&heir.handle::<Line>(id).await.unwrap()).await;
+    assert!(world.now() < SECOND * 4, "before the next renewal");
+    let mut lost = false;
+    store.faults().on_renew(move |id: &EngineId| {
+        (*id == lapsed_id && !std::mem::replace(&mut lost, true)).then_some(Fault::FailAfter)
+    });
+    tokio::time::sleep(SECOND * 90).await;
+    assert_eq!(store.faults().fired(), 1);
+    assert_eq!(
+        world.entries("two").len(),
+        2,
+        "once by the former owner and once by the heir"
+    );
+    assert_eq!(lapsed.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -188,8 +188,10 @@ impl Broker for RabbitMqBroker {
     async fn health(&self) -> Result<(), BrokerError> {
         let deadline = Instant::now() + self.options.confirm_timeout;
         let opened = timeout_at(deadline, self.channel(&[])).await;
-        let (link, channel) =
-            opened.map_err(|_| Trouble::TimedOut(self.options.confirm_timeout))??;
+        let (link, channel) = opened.map_err(|_| {
+            let timeout = self.options.confirm_timeout;
+            BrokerError::unavailable(format!("RabbitMQ has not answered within {timeout:?}"))
+        })??;
         link.keep(channel);
         Ok(())
     }

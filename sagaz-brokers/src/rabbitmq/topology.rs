@@ -67,20 +67,15 @@ pub(super) async fn queue_of(
     topic: &str,
     declare: bool,
 ) -> Result<ShortString, Trouble> {
-    let name = |text: String| {
-        ShortString::try_new(text).map_err(|_| {
-            Trouble::Misused(
-                format!("the queue of the topic `{topic}` has a name of more than 255 bytes; shorten the topic or the group"),
-                None,
-            )
-        })
-    };
     let parsed = Topic::parse(topic)?;
-    let shared = name(topic.to_owned())?;
-    if has_queue(connection, &shared).await? {
-        return Ok(shared);
+    let own = named(format!("{}.{topic}", subscription.group))?;
+    let shared = shared_queue(topic)?;
+    // In this order: whoever has a queue of its own keeps it, whatever is made meanwhile.
+    for queue in [&own, &shared] {
+        if has_queue(connection, queue).await? {
+            return Ok(queue.clone());
+        }
     }
-    let own = name(format!("{}.{topic}", subscription.group))?;
     let queue = if parsed.is_queue() { shared } else { own };
     if declare {
         make_queue(connection, &queue, topic, subscription).await?;
@@ -90,15 +85,32 @@ pub(super) async fn queue_of(
         }
         return Ok(queue);
     }
-    if has_queue(connection, &queue).await? {
-        return Ok(queue);
-    }
     Err(Trouble::Misused(
         format!(
             "there is no queue `{queue}` for the topic `{topic}`; make it, or connect with `declare`"
         ),
         None,
     ))
+}
+
+/// The queue that is the same for all groups: of a topic without an exchange, or of dead letters that wait for somebody. Names that
+/// begin with `amq.`, as those of topics of the exchanges that are always there do, are the broker's own.
+fn shared_queue(topic: &str) -> Result<ShortString, Trouble> {
+    if topic.starts_with("amq.") {
+        named(format!("sagaz.{topic}"))
+    } else {
+        named(topic)
+    }
+}
+
+fn named(queue: impl Into<String>) -> Result<ShortString, Trouble> {
+    let queue = queue.into();
+    ShortString::try_new(queue.as_str()).map_err(|_| {
+        Trouble::Misused(
+            format!("the queue `{queue}` has a name of more than 255 bytes; shorten the topic or the group"),
+            None,
+        )
+    })
 }
 
 /// A durable queue, and where its dead letters go.
@@ -123,7 +135,7 @@ async fn make_queue(
     }
     if let Some(dead) = subscription.dead_topic(topic) {
         let letters = Topic::parse(&dead)?;
-        let held = ShortString::try_new(dead.as_str()).unwrap_or_default();
+        let held = shared_queue(&dead)?;
         if !has_queue(connection, &held).await? {
             declare(connection, &held, quorum()).await?;
         }

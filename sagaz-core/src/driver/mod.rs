@@ -505,6 +505,11 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 Ended::Completed
             }
             Ok(AttemptEnd::Failed(error)) => self.failed(step, undo, &error, since(began)),
+            Ok(AttemptEnd::Unpublished(error)) => {
+                let failed = self.failed(step, undo, &error, since(began));
+                // Whatever an error of the step says, this one came after its work.
+                if undo { failed } else { Ended::Dropped }
+            }
             Ok(AttemptEnd::TimedOut) => {
                 let timeout = self.stage.contexts[step].timeout().unwrap_or_default();
                 self.troubles.set(
@@ -556,6 +561,11 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             Ok(RecoverEnd::RetryAfter(delay)) => Recovered::RetryAfter(delay),
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
+            Ok(RecoverEnd::Unpublished(error)) => {
+                self.tell_failed(step, false, AttemptError::Error(&error), Duration::ZERO);
+                self.troubles.keep(step, error);
+                Recovered::Stuck
+            }
             Ok(RecoverEnd::TimedOut) => {
                 self.troubles.set(
                     step,

@@ -12,7 +12,7 @@ use crate::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,8 @@ pub(crate) struct Lease {
     valid_until: AtomicU64,
     /// How often it was found to have lapsed.
     lapses: AtomicU64,
+    /// The last renewal was not answered: it may be the one that told of a lapse.
+    in_doubt: AtomicBool,
     ttl: Duration,
 }
 
@@ -37,6 +39,7 @@ impl Lease {
             origin: Instant::now(),
             valid_until: AtomicU64::new(0),
             lapses: AtomicU64::new(0),
+            in_doubt: AtomicBool::new(false),
             ttl,
         }
     }
@@ -80,6 +83,7 @@ fn micros(duration: Duration) -> u64 {
 /// One renewal.
 pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError> {
     let sent = Instant::now();
+    let was_in_doubt = engine.lease.in_doubt.swap(true, Ordering::AcqRel);
     let unanswered =
         |_| StoreError::transient("the store did not answer a renewal while it was of use");
     let renewal = timeout(
@@ -87,14 +91,16 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
         engine.store.renew(engine.id, engine.lease.ttl),
     );
     let renewal = renewal.await.map_err(unanswered)??;
+    engine.lease.in_doubt.store(false, Ordering::Release);
+    let lapsed = renewal.lapsed || was_in_doubt;
     // Looked at now: it may have passed while the renewal was under way.
     let was_fresh = engine.lease.is_fresh();
-    engine.lease.renewed(sent, renewal.lapsed);
+    engine.lease.renewed(sent, lapsed);
     engine.set_rivals(renewal.other_engines);
     for id in renewal.cancel_requested {
         engine.signal_cancel(id);
     }
-    if renewal.lapsed || !was_fresh {
+    if lapsed || !was_fresh {
         // Attempts that were held back may begin.
         engine.wake_all();
     }

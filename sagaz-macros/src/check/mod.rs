@@ -6,6 +6,7 @@
 pub(crate) mod graph;
 
 mod compensation;
+mod event;
 mod inputs;
 mod pivot;
 mod signature;
@@ -71,6 +72,7 @@ pub(crate) fn check(saga: &Saga<'_>, diagnostics: &mut Diagnostics) -> Option<Gr
     signature::check(saga, diagnostics);
     inputs::check_names(saga, diagnostics);
     transaction::check(saga, diagnostics);
+    event::check(saga, diagnostics);
     compensation::check_each(saga, diagnostics);
     pivot::check_single(saga, diagnostics);
     let graph = graph::check(saga, diagnostics);

@@ -3,6 +3,7 @@
 //! A function of its own for each, so that no stack frame holds the futures of all steps at once.
 
 use super::{
+    emits::{Emission, Of},
     inputs::{Taker, literal},
     types::{self, Names, local},
 };
@@ -36,9 +37,16 @@ pub(super) fn calls(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStrea
     let mut calls = TokenStream::new();
     for &index in &graph.order {
         let step = &saga.steps[index];
-        calls.extend(self::step(names, saga, step));
+        let event = &step.settings.event;
+        let emission = Emission::of(names, saga, graph, event, step, Of::Step);
+        calls.extend(emission.iter().filter_map(Emission::item).cloned());
+        calls.extend(self::step(names, saga, step, emission.as_ref()));
         if let Some(&undo) = step.compensations.first() {
-            calls.extend(compensation(names, saga, step, &saga.compensations[undo]));
+            let undo = &saga.compensations[undo];
+            let event = &undo.settings.event;
+            let emission = Emission::of(names, saga, graph, event, step, Of::Compensation);
+            calls.extend(emission.iter().filter_map(Emission::item).cloned());
+            calls.extend(compensation(names, saga, step, undo, emission.as_ref()));
         }
         if let Some(&recovery) = step.recoveries.first() {
             calls.extend(self::recovery(
@@ -46,13 +54,19 @@ pub(super) fn calls(names: &Names, saga: &Saga<'_>, graph: &Graph) -> TokenStrea
                 saga,
                 step,
                 &saga.recoveries[recovery],
+                emission.as_ref(),
             ));
         }
     }
     calls
 }
 
-fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
+fn step(
+    names: &Names,
+    saga: &Saga<'_>,
+    step: &Step<'_>,
+    emission: Option<&Emission<'_>>,
+) -> TokenStream {
     let Names { krate, this, .. } = names;
     let name = step_name(step);
     let taker = Taker {
@@ -79,12 +93,31 @@ fn step(names: &Names, saga: &Saga<'_>, step: &Step<'_>) -> TokenStream {
         .as_ref()
         .filter(|_| step.is_transactional())
     {
-        let prepared =
-            quote_spanned!(span=> #krate::prepared::<#result>(#tx, #value, |#error| #convert));
+        let prepared = match emission {
+            None => {
+                quote_spanned!(span=> #krate::prepared::<#result>(#tx, #value, |#error| #convert))
+            }
+            Some(emission) => {
+                let (output, scene) = (local("output"), local("scene"));
+                let emitter = emission.emitter(&quote!(#scene.slots), Some(&output));
+                quote_spanned! {span=>
+                    #krate::prepared_publishing::<#result>(#tx, #value, |#output| #emitter.prepared(#output), |#error| #convert)
+                }
+            }
+        };
         in_transaction(names, step.method, ty, &call, &prepared)
     } else {
-        let end = quote_spanned! {span=>
-            |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
+        let end = match emission {
+            None => quote_spanned! {span=>
+                |#slots, result| #krate::ended::<#result>(result, &#slots.#field, |#error| #convert)
+            },
+            Some(emission) => {
+                let emitter = emission.emitter(&quote!(#slots), None);
+                quote_spanned! {span=>
+                    move |#slots, result| #krate::ended_publishing::<#result>(
+                        result, &#slots.#field, || #emitter.kept(), |#error| #convert)
+                }
+            }
         };
         boxed(krate, step.settings.timeout.is_some(), &call, &end)
     };
@@ -126,7 +159,7 @@ fn in_transaction(
     };
     // The call, too: rustc points at it as a whole.
     let library = Ident::new(&krate.to_string(), method.sig.ident.span());
-    quote_spanned!(method.sig.ident.span()=> #library::attempt_in(#scene, #future, |(#tx, #result)| #end))
+    quote_spanned!(method.sig.ident.span()=> #library::attempt_in(#scene, #future, move |(#tx, #result)| #end))
 }
 
 fn compensation(
@@ -134,6 +167,7 @@ fn compensation(
     saga: &Saga<'_>,
     step: &Step<'_>,
     undo: &Compensation<'_>,
+    emission: Option<&Emission<'_>>,
 ) -> TokenStream {
     let Names { krate, this, .. } = names;
     let name = compensation_name(undo);
@@ -164,16 +198,28 @@ fn compensation(
         .as_ref()
         .filter(|_| undo.is_transactional())
     {
-        let prepared = end(quote!(#krate::prepared_undo(#tx)));
+        let prepared = match emission {
+            None => end(quote!(#krate::prepared_undo(#tx))),
+            Some(emission) => {
+                let emitter = emission.emitter(&quote!(scene.slots), None);
+                end(quote!(#krate::prepared_undo_publishing(#tx, #emitter.undone(scene.known))))
+            }
+        };
         in_transaction(names, undo.method, ty, &call, &prepared)
     } else {
-        let end = end(quote!(#krate::AttemptEnd::Completed));
-        boxed(
-            krate,
-            undo.settings.timeout.is_some(),
-            &call,
-            &quote_spanned!(span=> |_, #result| #end),
-        )
+        let end = match emission {
+            None => {
+                let end = end(quote!(#krate::AttemptEnd::Completed));
+                quote_spanned!(span=> |_, #result| #end)
+            }
+            Some(emission) => {
+                let slots = local("slots");
+                let emitter = emission.emitter(&quote!(#slots), None);
+                let end = end(quote!(#krate::published(#emitter.undone(scene.known))));
+                quote_spanned!(span=> move |#slots, #result| #end)
+            }
+        };
+        boxed(krate, undo.settings.timeout.is_some(), &call, &end)
     };
     quote! {
         fn #name<'a>(saga: &'a #this, scene: #krate::Scene<'a, #this>) -> #krate::StepFuture<'a> {
@@ -189,6 +235,7 @@ fn recovery(
     saga: &Saga<'_>,
     step: &Step<'_>,
     recovery: &Recovery<'_>,
+    emission: Option<&Emission<'_>>,
 ) -> TokenStream {
     let Names { krate, this, .. } = names;
     let name = recovery_name(recovery);
@@ -229,7 +276,11 @@ fn recovery(
             }
     };
     let (scene, result, error) = (local("scene"), local("result"), local("error"));
-    let end = quote_spanned!(span=> <#returns as SagazRecovery<#output>>::end(#result, &#scene.slots.#field));
+    let mut end = quote_spanned!(span=> <#returns as SagazRecovery<#output>>::end(#result, &#scene.slots.#field));
+    if let Some(emission) = emission {
+        let emitter = emission.emitter(&quote!(#scene.slots), None);
+        end = quote!(#krate::recovered_publishing(#end, || #emitter.kept()));
+    }
     // What has to be `Send`, so it stands under the name of the method.
     let future = quote_spanned! {recovery.method.sig.ident.span()=>
         async move {

@@ -98,6 +98,11 @@ impl Names {
         detached(ty.to_token_stream(), &self.this)
     }
 
+    /// An expression in an attribute, likewise.
+    pub(super) fn detached_tokens(&self, tokens: &TokenStream) -> TokenStream {
+        detached(tokens.clone(), &self.this)
+    }
+
     /// What a method returns. Only for methods that are known to return something.
     pub(super) fn returns(&self, method: &crate::syntax::Method) -> TokenStream {
         method

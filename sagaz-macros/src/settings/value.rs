@@ -6,12 +6,18 @@ use crate::{
     syntax::plain,
 };
 use proc_macro2::{Delimiter, Group, Literal, Span, TokenStream, TokenTree};
-use syn::{Ident, Lit, LitStr, Path, Type};
+use syn::{Expr, Ident, Lit, LitStr, Path, Type};
 
 /// A name that the user wrote, as an identifier or as a string.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
     pub(crate) text: String,
+    pub(crate) span: Span,
+}
+
+/// An expression, and where its setting was written.
+pub(crate) struct Key {
+    pub(crate) value: TokenStream,
     pub(crate) span: Span,
 }
 
@@ -97,6 +103,16 @@ impl Entry {
         let imported = |path: &Path| !path.segments.iter().any(|segment| segment.ident == "Self");
         let path = parsed.ok().filter(imported);
         path.ok_or_else(|| self.is_not(value, "a path", example))
+    }
+
+    pub(super) fn expression(&self, example: &str) -> Result<Key, Diagnostic> {
+        let value = self.value(example)?;
+        syn::parse2::<Expr>(value.clone())
+            .map_err(|_| self.is_not(value, "an expression", example))?;
+        Ok(Key {
+            value: value.clone(),
+            span: self.key.span,
+        })
     }
 
     pub(super) fn number(&self, example: &str) -> Result<u32, Diagnostic> {

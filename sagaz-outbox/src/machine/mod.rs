@@ -292,6 +292,9 @@ impl Machine {
 
     /// When something may be done that cannot be done now, if nothing else happens before.
     pub(crate) fn next_wake(&self, now: Duration) -> Option<Duration> {
+        if now >= self.lease_until {
+            return None;
+        }
         let paused = (now < self.pause.until && !self.ready.is_empty()).then_some(self.pause.until);
         let due = self.due.first().map(|(at, _)| *at);
         let due = due.filter(|_| self.asked.is_none() && self.has_room());

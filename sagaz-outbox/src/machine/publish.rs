@@ -97,6 +97,14 @@ impl Machine {
             let Some(next) = key.queue.pop_front() else {
                 continue;
             };
+            // What has failed goes alone: should the broker be silent about it again, it holds up no other.
+            let is_alone = next.attempts > 0 || key.doubts > 0;
+            if is_alone && !batch.flights.is_empty() {
+                key.queue.push_front(next);
+                key.is_ready = true;
+                self.ready.push_front(name);
+                break;
+            }
             key.flight = Some((next.place.seq, state.lane.epoch));
             state.flights += 1;
             self.flights += 1;
@@ -109,6 +117,9 @@ impl Machine {
                 sent_at: now,
             });
             batch.events.push(next.event);
+            if is_alone {
+                break;
+            }
         }
         batch
     }

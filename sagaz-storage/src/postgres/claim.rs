@@ -108,14 +108,14 @@ const STORED_STEPS: &str =
     "SELECT instance_id, json_agg(json_build_array(name, state, kind))::text AS steps
     FROM sagaz.saga_step WHERE instance_id = ANY($1) GROUP BY instance_id";
 
-/// Parameter: the decisions.
+/// Parameters: the decisions, and their ids, or a table that was small when this was planned would be read as a whole.
 const CARRY_OUT: &str = "UPDATE sagaz.saga_instance AS i SET
         owner = d.owner, epoch = i.epoch + 1, takeovers = d.takeovers, version = d.version, fingerprint = d.fingerprint,
         state = coalesce(d.state, i.state), stuck = coalesce(d.stuck, i.stuck),
         wake_at = clock_timestamp() + d.wake_ms * interval '1 millisecond', updated_at = clock_timestamp()
     FROM json_to_recordset($1::json) AS d(id uuid, owner uuid, takeovers bigint, version bigint, fingerprint text, state text,
         stuck text, wake_ms bigint)
-    WHERE i.id = d.id";
+    WHERE i.id = d.id AND i.id = ANY($2)";
 
 const INSTANCES: &str = concat!(
     "SELECT ",
@@ -309,7 +309,9 @@ async fn take(
         }
     }
     if !decisions.is_empty() {
+        let ids: Vec<Uuid> = decisions.iter().map(|it| it.id.as_uuid()).collect();
         let carry_out = database.query(CARRY_OUT).bind(to_json(&decisions)?);
+        let carry_out = carry_out.bind(ids);
         carry_out.execute(&mut *connection).await?;
         fill(database, connection, claimed, &decisions, &mut asides).await?;
     }

@@ -13,7 +13,7 @@ use super::{
     keys::due_sets,
     request::{Request, bytes, elements, number, text},
     row::{Fields, Unreadable as Unread},
-    script::{ALIVE, ASIDE, BURY, CANDIDATES, LOOK, TAKE},
+    script::{ALIVE, ASIDE, BURY, CANDIDATES, LOOK, STEPS, TAKE},
     server::Line,
 };
 use crate::{
@@ -374,7 +374,9 @@ async fn with_steps(
     let requests: Vec<_> = runnable
         .iter()
         .filter(|(_, _, is_older)| *is_older)
-        .map(|(found, ..)| Request::command("HGETALL", store.instance(found.id)))
+        .map(|(found, ..)| {
+            Request::script(&STEPS, &store.space.tags[found.partition]).shown(found.id)
+        })
         .collect();
     let replies = if requests.is_empty() {
         Vec::new()
@@ -388,10 +390,11 @@ async fn with_steps(
             |error: Unread| Unreadable::because(error.step.as_deref(), &error.to_string());
         let mut steps = Ok(Vec::new());
         if is_older && let Some(reply) = replies.next() {
-            let fields = fields(reply);
+            let mut reply = elements(reply);
+            let rows = reply.split_off(reply.len().min(1));
             // It is taken only if it has not changed since.
-            found.fields = i64::try_from(fields.len()).unwrap_or_default();
-            steps = fields.stored_steps();
+            found.fields = reply.pop().and_then(number).unwrap_or_default();
+            steps = fields(Value::Array(rows)).stored_steps();
         }
         let standing = steps.map_err(unreadable).and_then(|steps| {
             let takeovers = found.takeovers.parse().map_err(|_| {
@@ -498,7 +501,7 @@ async fn set_aside(store: &Store, asides: &[Aside]) -> Result<(), StoreError> {
     store.server.ask(Line::Reader, &requests).await.map(|_| ())
 }
 
-/// The reply to HGETALL.
+/// From names and values in turn, as the reply to HGETALL is.
 fn fields(reply: Value) -> Fields {
     Fields::new(
         elements(reply)

@@ -108,10 +108,6 @@ impl Fields {
         self.0.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     fn get(&self, name: &str) -> Option<&[u8]> {
         self.0.get(name.as_bytes()).map(Vec::as_slice)
     }

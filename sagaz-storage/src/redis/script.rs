@@ -43,6 +43,7 @@ scripts! {
     RENEW = "lua/text.lua" "lua/renew.lua";
     RETIRE = "lua/retire.lua";
     LOAD = "lua/load.lua";
+    STEPS = "lua/steps.lua";
     IDS = "lua/ids.lua";
     NOW = "lua/now.lua";
     COUNT = "lua/count.lua";

@@ -14,11 +14,16 @@ use uuid::Uuid;
 /// The most held instances that are remembered.
 const HELD_MAX: usize = 10_000;
 
-/// Those of the instances that somebody else holds.
+/// Those of the instances that somebody else holds, or a step of them.
 const HELD: &str = "WITH free AS MATERIALIZED (
         SELECT id FROM sagaz.saga_instance WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED
+    ), free_step AS MATERIALIZED (
+        SELECT instance_id, name FROM sagaz.saga_step WHERE instance_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED
     )
-    SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($1) AND (i.id IN (SELECT id FROM free)) IS NOT TRUE";
+    SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($1) AND (i.id IN (SELECT id FROM free)) IS NOT TRUE
+    UNION
+    SELECT s.instance_id FROM sagaz.saga_step AS s
+    WHERE s.instance_id = ANY($1) AND ((s.instance_id, s.name) IN (SELECT instance_id, name FROM free_step)) IS NOT TRUE";
 
 /// Instances whose rows somebody else held when they were last written.
 #[derive(Debug, Default)]

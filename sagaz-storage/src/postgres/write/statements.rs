@@ -49,16 +49,21 @@ macro_rules! store_steps {
 }
 
 /// Progress of instances, `changed`, and the rows of their steps. `IS NOT DISTINCT FROM`, because an index on the owner, which
-/// would have all that it owns, cannot be used for that. `$only` is a condition on what is written. Parameters: the columns of [`Changes`], those of [`Steps`].
+/// would have all that it owns, cannot be used for that. The planner takes a limit that it does not know for few rows, and looks up
+/// each of them; and where it thinks that the table has hardly any rows, and would read all of it, `ANY` keeps it to those of the
+/// batch. `$only` is a condition on what is written. Parameters: the columns of [`Changes`], of which the first is the ids, those of
+/// [`Steps`].
 macro_rules! progress {
-    ($changes:literal, $only:literal, $steps:literal) => {
+    ($ids:literal, $changes:literal, $only:literal, $steps:literal) => {
         concat!(
             "v AS MATERIALIZED (
                 SELECT * FROM unnest(",
             $changes,
             ") AS v(id, owner, epoch, state, pivot_passed, failure, stuck, release, wake_ms, advanced, tried_by, try) ",
             $only,
-            " ORDER BY id
+            " ORDER BY id LIMIT cardinality(",
+            $ids,
+            ")
             ), changed AS (
                 UPDATE sagaz.saga_instance AS i SET
                     state = v.state, pivot_passed = v.pivot_passed, failure = coalesce(v.failure, i.failure), stuck = v.stuck,
@@ -68,7 +73,9 @@ macro_rules! progress {
                     takeovers = CASE WHEN v.advanced THEN 0 ELSE i.takeovers END, updated_at = clock_timestamp(),
                     tried_by = v.tried_by, try = v.try
                 FROM v WHERE i.id = v.id AND i.epoch = v.epoch AND i.owner IS NOT DISTINCT FROM v.owner
-                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try)
+                    AND (i.tried_by IS DISTINCT FROM v.tried_by OR i.try < v.try) AND i.id = ANY(",
+            $ids,
+            ")
                 RETURNING i.id, i.cancel_requested
             ), stored AS (",
             store_steps!($steps, "changed"),
@@ -84,6 +91,7 @@ pub(super) const ACCEPT: &str = accept!();
 pub(super) const PROGRESS: &str = concat!(
     "WITH ",
     progress!(
+        "$1::uuid[]",
         "$1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::boolean[], $9::bigint[],
                 $10::boolean[], $11::bigint[], $12::bigint[]",
         "",
@@ -99,6 +107,7 @@ pub(super) const BOTH: &str = concat!(
     accept!(),
     "), ",
     progress!(
+        "$12::uuid[]",
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
                 $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
         "",
@@ -145,6 +154,7 @@ pub(super) const EVENTS: &str = concat!(
     accept!(),
     "), ",
     progress!(
+        "$12::uuid[]",
         "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
                 $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
         "WHERE (v.id IN (SELECT b.id FROM busy AS b)) IS NOT TRUE",
