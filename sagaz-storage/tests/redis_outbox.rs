@@ -164,6 +164,22 @@ mod redis {
         }
     }
 
+    /// The relay has its events by then.
+    #[tokio::test]
+    async fn p7_a_sender_whose_lease_has_ended_gets_no_heads() {
+        let store = store().await;
+        let sender = Sender {
+            id: WorkerId::random(),
+            lease: Duration::from_millis(1),
+        };
+        let published = event("a", 1);
+        publish(&store, std::slice::from_ref(&published), Some(sender)).await;
+        let worker = Worker::new(&store).await;
+        while worker.read(&store).await[0].wait.is_some() {}
+        let id = published.event_id().clone();
+        assert_eq!(store.heads(sender.id, &[id]).await.unwrap(), []);
+    }
+
     #[tokio::test]
     async fn news_come_to_those_who_wait_and_to_the_next() {
         let store = store().await;
