@@ -103,9 +103,9 @@ mod own_kafka {
         let error = publish().await.unwrap_err();
         assert!(error.is_unavailable(), "{error:?}");
         assert!(broker.health().await.unwrap_err().is_unavailable());
-        let connected =
-            KafkaBroker::connect(&url, &options.connect_timeout(Duration::from_secs(2)));
-        assert!(connected.await.unwrap_err().is_unavailable());
+        let impatient = options.connect_timeout(Duration::from_secs(2));
+        let connected = KafkaBroker::connect(&url, &impatient).await;
+        assert!(connected.unwrap_err().is_unavailable());
         proxy.heal();
         publish().await.unwrap();
         broker.health().await.unwrap();
@@ -125,7 +125,8 @@ mod own_kafka {
             assert!(error.is_misuse(), "{error:?}");
             assert!(!format!("{error:?}").contains("wrong-word"), "{error:?}");
             let refused = KafkaSubscriber::connect(&url, &patient(), subscription()).await;
-            assert!(refused.unwrap_err().is_misuse());
+            let error = refused.unwrap_err();
+            assert!(error.is_misuse(), "{error:?}");
         }
         let right = format!("kafka://app:secret@{address}");
         KafkaBroker::connect(&right, &patient()).await.unwrap();
