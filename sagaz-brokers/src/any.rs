@@ -25,6 +25,9 @@ pub enum AnyBroker {
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
     RabbitMq(RabbitMqBroker),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::NatsBroker>),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
@@ -39,6 +42,9 @@ pub enum AnySubscriber {
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
     RabbitMq(RabbitMqSubscriber),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::NatsSubscriber>),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -105,6 +111,10 @@ impl Options {
             "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
                 .await
                 .map(AnyBroker::RabbitMq),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
+                .await
+                .map(|broker| AnyBroker::Nats(Box::new(broker))),
             other => Err(unusable(other)),
         }
     }
@@ -136,6 +146,10 @@ impl Options {
             "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
                 .await
                 .map(AnySubscriber::RabbitMq),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
+                .await
+                .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
             other => Err(unusable(other)),
         }
     }
@@ -168,6 +182,8 @@ macro_rules! each {
             $Any::Kafka($it) => $call,
             #[cfg(feature = "rabbitmq")]
             $Any::RabbitMq($it) => $call,
+            #[cfg(feature = "nats")]
+            $Any::Nats($it) => $call,
         }
     };
 }

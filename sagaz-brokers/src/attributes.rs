@@ -1,9 +1,28 @@
 //! Events as messages: CloudEvents in binary mode, an attribute a header, and the trace context under its own names.
 
-use sagaz_core::{Event, Payload, broker::Malformed};
+use sagaz_core::{
+    Event, Payload,
+    broker::{BrokerError, Malformed},
+};
 
 /// Headers of W3C Trace Context (<https://www.w3.org/TR/trace-context/>), which every tracer reads: they have no prefix.
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Whether an event can be written as a message: an outbox has looked at it already, and others may not have.
+#[cfg_attr(
+    not(any(
+        feature = "redis",
+        feature = "nats",
+        feature = "kafka",
+        feature = "rabbitmq"
+    )),
+    expect(dead_code, reason = "no broker with headers is compiled in")
+)]
+pub(crate) fn check(event: &Event) -> Result<(), BrokerError> {
+    event
+        .check(usize::MAX)
+        .map_err(|error| BrokerError::refused(error.to_string()))
+}
 
 /// The names, each behind the prefix of the broker, and values of all attributes but the content type.
 #[cfg_attr(

@@ -14,6 +14,8 @@ pub mod conformance;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod options;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;

@@ -1,0 +1,111 @@
+//! Events as messages of NATS.
+//!
+//! Values are percent-encoded as the HTTP binding of CloudEvents has it, as headers are of ASCII and end with the line.
+
+use crate::attributes;
+use async_nats::{HeaderMap, HeaderValue, Message, header::NATS_MESSAGE_ID};
+use sagaz_core::{
+    Event,
+    broker::{BrokerError, Malformed},
+};
+
+const PREFIX: &str = "ce-";
+const CONTENT_TYPE: &str = "content-type";
+
+/// The event has been checked, so that its names are of letters and digits.
+pub(super) fn of_event(event: &Event) -> Result<HeaderMap, BrokerError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in attributes::write(event, PREFIX) {
+        headers.insert(name, encode(&value));
+    }
+    let content_type: HeaderValue = event.data().content_type.parse().map_err(|_| {
+        BrokerError::refused("the content type of the event's data has a line end in it")
+    })?;
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(NATS_MESSAGE_ID, encode(event.event_id().as_str()));
+    Ok(headers)
+}
+
+pub(super) fn read(message: &Message) -> Result<Event, Malformed> {
+    let mut content_type = None;
+    let mut headers = Vec::new();
+    let all = message.headers.iter().flat_map(HeaderMap::iter);
+    for (name, values) in all {
+        let Some(value) = values.last().map(HeaderValue::as_str) else {
+            continue;
+        };
+        let name: &str = name.as_ref();
+        if name.eq_ignore_ascii_case(CONTENT_TYPE) {
+            content_type = Some(value.to_owned());
+        } else {
+            headers.push((name.to_owned(), decode(value)));
+        }
+    }
+    attributes::read(headers, &[PREFIX], content_type, message.payload.to_vec())
+}
+
+fn encode(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_graphic() && byte != b'"' && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            for half in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(u32::from(half), 16).unwrap_or_default();
+                encoded.push(digit.to_ascii_uppercase());
+            }
+        }
+    }
+    encoded
+}
+
+/// What is not encoded, or not well, stays as it is.
+fn decode(value: &str) -> String {
+    let bytes = value.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let digits = bytes
+            .get(at + 1..at + 3)
+            .filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(digits.unwrap_or(*byte));
+        at += if digits.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(decoded).unwrap_or_else(|_| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_and_are_of_printable_ascii() {
+        for value in [
+            "",
+            " a ",
+            "100%",
+            "%41",
+            "\"ä\"",
+            "日本 🦀",
+            "a\r\nb: c",
+            "%zz%",
+        ] {
+            let encoded = encode(value);
+            assert!(
+                encoded.bytes().all(|byte| byte.is_ascii_graphic()),
+                "{encoded}"
+            );
+            assert_eq!(decode(&encoded), value);
+        }
+    }
+
+    #[test]
+    fn what_others_did_not_encode_stays_as_it_is() {
+        for value in ["plain", "100%", "%4", "%zz", "ä", "%FF"] {
+            assert_eq!(decode(value), value);
+        }
+    }
+}
