@@ -15,6 +15,8 @@ pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod options;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod routes;
 mod subscription;
 
