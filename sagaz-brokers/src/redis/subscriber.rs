@@ -106,12 +106,12 @@ impl RedisSubscriber {
 
     /// Begins what is to be asked next. Nothing is lost if this is dropped half-way.
     async fn begin_job(&mut self) -> Result<(), BrokerError> {
-        let connection = match &self.connection {
-            Some(connection) => connection.clone(),
-            None => {
-                let made = connect::connection(&self.client, self.options.connect_timeout, None);
-                self.connection.insert(made.await?).clone()
-            }
+        if self.connection.is_none() {
+            let made = connect::connection(&self.client, self.options.connect_timeout, None);
+            self.connection = Some(made.await?);
+        }
+        let Some(connection) = self.connection.clone() else {
+            return Ok(());
         };
         let reader = Reader {
             connection,
