@@ -62,15 +62,15 @@ mod nats {
 
     #[tokio::test]
     async fn streams_that_are_missing_are_made_if_that_is_asked_for() {
-        let (published, subscribed) = (unique("published"), unique("subscribed"));
+        let (placed, paid) = (unique("placed"), unique("paid"));
         let options = Options::new().declare(true);
         let url = support::url();
-        let routes = Routes::all_to(&published).unwrap();
-        let routes = routes.route("paid", &subscribed).unwrap();
+        let routes = Routes::all_to(&placed).unwrap();
+        let routes = routes.route("paid", &paid).unwrap();
         let broker = NatsBroker::connect(&url, &options.clone().routes(routes))
             .await
             .unwrap();
-        let subscription = Subscription::new("group", [subscribed.as_str()]);
+        let subscription = Subscription::new("group", [paid.as_str()]);
         let mut subscriber = NatsSubscriber::connect(&url, &options, subscription)
             .await
             .unwrap();
@@ -80,7 +80,7 @@ mod nats {
         assert!(results.iter().all(Result::is_ok), "{results:?}");
         assert_eq!(number(&subscriber.receive().await.unwrap()), 2);
         let dead = support::context().await;
-        dead.stream_by_subject(format!("{subscribed}.dead"))
+        dead.stream_by_subject(format!("{paid}.dead"))
             .await
             .expect("a place for dead letters was made too");
     }

@@ -12,17 +12,6 @@ pub(crate) fn url() -> String {
     })
 }
 
-/// Its host and port.
-pub(crate) fn address() -> String {
-    let url = url();
-    let authority = url
-        .split("://")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next());
-    let address = authority.and_then(|authority| authority.rsplit('@').next());
-    address.expect("a URL with a host").to_owned()
-}
-
 /// A connection that is not the library's.
 pub(crate) async fn connection() -> MultiplexedConnection {
     let client = redis::Client::open(url()).expect("a URL");
