@@ -22,10 +22,7 @@ mod postgres {
     };
     use sagaz_storage::postgres::Postgres;
     use sqlx::{PgPool, PgTransaction};
-    use std::{
-        collections::BTreeSet,
-        time::{Duration, Instant},
-    };
+    use std::{collections::BTreeSet, time::Duration};
     use tokio::time::timeout;
 
     const PATIENCE: Duration = Duration::from_mins(1);
