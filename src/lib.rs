@@ -14,8 +14,11 @@ pub use sagaz_core::{
     Token, broker, store,
 };
 
+pub use sagaz_brokers as brokers;
 #[cfg(feature = "macros")]
 pub use sagaz_macros::{compensate, recover, saga, step};
+#[cfg(feature = "outbox")]
+pub use sagaz_outbox as outbox;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sagaz_storage::barrier;
 #[cfg(feature = "postgres")]

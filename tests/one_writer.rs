@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use sagaz::{
-    Engine, EngineBuilder, Handle, Outcome, Saga, SagaId, StepError, compensate, saga,
+    Engine, EngineBuilder, Event, Handle, Outcome, Saga, SagaId, StepError, compensate, saga,
     sqlite::Sqlite,
     step,
-    store::{StepRow, StepState},
+    store::{AppendsIn, Begun, Fetch, InboxStore, OutboxStore, StepRow, StepState, WorkerId},
 };
 use sqlx::SqliteTransaction;
 use std::{sync::Arc, time::Duration};
@@ -213,4 +213,93 @@ async fn p2_a_step_whose_transaction_was_rolled_back_is_not_recorded() {
     }
     // Nothing of it is left in anybody's way.
     assert!(engine.start::<Unaware>(()).await.is_ok());
+}
+
+/// A sale, which a message begins.
+struct Sale;
+
+#[saga(name = "sale", input = u64)]
+impl Sale {
+    #[step(emits = "sale.booked", key = input)]
+    async fn book(&self, tx: &mut SqliteTransaction<'_>, input: &u64) -> Result<u64, StepError> {
+        write(tx).await?;
+        Ok(*input)
+    }
+
+    #[compensate("book", emits = "sale.cancelled", key = input)]
+    async fn cancel(&self, tx: &mut SqliteTransaction<'_>) -> Result<(), StepError> {
+        let delete = sqlx::query("DELETE FROM written");
+        let deleted = delete.execute(&mut **tx).await;
+        deleted.map_err(StepError::retryable)?;
+        Ok(())
+    }
+
+    #[step(no_compensation, depends_on = [book], emits = "sale.told")]
+    async fn tell(&self, input: &u64) -> Result<(), StepError> {
+        if *input > 1 {
+            return Err(StepError::permanent("nobody listens"));
+        }
+        Ok(())
+    }
+}
+
+/// The types and keys of what is in the outbox, in order.
+async fn published(store: &Sqlite) -> Vec<String> {
+    let worker = WorkerId::random();
+    let attendance = store.attend(worker, BOUND, store.lanes()).await.unwrap();
+    let fetch = Fetch {
+        worker,
+        lanes: attendance.lanes.into_iter().map(|lane| (lane, 0)).collect(),
+        unsettled: Vec::new(),
+        keys: Vec::new(),
+        limit: 1_000,
+    };
+    let fetched = store.fetch(&fetch).await.unwrap();
+    store.release(worker, None).await.unwrap();
+    let events = fetched.events.iter().map(|it| &it.event);
+    let words = events.map(|event| {
+        let key = event.ordering_key().unwrap();
+        let key = if key.len() < 3 { key } else { "its own" };
+        format!("{} of {key}", event.event_type())
+    });
+    words.collect()
+}
+
+/// All that a handler does is in its transaction, so it waits for nobody while nobody else can write: its rows, its events, and
+/// the instance that it starts.
+#[tokio::test]
+async fn p11_a_handler_publishes_and_starts_an_instance_in_its_transaction() {
+    let (_directory, store) = store().await;
+    let builder = Engine::builder(store.clone()).register(Sale);
+    let engine = builder.start().await.unwrap();
+    let event = |number: u64| Event::new("order.placed", &number).source("/test").key("k");
+    for number in [1, 2] {
+        let message = event(number);
+        // The first handling comes to nothing.
+        for is_last in [false, true] {
+            let handling = timeout(BOUND, store.begin_handling("sales", &message)).await;
+            let Begun::New(mut tx) = handling.expect("its turn comes").unwrap() else {
+                panic!("it was handled before");
+            };
+            store.append_in(&mut tx, &event(number)).await.unwrap();
+            let handle = engine.start_in::<Sale>(&mut tx, number).await.unwrap();
+            if !is_last {
+                continue;
+            }
+            store.finish_handling(tx).await.unwrap();
+            assert_eq!(outcome(&handle).await.is_completed(), number == 1);
+        }
+    }
+    assert_eq!(
+        published(&store).await,
+        [
+            "order.placed of k",
+            "sale.booked of 1",
+            "sale.told of its own",
+            "order.placed of k",
+            "sale.booked of 2",
+            "sale.cancelled of 2",
+        ]
+    );
+    assert_eq!(written(&store).await, 0);
 }

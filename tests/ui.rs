@@ -17,6 +17,7 @@ fn every_mistake_is_one_error_in_the_words_of_the_domain() {
         "place",
         "together",
         "transactions",
+        "events",
     ] {
         cases.compile_fail(format!("tests/ui/{theme}/*.rs"));
     } // They name two stores.

@@ -514,6 +514,16 @@ const _: () = {
             },
         )
     }
+    fn __key_of_charge(
+        output: &__Output3,
+        __saga: &shop::Everything,
+        input: &shop::HTTPOrder,
+    ) -> __sagaz::String {
+        let _ = (output, __saga, input);
+        <_ as __sagaz::EventKey>::text(
+            &(format!("{}{}", output.id, __saga.of:: < A, B > (input))),
+        )
+    }
     fn step_charge<'a>(
         saga: &'a shop::Everything,
         scene: __sagaz::Scene<'a, shop::Everything>,
@@ -549,11 +559,27 @@ const _: () = {
                     u64,
                 > as __sagaz::Owned>::owned(__sagaz::stored(&scene.slots.maybe)),
             ),
-            |slots, result| __sagaz::ended::<
+            move |slots, result| __sagaz::ended_publishing::<
                 __Result3,
             >(
                 result,
                 &slots.charge,
+                || {
+                    __sagaz::Emitter {
+                        saga: saga,
+                        slots: slots,
+                        context: scene.context,
+                        event_type: "charged",
+                        key: ::core::option::Option::Some(
+                            __key_of_charge(
+                                __sagaz::stored(&slots.charge),
+                                saga,
+                                scene.input,
+                            ),
+                        ),
+                    }
+                        .kept()
+                },
                 |error| <_ as __sagaz::Converted<
                     <__Result3 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
@@ -591,11 +617,22 @@ const _: () = {
                     __Output2,
                 >>::of(__sagaz::stored(&scene.slots.r#type)),
             ),
-            |_, result| match <Result<
+            move |slots, result| match <Result<
                 (),
                 StepError,
             > as __sagaz::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => __sagaz::AttemptEnd::Completed,
+                ::core::result::Result::Ok(_) => {
+                    __sagaz::published(
+                        __sagaz::Emitter {
+                            saga: saga,
+                            slots: slots,
+                            context: scene.context,
+                            event_type: "refunded",
+                            key: ::core::option::Option::None,
+                        }
+                            .undone(scene.known),
+                    )
+                }
                 ::core::result::Result::Err(error) => {
                     <_ as __sagaz::Converted<
                         <Result<(), StepError> as __sagaz::StepResult>::Error,
@@ -623,6 +660,13 @@ const _: () = {
             ),
         )
     }
+    fn __key_of_confirm(
+        http_order: &shop::HTTPOrder,
+        validate: &__Output0,
+    ) -> __sagaz::String {
+        let _ = (http_order, validate);
+        <_ as __sagaz::EventKey>::text(&(http_order.number + validate))
+    }
     fn step_confirm<'a>(
         saga: &'a shop::Everything,
         scene: __sagaz::Scene<'a, shop::Everything>,
@@ -638,11 +682,26 @@ const _: () = {
                     Vec<u8>,
                 > as __sagaz::Taken<'_, __Output4>>::stored(&scene.slots.book),
             ),
-            |slots, result| __sagaz::ended::<
+            move |slots, result| __sagaz::ended_publishing::<
                 __Result5,
             >(
                 result,
                 &slots.confirm,
+                || {
+                    __sagaz::Emitter {
+                        saga: saga,
+                        slots: slots,
+                        context: scene.context,
+                        event_type: "confirmed",
+                        key: ::core::option::Option::Some(
+                            __key_of_confirm(
+                                scene.input,
+                                __sagaz::stored(&slots.validate),
+                            ),
+                        ),
+                    }
+                        .kept()
+                },
                 |error| <_ as __sagaz::Converted<
                     <__Result5 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
@@ -683,9 +742,26 @@ const _: () = {
                     > as __sagaz::Context<'_>>::from_context(scene.context),
                 )
                 .await;
-            <Recover<
-                Payment,
-            > as SagazRecovery<__Output5>>::end(result, &scene.slots.confirm)
+            __sagaz::recovered_publishing(
+                <Recover<
+                    Payment,
+                > as SagazRecovery<__Output5>>::end(result, &scene.slots.confirm),
+                || {
+                    __sagaz::Emitter {
+                        saga: saga,
+                        slots: scene.slots,
+                        context: scene.context,
+                        event_type: "confirmed",
+                        key: ::core::option::Option::Some(
+                            __key_of_confirm(
+                                scene.input,
+                                __sagaz::stored(&scene.slots.validate),
+                            ),
+                        ),
+                    }
+                        .kept()
+                },
+            )
         })
     }
     #[automatically_derived]

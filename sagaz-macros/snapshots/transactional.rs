@@ -202,6 +202,10 @@ const _: () = {
             }
         }
     }
+    fn __key_of_debit(output: &__Output0) -> __sagaz::String {
+        let _ = (output,);
+        <_ as __sagaz::EventKey>::text(&(output))
+    }
     fn step_debit<'a>(
         saga: &'a Bank,
         scene: __sagaz::Scene<'a, Bank>,
@@ -221,16 +225,30 @@ const _: () = {
                     .await;
                 (tx, result)
             },
-            |(tx, result)| __sagaz::prepared::<
+            move |(tx, result)| __sagaz::prepared_publishing::<
                 __Result0,
             >(
                 tx,
                 result,
+                |output| {
+                    __sagaz::Emitter {
+                        saga: saga,
+                        slots: scene.slots,
+                        context: scene.context,
+                        event_type: "debited",
+                        key: ::core::option::Option::Some(__key_of_debit(output)),
+                    }
+                        .prepared(output)
+                },
                 |error| <_ as __sagaz::Converted<
                     <__Result0 as __sagaz::StepResult>::Error,
                 >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
             ),
         )
+    }
+    fn __key_of_undone_debit(transfer: &Transfer) -> __sagaz::String {
+        let _ = (transfer,);
+        <_ as __sagaz::EventKey>::text(&(transfer.from))
     }
     fn compensate_give_back<'a>(
         saga: &'a Bank,
@@ -259,11 +277,25 @@ const _: () = {
                     .await;
                 (tx, result)
             },
-            |(tx, result)| match <Result<
+            move |(tx, result)| match <Result<
                 (),
                 BankError,
             > as __sagaz::StepResult>::split(result) {
-                ::core::result::Result::Ok(_) => __sagaz::prepared_undo(tx),
+                ::core::result::Result::Ok(_) => {
+                    __sagaz::prepared_undo_publishing(
+                        tx,
+                        __sagaz::Emitter {
+                            saga: saga,
+                            slots: scene.slots,
+                            context: scene.context,
+                            event_type: "given.back",
+                            key: ::core::option::Option::Some(
+                                __key_of_undone_debit(scene.input),
+                            ),
+                        }
+                            .undone(scene.known),
+                    )
+                }
                 ::core::result::Result::Err(error) => {
                     <_ as __sagaz::Converted<
                         <Result<(), BankError> as __sagaz::StepResult>::Error,
@@ -340,7 +372,7 @@ const _: () = {
                 let result = <Bank>::close(saga, &mut tx).await;
                 (tx, result)
             },
-            |(tx, result)| __sagaz::prepared::<
+            move |(tx, result)| __sagaz::prepared::<
                 __Result2,
             >(
                 tx,

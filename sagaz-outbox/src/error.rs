@@ -1,6 +1,6 @@
 //! The error of outbox and inbox.
 
-use sagaz_core::{PublishError, store::StoreError};
+use sagaz_core::{PublishError, broker::BrokerError, store::StoreError};
 use std::{error::Error as StdError, fmt};
 
 /// What an outbox, a relay or an inbox could not do.
@@ -16,7 +16,9 @@ pub struct Error {
 enum Kind {
     Transient,
     Invalid,
-    Store,
+    /// The store cannot keep this event.
+    Refusal,
+    Other,
 }
 
 impl Error {
@@ -26,6 +28,23 @@ impl Error {
             message: message.into(),
             source: None,
         }
+    }
+
+    fn caused_by(
+        kind: Kind,
+        message: &str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            message: message.to_owned(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// It and its causes.
+    pub(crate) fn in_words(&self) -> String {
+        words(self)
     }
 
     /// Whether the same call may succeed later.
@@ -40,20 +59,46 @@ impl Error {
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
+
+    /// Whether the store cannot keep what it was given: it is too large, or has values that the database has no place for.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.kind == Kind::Refusal
+    }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = if error.is_transient() {
             Kind::Transient
+        } else if error.is_refusal() {
+            Kind::Refusal
         } else {
-            Kind::Store
+            Kind::Other
         };
-        Self {
-            kind,
-            message: "the store did not do what it was asked".to_owned(),
-            source: Some(Box::new(error)),
-        }
+        Self::caused_by(kind, "the store did not do what it was asked", error)
+    }
+}
+
+impl From<BrokerError> for Error {
+    fn from(error: BrokerError) -> Self {
+        let kind = if error.is_unavailable() {
+            Kind::Transient
+        } else {
+            Kind::Other
+        };
+        Self::caused_by(kind, "the broker did not do what it was asked", error)
+    }
+}
+
+impl From<sagaz_core::Error> for Error {
+    fn from(error: sagaz_core::Error) -> Self {
+        let kind = if error.is_transient() {
+            Kind::Transient
+        } else {
+            Kind::Other
+        };
+        Self::caused_by(kind, "the engine did not do what it was asked", error)
     }
 }
 

@@ -196,12 +196,12 @@ async fn open(settings: Arc<Settings>) -> Result<Session, Trouble> {
     let timeout = options.confirm_timeout;
     let name = subscription.consumer_name();
     let connection = address.connect(&format!("sagaz {name}")).await?;
+    let declare = options.declare.then_some(address.queue_type);
     let consuming = async {
         // Two topics may be of one queue.
         let mut queues = BTreeMap::new();
         for topic in &subscription.topics {
-            let queue =
-                topology::queue_of(&connection, subscription, topic, options.declare).await?;
+            let queue = topology::queue_of(&connection, subscription, topic, declare).await?;
             queues.insert(queue, Arc::from(topic.as_str()));
         }
         let (channel, messages) = consume(&connection, &queues, subscription.unacked_max)

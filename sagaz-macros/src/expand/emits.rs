@@ -49,9 +49,9 @@ impl<'a> Emission<'a> {
     ) -> Option<Self> {
         let event_type = &event.emits.as_ref()?.text;
         let key = event.key.as_ref().map(|key| {
-            let named = named(saga, graph, key, step, of);
-            let (function, name) = function(names, saga, key, step, of, &named);
-            let arguments = named.into_iter().map(|(_, argument)| argument);
+            let taken = named(saga, graph, key, step, of);
+            let (function, name) = function(names, saga, key, step, of, &taken);
+            let arguments = taken.into_iter().map(|(_, argument)| argument);
             (function, name, arguments.collect())
         });
         Some(Self {
@@ -165,10 +165,10 @@ fn function(
     key: &Key,
     step: &Step<'_>,
     of: Of,
-    named: &[(Ident, Argument<'_>)],
+    taken: &[(Ident, Argument<'_>)],
 ) -> (TokenStream, Ident) {
     let Names { krate, this, .. } = names;
-    let parameters = named.iter().map(|(ident, argument)| {
+    let parameters = taken.iter().map(|(ident, argument)| {
         let (output, span) = (types::output(step), types::output_span(step));
         match argument {
             Argument::Output(Of::Step) => quote_spanned!(span=> #ident: &#output),
@@ -186,12 +186,14 @@ fn function(
             }
         }
     });
-    let used = named.iter().map(|(ident, _)| ident);
+    let used = taken.iter().map(|(ident, _)| ident);
     let value = with_saga(names.detached_tokens(&key.value));
     let text = quote_spanned!(first_span(&key.value)=> <_ as #krate::EventKey>::text(&(#value)));
     let name = match of {
-        Of::Step => format_ident!("key_of_{}", step.name, span = Span::call_site()),
-        Of::Compensation => format_ident!("key_of_undone_{}", step.name, span = Span::call_site()),
+        Of::Step => format_ident!("__key_of_{}", step.name, span = Span::call_site()),
+        Of::Compensation => {
+            format_ident!("__key_of_undone_{}", step.name, span = Span::call_site())
+        }
     };
     let function = quote! {
         fn #name(#(#parameters),*) -> #krate::String {

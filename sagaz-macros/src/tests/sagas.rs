@@ -55,10 +55,10 @@ pub(super) fn diamond_with_pivot() -> (TokenStream, TokenStream) {
 pub(super) fn transactional() -> (TokenStream, TokenStream) {
     let item = quote! {
         impl Bank {
-            #[step(timeout = "5s")]
+            #[step(timeout = "5s", emits = "debited", key = output)]
             async fn debit(&self, transfer: &Transfer, tx: &mut shop::Transaction<'_, Db>) -> Result<i64, BankError> {}
 
-            #[compensate("debit")]
+            #[compensate("debit", key = transfer.from, emits = "given.back")]
             async fn give_back(&self, tx: &mut shop::Transaction<'_, Db>, debit: &i64) -> Result<(), BankError> {}
 
             #[step(depends_on = ["debit"])]
@@ -104,16 +104,16 @@ pub(super) fn everything() -> (TokenStream, TokenStream) {
             #[compensate("type")]
             async fn untype(&self, r#type: Option<&Hold>, ctx: &StepContext<'_>) -> BankResult<()> {}
 
-            #[step(depends_on = ["maybe", r#type], timeout = "500ms", retry(forever, max = "2m"))]
+            #[step(depends_on = ["maybe", r#type], timeout = "500ms", retry(forever, max = "2m"), emits = "charged", key = format!("{}{}", output.id, self.of::<A, B>(input)))]
             async fn charge<'x>(&'x self, ctx: &'x StepContext<'x>, #[from("type")] Hold { hold }: &'x Hold, mut maybe: Option<u64>) -> std::io::Result<Payment> {}
 
-            #[compensate(charge)]
+            #[compensate(charge, emits = "refunded")]
             async fn refund(&self, charge: Option<Payment>, input: shop::HTTPOrder, r#type: &Hold) -> Result<(), StepError> {}
 
             #[step(depends_on = [charge], pivot, retry(attempts = 2))]
             async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
 
-            #[step(depends_on = ["book"], retry(attempts = 2))]
+            #[step(depends_on = ["book"], retry(attempts = 2), emits = "confirmed", key = http_order.number + validate)]
             async fn confirm(&self, validate: &(), book: &HashMap<String, Vec<u8>>) -> Result<Payment, StepError> {}
 
             #[recover("confirm")]

@@ -126,14 +126,14 @@ pub struct Writing;
 #[saga(crate = sagas)]
 impl Writing {
     #[tracing::instrument(skip_all)]
-    #[saga_step]
+    #[saga_step(emits = "order.placed", key = self.key(*output))]
     async fn order(&self, tx: &mut sagas::store::memory::MemoryTransaction) -> Result<u8> {
         tx.set("order", "1");
         Ok(1)
     }
 
     #[tracing::instrument(skip_all)]
-    #[saga_compensate(order)]
+    #[saga_compensate(order, emits = "order.cancelled", key = format!("{order:?}"))]
     async fn cancel(
         &self,
         _tx: &mut sagas::store::memory::MemoryTransaction,
@@ -141,6 +141,19 @@ impl Writing {
     ) -> Result<()> {
         let _: &u8 = order;
         Ok(())
+    }
+
+    #[saga_step(no_compensation, depends_on = [order], emits = "order.told", key = Self::doubled(*order) + (1))]
+    async fn tell(&self) -> Result<u8> {
+        Ok(1)
+    }
+
+    fn key(self, order: u8) -> String {
+        format!("{self:?}/{order}")
+    }
+
+    const fn doubled(order: u8) -> u8 {
+        order * 2
     }
 }
 

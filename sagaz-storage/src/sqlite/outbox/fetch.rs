@@ -17,7 +17,7 @@ use sagaz_core::store::{
     Fetch, Fetched, KEY_EVENTS_MAX, Lane, OutboxEvent, OutboxStats, Place, StoreError, WorkerId,
 };
 use sqlx::{Row, sqlite::SqliteRow};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! outbox_columns {
     () => {
@@ -36,14 +36,12 @@ macro_rules! outbox_columns {
 const LOOK: &str = "SELECT lane, epoch, coalesce((SELECT max(seq) FROM saga_outbox), 0) AS last
     FROM saga_outbox_lane WHERE owner = ?";
 
-/// In the order of places, so that it ends at the limit. Parameters: lanes and their places, the lowest of them, the last place,
-/// the limit.
+/// In the order of places, so that it ends at the limit. Parameters: the place to begin after, the last place, lanes, the limit.
 const OF_LANES: &str = concat!(
-    "WITH wanted AS MATERIALIZED (SELECT value->>0 AS lane, value->>1 AS after FROM json_each(?))
-    SELECT ",
+    "SELECT ",
     outbox_columns!(),
-    " FROM saga_outbox AS o CROSS JOIN wanted AS w ON w.lane = o.lane AND o.seq > w.after
-    WHERE o.seq > ? AND o.seq <= ? ORDER BY o.seq LIMIT ?"
+    " FROM saga_outbox AS o WHERE o.seq > ? AND o.seq <= ? AND o.lane IN (SELECT value FROM json_each(?))
+    ORDER BY o.seq LIMIT ?"
 );
 
 /// Parameters: keys and their places, the limit of each.
@@ -67,21 +65,18 @@ pub(super) async fn fetch(database: &Database, fetch: &Fetch) -> Result<Fetched,
     let look = look(database, fetch.worker).await;
     let (owned, last) = look.map_err(|error| database.error(error))?;
     let mine = |lane: &Lane| owned.contains(lane);
-    let lanes: Vec<_> = fetch.lanes.iter().filter(|(lane, _)| mine(lane)).collect();
+    let places = fetch.lanes.iter().filter(|(lane, _)| mine(lane));
+    let places: BTreeMap<_, _> = places.map(|(lane, after)| (lane.index, *after)).collect();
     let keys: Vec<_> = fetch.keys.iter().filter(|key| mine(&key.lane)).collect();
 
     let mut fetched = Fetched::default();
     let mut until = last;
-    let lowest = lanes.iter().map(|(_, after)| *after).min();
+    let lowest = places.values().min().copied();
     if let Some(lowest) = lowest.filter(|lowest| *lowest < last) {
-        let places: Vec<_> = lanes
-            .iter()
-            .map(|(lane, after)| (lane.index, seq(*after)))
-            .collect();
         let query = sqlx::query(OF_LANES)
-            .bind(json(&places)?)
             .bind(seq(lowest))
             .bind(seq(last))
+            .bind(json(&places.keys().collect::<Vec<_>>())?)
             .bind(fetch.limit);
         fetched.events = read(database, query).await?;
         if fetched.events.len() >= fetch.limit as usize {
@@ -91,6 +86,13 @@ pub(super) async fn fetch(database: &Database, fetch: &Fetch) -> Result<Fetched,
                 .map_or(lowest, |event| event.place.seq);
             fetched.more = until < last;
         }
+        // A lane that came later is behind the others, whose events are met on its way.
+        let is_new = |place: Place| {
+            places
+                .get(&place.lane)
+                .is_some_and(|after| place.seq > *after)
+        };
+        fetched.events.retain(|event| is_new(event.place));
     }
     let after = |(lane, after): &(Lane, u64)| mine(lane).then_some((*after).max(until));
     fetched.after = fetch.lanes.iter().map(after).collect();
@@ -156,4 +158,38 @@ pub(super) async fn stats(database: &Database) -> Result<OutboxStats, StoreError
         Ok(stats)
     });
     stats.map_err(|error| database.error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::Sqlite;
+    use sqlx::AssertSqlSafe;
+
+    async fn plan(database: &Database, statement: &str) -> Vec<String> {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let rows = sqlx::query(explain).fetch_all(&database.readers).await;
+        let lines = rows.unwrap();
+        lines.iter().map(|row| row.get("detail")).collect()
+    }
+
+    /// However much waits: events are met in the order of their places, and the rest of them is not; a key's are found by it.
+    #[tokio::test]
+    async fn a_fetch_reads_little_more_than_it_gives() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path().join("sagas.db"))
+            .await
+            .unwrap();
+        let of_lanes = plan(&store.database, OF_LANES).await;
+        let by_place = "SEARCH o USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)";
+        assert!(of_lanes.iter().any(|line| line == by_place), "{of_lanes:?}");
+        let sorts = |line: &String| line.contains("TEMP B-TREE");
+        assert!(!of_lanes.iter().any(sorts), "{of_lanes:?}");
+
+        let of_keys = plan(&store.database, OF_KEYS).await;
+        let by_key = "SEARCH s USING COVERING INDEX saga_outbox_key (key=? AND rowid>?)";
+        assert!(of_keys.iter().any(|line| line == by_key), "{of_keys:?}");
+        let scans = |line: &String| line.starts_with("SCAN o") || line.starts_with("SCAN s");
+        assert!(!of_keys.iter().any(scans), "{of_keys:?}");
+    }
 }

@@ -1,0 +1,287 @@
+//! The consumer: takes messages from a broker, those of a key one after the other, and has them handled.
+//!
+//! Invariants: a message is acknowledged only after what came of it is stored; of a key at most one event is being handled, in
+//! the order of delivery; no more messages are held than configured.
+
+mod queue;
+mod run;
+mod starts;
+
+pub use starts::OnEvent;
+
+use crate::{
+    error::Error,
+    inbox::{Handled, HandlerError, Inbox},
+};
+use futures_util::FutureExt;
+use run::{Handles, Verdict};
+use sagaz_core::{
+    Event,
+    broker::{BrokerError, Malformed, Subscriber},
+    store::InboxStore,
+};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Handles the messages of a subscription.
+///
+/// ```no_run
+/// # async fn example<U: sagaz_core::broker::Subscriber>(subscriber: U) -> Result<(), Box<dyn std::error::Error>> {
+/// # use sagaz_core::store::memory::Memory;
+/// use sagaz_outbox::{Consumer, Inbox};
+///
+/// # let store = Memory::new();
+/// let inbox = Inbox::builder(store, "read-model").build()?;
+/// let consumer = Consumer::new(subscriber);
+/// let stop = consumer.stop_handle();
+/// let running = tokio::spawn(consumer.run(inbox, |event, tx| {
+///     Box::pin(async move {
+///         let order: u64 = event.decode()?;
+///         tx.set(format!("order-{order}"), event.event_type());
+///         Ok(())
+///     })
+/// }));
+/// // ..
+/// stop.stop();
+/// running.await??;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "it does nothing until it runs"]
+pub struct Consumer<U> {
+    subscriber: U,
+    config: Config,
+    observer: Option<Arc<dyn ConsumerObserver>>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+struct Config {
+    keys_max: usize,
+    held_max: usize,
+    only: Option<BTreeSet<String>>,
+    retries_interval: Duration,
+    shutdown_grace: Duration,
+}
+
+/// Stops a consumer: [`Consumer::stop_handle`].
+#[derive(Clone, Debug)]
+pub struct StopHandle(watch::Sender<bool>);
+
+impl StopHandle {
+    /// Nothing new is begun, and what is being handled may end: then [`run`](Consumer::run) returns.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Is told what a consumer does. Called on the consumer's own task: return quickly, and do not block. A panic in it is caught.
+pub trait ConsumerObserver: Send + Sync + 'static {
+    /// Something happened.
+    fn observe(&self, event: &ConsumerEvent<'_>);
+}
+
+/// Something that happened in a consumer. It carries names, numbers and the words of errors, and never data of an event.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum ConsumerEvent<'a> {
+    /// An event met its end here.
+    Handled {
+        /// The event's type.
+        event_type: &'a str,
+        /// What became of it.
+        handled: Handled,
+        /// How long that took.
+        took: Duration,
+    },
+    /// An event is none of this consumer's types, and was acknowledged.
+    Skipped {
+        /// The event's type.
+        event_type: &'a str,
+    },
+    /// A message is no event, and went to the broker's dead letters.
+    Malformed {
+        /// Where it came from.
+        from: &'a str,
+        /// What is wrong with it.
+        malformed: &'a Malformed,
+    },
+    /// An event cannot be kept here, not even as a dead letter, and went to those of the broker.
+    Refused {
+        /// The event's type.
+        event_type: &'a str,
+        /// Why.
+        error: &'a str,
+    },
+    /// The broker did not do what it was asked: it is asked again, or delivers again.
+    BrokerFailed {
+        /// Why.
+        error: &'a BrokerError,
+    },
+    /// The store did not do what it was asked; it is asked again.
+    StoreFailed {
+        /// Why.
+        error: &'a Error,
+    },
+}
+
+impl<U: Subscriber> Consumer<U> {
+    /// A consumer of these messages.
+    pub fn new(subscriber: U) -> Self {
+        Self {
+            subscriber,
+            config: Config {
+                keys_max: 64,
+                held_max: 256,
+                only: None,
+                retries_interval: Duration::from_secs(5),
+                shutdown_grace: Duration::from_secs(10),
+            },
+            observer: None,
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// How many keys are handled side by side at most. Default 64.
+    pub fn keys_max(mut self, keys: usize) -> Self {
+        self.config.keys_max = keys.max(1);
+        self
+    }
+
+    /// How many messages are held at most, those that wait for others of their keys included. Default 256.
+    pub fn held_max(mut self, messages: usize) -> Self {
+        self.config.held_max = messages.max(1);
+        self
+    }
+
+    /// Only events of these types; others are acknowledged and skipped. Default: all.
+    pub fn only<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
+        self.config.only = Some(types.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How often the store is asked for dead letters that an operator gave back. Default 5 s.
+    pub fn retries_interval(mut self, interval: Duration) -> Self {
+        self.config.retries_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long what is being handled may take once the consumer is stopped. Default 10 s.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.config.shutdown_grace = grace;
+        self
+    }
+
+    /// Is told what the consumer does.
+    pub fn observer(mut self, observer: Arc<dyn ConsumerObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// To stop it from elsewhere.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.stop.clone())
+    }
+
+    /// Handles every event through an inbox, until the consumer is stopped. Dropped, what is being handled is rolled back and
+    /// delivered again.
+    ///
+    /// # Errors
+    ///
+    /// The broker or the store cannot be used at all. What was not acknowledged is delivered again.
+    pub fn run<S, F>(
+        self,
+        inbox: Inbox<S>,
+        handler: F,
+    ) -> impl Future<Output = Result<(), Error>> + Send
+    where
+        S: InboxStore,
+        F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
+    {
+        async move { run::run(self, &ThroughInbox { inbox, handler }).await }
+    }
+
+    /// Takes events of one type alone, whose data is a `T`, as JSON: see [`OnEvent::starts`].
+    pub fn on_event<T>(self, event_type: impl Into<String>) -> OnEvent<U, T> {
+        OnEvent::new(self.only([event_type]))
+    }
+
+    fn tell(&self, event: &ConsumerEvent<'_>) {
+        tell(self.observer.as_deref(), event);
+    }
+}
+
+fn tell(observer: Option<&dyn ConsumerObserver>, event: &ConsumerEvent<'_>) {
+    if let Some(observer) = observer {
+        let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
+    }
+}
+
+/// What a handler of a [`Consumer`] gives: `Box::pin(async move { .. })`. It is boxed because only so can be said that it may be
+/// moved between threads.
+pub type Handling<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'a>>;
+
+struct ThroughInbox<S, F> {
+    inbox: Inbox<S>,
+    handler: F,
+}
+
+impl<S, F> ThroughInbox<S, F>
+where
+    S: InboxStore,
+    F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
+{
+    async fn through(&self, event: &Event) -> Result<Handled, Error> {
+        let mut course = self.inbox.course(event);
+        while let Some(mut tx) = course.begin().await? {
+            let called = AssertUnwindSafe((self.handler)(event, &mut tx)).catch_unwind();
+            let called = called.await;
+            if let Some(handled) = course.end(tx, called).await? {
+                return Ok(handled);
+            }
+        }
+        Ok(Handled::Duplicate)
+    }
+}
+
+impl<S, F> Handles for ThroughInbox<S, F>
+where
+    S: InboxStore,
+    F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
+{
+    async fn handle(&self, event: &Event) -> Result<Verdict, Error> {
+        match self.through(event).await {
+            Ok(handled) => Ok(Verdict::Over(handled)),
+            Err(error) if error.is_refusal() => Ok(Verdict::Refused(error.in_words())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn retries(&self) -> Result<Vec<Event>, Error> {
+        self.inbox.retries(100).await
+    }
+
+    async fn prune(&self) -> Result<(), Error> {
+        self.inbox.prune().await.map(|_| ())
+    }
+
+    fn prune_interval(&self) -> Option<Duration> {
+        Some(self.inbox.prune_interval())
+    }
+}
+
+impl<U> fmt::Debug for Consumer<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! The loop of a consumer. It is one task: while a broker is waited for, what is being handled goes on.
+
+use super::{
+    Consumer, ConsumerEvent, ConsumerObserver,
+    queue::{Queue, Work},
+    tell,
+};
+use crate::{error::Error, inbox::Handled};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use sagaz_core::{
+    Event, Retry,
+    broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+};
+use std::{future, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+/// What is done with events.
+pub(super) trait Handles: Sync {
+    fn handle(&self, event: &Event) -> impl Future<Output = Result<Verdict, Error>> + Send;
+
+    /// Events that an operator gave back.
+    fn retries(&self) -> impl Future<Output = Result<Vec<Event>, Error>> + Send {
+        future::ready(Ok(Vec::new()))
+    }
+
+    /// Forgets what is old.
+    fn prune(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        future::ready(Ok(()))
+    }
+
+    fn prune_interval(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What became of an event.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Over(Handled),
+    /// It cannot be kept here.
+    Refused(String),
+}
+
+/// An event that was handled.
+struct Done {
+    work: Work,
+    result: Result<Verdict, Error>,
+    took: Duration,
+}
+
+/// How long a broker that fails is left alone.
+const BACKOFF: Retry = Retry {
+    attempts: None,
+    max: Duration::from_secs(5),
+    ..Retry::BACKOFF
+};
+
+async fn handle<H: Handles>(handles: &H, work: Work) -> Done {
+    let began = Instant::now();
+    let result = handles.handle(&work.event).await;
+    Done {
+        work,
+        result,
+        took: began.elapsed(),
+    }
+}
+
+/// Runs until it is stopped.
+pub(super) async fn run<U: Subscriber, H: Handles>(
+    mut consumer: Consumer<U>,
+    handles: &H,
+) -> Result<(), Error> {
+    let mut stop = consumer.stop.subscribe();
+    let mut queue = Queue::default();
+    let mut in_hand = FuturesUnordered::new();
+    let mut next_retries = Instant::now();
+    let mut failures = 0;
+    let mut receive_from = Instant::now();
+    let mut chores = pin!(prune(consumer.observer.clone(), handles));
+    loop {
+        while queue.in_hand() < consumer.config.keys_max
+            && let Some(work) = queue.next()
+        {
+            in_hand.push(handle(handles, work));
+        }
+        let has_room = queue.held() < consumer.config.held_max;
+        // Acknowledgements need the subscriber, and so does the next message: one after the other.
+        select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(done) = in_hand.next(), if !in_hand.is_empty() => {
+                let mut ended = vec![done];
+                while let Some(done) = ended.pop() {
+                    let settled = settle(&mut consumer, done, &mut queue);
+                    beside(settled, &mut in_hand, &mut ended).await?;
+                }
+            }
+            () = sleep_until(next_retries) => {
+                let mut ended = Vec::new();
+                let retries = beside(handles.retries(), &mut in_hand, &mut ended).await;
+                match retries {
+                    Ok(events) => {
+                        for event in events {
+                            queue.push(Work { event, receipt: None });
+                        }
+                    }
+                    Err(error) => consumer.tell(&ConsumerEvent::StoreFailed { error: &error }),
+                }
+                next_retries = Instant::now() + consumer.config.retries_interval;
+                while let Some(done) = ended.pop() {
+                    let settled = settle(&mut consumer, done, &mut queue);
+                    beside(settled, &mut in_hand, &mut ended).await?;
+                }
+            }
+            delivery = receive(&mut consumer.subscriber, receive_from), if has_room => {
+                match delivery {
+                    Ok(delivery) => {
+                        failures = 0;
+                        let mut ended = Vec::new();
+                        let accepted = accept(&mut consumer, delivery, &mut queue);
+                        beside(accepted, &mut in_hand, &mut ended).await;
+                        while let Some(done) = ended.pop() {
+                            let settled = settle(&mut consumer, done, &mut queue);
+                            beside(settled, &mut in_hand, &mut ended).await?;
+                        }
+                    }
+                    Err(error) if error.is_misuse() => return Err(error.into()),
+                    Err(error) => {
+                        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+                        failures += 1;
+                        receive_from = Instant::now() + BACKOFF.delay(failures, fastrand::f64());
+                    }
+                }
+            }
+            () = &mut chores => {}
+        }
+    }
+    // What waits is delivered again to somebody else.
+    let by = Instant::now() + consumer.config.shutdown_grace;
+    while !in_hand.is_empty() {
+        select! {
+            Some(done) = in_hand.next() => settle(&mut consumer, done, &mut queue).await?,
+            () = sleep_until(by) => break,
+        }
+    }
+    Ok(())
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The consumer has the other end.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn receive<U: Subscriber>(
+    subscriber: &mut U,
+    not_before: Instant,
+) -> Result<Delivery, BrokerError> {
+    sleep_until(not_before).await;
+    subscriber.receive().await
+}
+
+/// What a call gives, while what is in hand goes on.
+async fn beside<T>(
+    call: impl Future<Output = T>,
+    in_hand: &mut FuturesUnordered<impl Future<Output = Done>>,
+    ended: &mut Vec<Done>,
+) -> T {
+    let mut call = pin!(call.fuse());
+    loop {
+        select! {
+            biased;
+            result = &mut call => return result,
+            Some(done) = in_hand.next(), if !in_hand.is_empty() => ended.push(done),
+        }
+    }
+}
+
+/// Takes a message in.
+async fn accept<U: Subscriber>(consumer: &mut Consumer<U>, delivery: Delivery, queue: &mut Queue) {
+    let receipt = delivery.receipt;
+    let event = match delivery.event {
+        Ok(event) => event,
+        Err(malformed) => {
+            consumer.tell(&ConsumerEvent::Malformed {
+                from: &delivery.from,
+                malformed: &malformed,
+            });
+            return nack(consumer, receipt).await;
+        }
+    };
+    let only = consumer.config.only.as_ref();
+    if only.is_some_and(|only| !only.contains(event.event_type())) {
+        consumer.tell(&ConsumerEvent::Skipped {
+            event_type: event.event_type(),
+        });
+        return ack(consumer, receipt).await;
+    }
+    queue.push(Work {
+        event,
+        receipt: Some(receipt),
+    });
+}
+
+/// Tells the broker what came of an event.
+async fn settle<U: Subscriber>(
+    consumer: &mut Consumer<U>,
+    done: Done,
+    queue: &mut Queue,
+) -> Result<(), Error> {
+    let Done { work, result, took } = done;
+    queue.done(&work);
+    let event_type = work.event.event_type();
+    match result? {
+        Verdict::Over(handled) => {
+            consumer.tell(&ConsumerEvent::Handled {
+                event_type,
+                handled,
+                took,
+            });
+            if let Some(receipt) = work.receipt {
+                ack(consumer, receipt).await;
+            }
+        }
+        Verdict::Refused(error) => {
+            consumer.tell(&ConsumerEvent::Refused {
+                event_type,
+                error: &error,
+            });
+            if let Some(receipt) = work.receipt {
+                nack(consumer, receipt).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A message whose acknowledgement fails comes again.
+async fn ack<U: Subscriber>(consumer: &mut Consumer<U>, receipt: Receipt) {
+    if let Err(error) = consumer.subscriber.ack(receipt).await {
+        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+    }
+}
+
+async fn nack<U: Subscriber>(consumer: &mut Consumer<U>, receipt: Receipt) {
+    let nacked = consumer.subscriber.nack(receipt, Nack::DeadLetter).await;
+    if let Err(error) = nacked {
+        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+    }
+}
+
+/// Forgets what is old, now and then, for ever.
+async fn prune<H: Handles>(observer: Option<Arc<dyn ConsumerObserver>>, handles: &H) {
+    let Some(interval) = handles.prune_interval() else {
+        return future::pending().await;
+    };
+    loop {
+        sleep(interval.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        if let Err(error) = handles.prune().await {
+            tell(
+                observer.as_deref(),
+                &ConsumerEvent::StoreFailed { error: &error },
+            );
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Consumers that start a saga for each event of a type.
+//!
+//! Invariant: the event's id is in the start key, so that one that is delivered again starts nothing.
+
+use super::{
+    Consumer,
+    run::{self, Handles, Verdict},
+};
+use crate::{error::Error, inbox::Handled};
+use sagaz_core::{Engine, Event, Retry, RunsOn, broker::Subscriber, store::Store};
+use serde::de::DeserializeOwned;
+use std::{fmt, marker::PhantomData, time::Duration};
+use tokio::time::sleep;
+
+/// A consumer of events of one type: [`Consumer::on_event`].
+#[must_use = "it does nothing until it runs"]
+pub struct OnEvent<U, T> {
+    consumer: Consumer<U>,
+    data: PhantomData<fn() -> T>,
+}
+
+impl<U, T> OnEvent<U, T> {
+    pub(super) fn new(consumer: Consumer<U>) -> Self {
+        Self {
+            consumer,
+            data: PhantomData,
+        }
+    }
+}
+
+impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
+    /// Starts an instance of the saga `G` for every event, until the consumer is stopped. An event that is delivered again starts
+    /// nothing, as long as the instance is kept: an engine with a retention keeps instances longer than events may be delivered
+    /// again.
+    ///
+    /// An event whose data is no `T`, or that the engine refuses, goes to the dead letters of the broker.
+    ///
+    /// # Errors
+    ///
+    /// The engine is shutting down, or the broker or the store cannot be used at all. What was not acknowledged is delivered
+    /// again.
+    pub async fn starts<G: RunsOn<S>, S: Store>(self, engine: &Engine<S>) -> Result<(), Error>
+    where
+        G::Input: From<T>,
+    {
+        let starts: Starts<'_, G, S, T> = Starts {
+            engine,
+            of: PhantomData,
+        };
+        run::run(self.consumer, &starts).await
+    }
+}
+
+struct Starts<'e, G, S: Store, T> {
+    engine: &'e Engine<S>,
+    of: PhantomData<fn() -> (G, T)>,
+}
+
+impl<G: RunsOn<S>, S: Store, T: DeserializeOwned> Handles for Starts<'_, G, S, T>
+where
+    G::Input: From<T>,
+{
+    async fn handle(&self, event: &Event) -> Result<Verdict, Error> {
+        const BACKOFF: Retry = Retry {
+            attempts: None,
+            max: Duration::from_secs(5),
+            ..Retry::BACKOFF
+        };
+        let mut troubles = 0;
+        loop {
+            let data: T = match event.decode() {
+                Ok(data) => data,
+                Err(error) => return Ok(Verdict::Refused(error.to_string())),
+            };
+            let key = format!("event:{}", event.event_id());
+            match self.engine.start::<G>(data.into()).key(key).await {
+                Ok(_) => return Ok(Verdict::Over(Handled::Done)),
+                Err(error) if error.is_transient() => {
+                    troubles += 1;
+                    sleep(BACKOFF.delay(troubles, fastrand::f64())).await;
+                }
+                Err(error) if error.is_invalid() || error.is_conflict() => {
+                    return Ok(Verdict::Refused(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<U, T> fmt::Debug for OnEvent<U, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnEvent")
+            .field("consumer", &self.consumer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! Brokers and stores that fail.
+
+use crate::fixture::Fixture;
+use sagaz_brokers::memory::Fault;
+use sagaz_core::{
+    Retry,
+    store::fault::{Call, Fault as StoreFault},
+};
+use sagaz_outbox::{RelayEvent, RelayObserver};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_cannot_be_reached_counts_for_no_event() {
+    let fixture = Fixture::new();
+    fixture
+        .broker
+        .faults()
+        .on_event(|_| Some(Fault::Unavailable));
+    let once = Retry {
+        attempts: Some(1),
+        ..Retry::BACKOFF
+    };
+    let relay = fixture.relay().retry(once).start().await.unwrap();
+    for number in 0..10 {
+        fixture.append("a", number).await;
+    }
+    sleep(Duration::from_mins(10)).await;
+    let tries = fixture.broker.faults().count();
+    assert!(
+        (100..500).contains(&tries),
+        "with waits of up to 5 s: {tries}"
+    );
+    fixture.broker.faults().clear();
+    let began = Instant::now();
+    fixture.until_empty().await;
+    assert!(began.elapsed() < Duration::from_secs(6));
+    assert_eq!(fixture.published_of("a"), (0..10).collect::<Vec<_>>());
+    assert_eq!(fixture.outbox.stats().await.unwrap().dead, 0);
+    relay.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_confirms_nothing_kills_no_event() {
+    let fixture = Fixture::new();
+    fixture
+        .broker
+        .faults()
+        .on_event(|_| Some(Fault::TimeOutBefore));
+    let once = Retry {
+        attempts: Some(1),
+        ..Retry::BACKOFF
+    };
+    let relay = fixture.relay().retry(once).start().await.unwrap();
+    fixture.append("a", 1).await;
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(fixture.outbox.stats().await.unwrap().dead, 0);
+    fixture.broker.faults().clear();
+    fixture.until_empty().await;
+    assert_eq!(fixture.published_of("a"), [1]);
+    relay.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_events_fail_holds_up_no_other() {
+    let fixture = Fixture::new();
+    fixture
+        .broker
+        .faults()
+        .on_event(|event| (event.ordering_key() == Some("poison")).then_some(Fault::TimeOutBefore));
+    let relay = fixture.relay().start().await.unwrap();
+    fixture.append("poison", 0).await;
+    for number in 0..100 {
+        let began = Instant::now();
+        fixture.append("good", number).await;
+        let is_there = async || fixture.published_of("good").len() > number as usize;
+        fixture.until("it is published", is_there).await;
+        assert!(
+            began.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    relay.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_asked_again_and_nothing_is_lost() {
+    let fixture = Fixture::new();
+    let relay = fixture.relay().start().await.unwrap();
+    for call in [Call::Fetch, Call::Mark, Call::Attend] {
+        for nth in (1..200).step_by(3) {
+            fixture
+                .store
+                .faults()
+                .plan(call, nth, StoreFault::FailBefore);
+            fixture
+                .store
+                .faults()
+                .plan(call, nth + 1, StoreFault::FailAfter);
+        }
+    }
+    for number in 0..100 {
+        fixture.append("a", number).await;
+        fixture.append("b", number).await;
+    }
+    fixture.until_empty().await;
+    assert_eq!(fixture.published_of("a"), (0..100).collect::<Vec<_>>());
+    assert_eq!(fixture.published_of("b"), (0..100).collect::<Vec<_>>());
+    relay.shutdown().await;
+}
+
+#[derive(Default)]
+struct Peak {
+    events: AtomicU32,
+    unmarked: AtomicU32,
+    published: AtomicU32,
+}
+
+impl RelayObserver for Peak {
+    fn observe(&self, event: &RelayEvent<'_>) {
+        match event {
+            RelayEvent::Load { events, unmarked } => {
+                self.events.fetch_max(*events as u32, Ordering::Relaxed);
+                self.unmarked.fetch_max(*unmarked as u32, Ordering::Relaxed);
+            }
+            RelayEvent::Published { .. } => {
+                let before = self.published.fetch_add(1, Ordering::Relaxed);
+                assert!(before > 0, "an observer that panics harms nobody");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_backlog_stays_in_the_store() {
+    let fixture = Fixture::new();
+    for number in 0..3_000 {
+        fixture.append(&format!("key-{}", number % 7), number).await;
+        fixture.append("hot", number).await;
+    }
+    let peak = Arc::new(Peak::default());
+    let relay = fixture.relay().events_max(100).observer(peak.clone());
+    let relay = relay.start().await.unwrap();
+    fixture.until_empty().await;
+    assert_eq!(fixture.published_of("hot"), (0..3_000).collect::<Vec<_>>());
+    assert_eq!(fixture.published().len(), 6_000, "each goes out once");
+    assert_eq!(peak.published.load(Ordering::Relaxed), 6_000);
+    let most = peak.events.load(Ordering::Relaxed);
+    assert!((10..=100).contains(&most), "{most}");
+    relay.shutdown().await;
+}
