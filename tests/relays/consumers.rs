@@ -20,7 +20,7 @@ const KEYS: u32 = 200;
 /// After this many kills the consumers may finish in peace: the test is bounded.
 const KILLS_MAX: u32 = 30;
 
-const PATIENCE: Duration = Duration::from_mins(4);
+const PATIENCE: Duration = Duration::from_mins(8);
 
 /// What the environment calls this kind of worker.
 pub(crate) const CONSUMER: &str = "SAGAZ_RELAY_CONSUMER";

@@ -24,7 +24,7 @@ const PER_KEY: u32 = 100;
 /// After this many kills the workers may go on in peace: the test is bounded.
 const KILLS_MAX: u32 = 25;
 
-const PATIENCE: Duration = Duration::from_mins(4);
+const PATIENCE: Duration = Duration::from_mins(8);
 
 /// One test a broker; by their names they are left out where there is no server.
 macro_rules! on {
