@@ -1,9 +1,5 @@
 //! A broker by its URL.
 
-#[cfg(feature = "kafka")]
-use crate::kafka::{KafkaBroker, KafkaSubscriber};
-#[cfg(feature = "rabbitmq")]
-use crate::rabbitmq::{RabbitMqBroker, RabbitMqSubscriber};
 use crate::{
     Options, Subscription,
     memory::{MemoryBroker, MemorySubscriber},
@@ -21,10 +17,10 @@ pub enum AnyBroker {
     Memory(MemoryBroker),
     /// `kafka://`
     #[cfg(feature = "kafka")]
-    Kafka(KafkaBroker),
+    Kafka(Box<crate::kafka::KafkaBroker>),
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
-    RabbitMq(RabbitMqBroker),
+    RabbitMq(Box<crate::rabbitmq::RabbitMqBroker>),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsBroker>),
@@ -41,10 +37,10 @@ pub enum AnySubscriber {
     Memory(MemorySubscriber),
     /// `kafka://`
     #[cfg(feature = "kafka")]
-    Kafka(KafkaSubscriber),
+    Kafka(Box<crate::kafka::KafkaSubscriber>),
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
-    RabbitMq(RabbitMqSubscriber),
+    RabbitMq(Box<crate::rabbitmq::RabbitMqSubscriber>),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsSubscriber>),
@@ -112,11 +108,13 @@ impl Options {
         match scheme(url) {
             "memory" => MemoryBroker::connect(url, self).map(AnyBroker::Memory),
             #[cfg(feature = "kafka")]
-            "kafka" => KafkaBroker::connect(url, self).await.map(AnyBroker::Kafka),
-            #[cfg(feature = "rabbitmq")]
-            "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
+            "kafka" => crate::kafka::KafkaBroker::connect(url, self)
                 .await
-                .map(AnyBroker::RabbitMq),
+                .map(|broker| AnyBroker::Kafka(Box::new(broker))),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => crate::rabbitmq::RabbitMqBroker::connect(url, self)
+                .await
+                .map(|broker| AnyBroker::RabbitMq(Box::new(broker))),
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
                 .await
@@ -149,13 +147,15 @@ impl Options {
                 .subscribe(subscription)
                 .map(AnySubscriber::Memory),
             #[cfg(feature = "kafka")]
-            "kafka" => KafkaSubscriber::connect(url, self, subscription)
+            "kafka" => crate::kafka::KafkaSubscriber::connect(url, self, subscription)
                 .await
-                .map(AnySubscriber::Kafka),
+                .map(|subscriber| AnySubscriber::Kafka(Box::new(subscriber))),
             #[cfg(feature = "rabbitmq")]
-            "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
-                .await
-                .map(AnySubscriber::RabbitMq),
+            "amqp" | "amqps" => {
+                crate::rabbitmq::RabbitMqSubscriber::connect(url, self, subscription)
+                    .await
+                    .map(|subscriber| AnySubscriber::RabbitMq(Box::new(subscriber)))
+            }
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
                 .await

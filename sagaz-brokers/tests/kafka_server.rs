@@ -241,11 +241,9 @@ mod kafka {
         }
         let mut second = join(&subscription).await;
         // Until a partition has gone over: the first has to ask for messages to hear of it.
-        let stolen = loop {
-            tokio::select! {
-                delivery = second.receive() => break delivery.unwrap(),
-                delivery = first.receive() => panic!("nothing more was published: {delivery:?}"),
-            }
+        let stolen = tokio::select! {
+            delivery = second.receive() => delivery.unwrap(),
+            delivery = first.receive() => panic!("nothing more was published: {delivery:?}"),
         };
         assert!(number(&stolen) < 40);
         let mut lost = BTreeSet::new();

@@ -6,7 +6,7 @@ use super::{
     producer::{Producer, Record},
     topics,
 };
-use crate::Options;
+use crate::{Options, attributes};
 use sagaz_core::{
     Event,
     broker::{Broker, BrokerError},
@@ -75,7 +75,10 @@ impl Broker for KafkaBroker {
     async fn publish(&self, batch: &[Event]) -> Vec<Result<(), BrokerError>> {
         let routes: Vec<_> = batch
             .iter()
-            .map(|event| self.options.routes.find(event.event_type()))
+            .map(|event| {
+                attributes::check(event)?;
+                self.options.routes.find(event.event_type())
+            })
             .collect();
         let topics: Vec<&str> = routes.iter().flatten().map(|route| &*route.topic).collect();
         let wrong = if self.options.declare {
@@ -89,7 +92,7 @@ impl Broker for KafkaBroker {
             let topic = route.as_ref().map(|route| &*route.topic);
             let error = topic.ok().and_then(|topic| wrong.get(topic));
             results.push(error.map(|error| Err(BrokerError::unavailable(error.to_string()))));
-            // That there is no route is taken from its place below, where it is no longer borrowed.
+            // That there is none, or that the event is no event, is taken from its place below, where it is no longer borrowed.
             let (Ok(topic), None) = (topic, error) else {
                 continue;
             };

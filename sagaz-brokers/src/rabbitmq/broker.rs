@@ -9,7 +9,7 @@ use super::{
     message,
     topology::{self, QueueType, Topic},
 };
-use crate::Options;
+use crate::{Options, attributes};
 use futures_util::future::join_all;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
@@ -199,6 +199,7 @@ impl Broker for RabbitMqBroker {
 
 impl RabbitMqBroker {
     fn letter<'e>(&self, at: usize, event: &'e Event) -> Result<Letter<'e>, BrokerError> {
+        attributes::check(event)?;
         let route = self.options.routes.find(event.event_type())?;
         Ok(Letter {
             at,
