@@ -1,5 +1,9 @@
 //! A broker by its URL.
 
+#[cfg(feature = "kafka")]
+use crate::kafka::{KafkaBroker, KafkaSubscriber};
+#[cfg(feature = "rabbitmq")]
+use crate::rabbitmq::{RabbitMqBroker, RabbitMqSubscriber};
 use crate::{
     Options, Subscription,
     memory::{MemoryBroker, MemorySubscriber},
@@ -15,6 +19,12 @@ use sagaz_core::{
 pub enum AnyBroker {
     /// `memory://`
     Memory(MemoryBroker),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaBroker),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqBroker),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsBroker>),
@@ -29,6 +39,12 @@ pub enum AnyBroker {
 pub enum AnySubscriber {
     /// `memory://`
     Memory(MemorySubscriber),
+    /// `kafka://`
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSubscriber),
+    /// `amqp://`, `amqps://`
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqSubscriber),
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsSubscriber>),
@@ -95,6 +111,12 @@ impl Options {
     pub async fn connect(&self, url: &str) -> Result<AnyBroker, BrokerError> {
         match scheme(url) {
             "memory" => MemoryBroker::connect(url, self).map(AnyBroker::Memory),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaBroker::connect(url, self).await.map(AnyBroker::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
+                .await
+                .map(AnyBroker::RabbitMq),
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
                 .await
@@ -126,6 +148,14 @@ impl Options {
             "memory" => MemoryBroker::connect(url, self)?
                 .subscribe(subscription)
                 .map(AnySubscriber::Memory),
+            #[cfg(feature = "kafka")]
+            "kafka" => KafkaSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::Kafka),
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
+                .await
+                .map(AnySubscriber::RabbitMq),
             #[cfg(feature = "nats")]
             "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
                 .await
@@ -162,6 +192,10 @@ macro_rules! each {
     ($any:expr, $Any:ident, $it:ident => $call:expr) => {
         match $any {
             $Any::Memory($it) => $call,
+            #[cfg(feature = "kafka")]
+            $Any::Kafka($it) => $call,
+            #[cfg(feature = "rabbitmq")]
+            $Any::RabbitMq($it) => $call,
             #[cfg(feature = "nats")]
             $Any::Nats($it) => $call,
             #[cfg(feature = "redis")]

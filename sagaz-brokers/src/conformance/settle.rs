@@ -133,11 +133,14 @@ pub async fn p8_what_was_delivered_too_often_becomes_a_dead_letter(harness: &imp
     let subscription = impatient(harness, &topic).deliveries_max(2);
     let dead_topic = subscription.dead_topic(&topic).unwrap();
     let mut undertaker = undertaker(harness, &dead_topic).await;
+    // There before it is published: some brokers keep nothing for groups that come later.
+    let mut killed = subscribe_as(harness, subscription.clone()).await;
     publish(&broker, &[event("key", 1)]).await;
-    for _ in 0..2 {
-        let mut killed = subscribe_as(harness, subscription.clone()).await;
-        assert_eq!(number(&next(&mut killed).await), 1);
-    }
+    assert_eq!(number(&next(&mut killed).await), 1);
+    drop(killed);
+    let mut killed = subscribe_as(harness, subscription.clone()).await;
+    assert_eq!(number(&next(&mut killed).await), 1);
+    drop(killed);
     let mut subscriber = subscribe_as(harness, subscription).await;
     publish(&broker, &[event("key", 2)]).await;
     assert_eq!(number(&next_acked(&mut subscriber).await), 2);

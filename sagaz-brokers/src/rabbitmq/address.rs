@@ -1,6 +1,6 @@
 //! Where a RabbitMQ is, and how it is connected to.
 
-use super::error::Trouble;
+use super::{error::Trouble, topology::QueueType};
 use crate::Options;
 use lapin::{
     Connection, ConnectionProperties,
@@ -18,6 +18,8 @@ pub(super) struct Address {
     uri: AMQPUri,
     tls: OwnedTLSConfig,
     timeout: Duration,
+    /// Of queues that are made.
+    pub(super) queue_type: QueueType,
 }
 
 impl Address {
@@ -53,6 +55,7 @@ impl Address {
                 cert_chain,
             },
             timeout: options.connect_timeout,
+            queue_type: queue_type(&parsed)?,
         })
     }
 
@@ -87,6 +90,17 @@ impl Address {
                 None,
             )),
         }
+    }
+}
+
+fn queue_type(url: &url::Url) -> Result<QueueType, BrokerError> {
+    let chosen = url.query_pairs().find(|(name, _)| name == "queue_type");
+    match chosen.as_ref().map(|(_, value)| &**value) {
+        None | Some("quorum") => Ok(QueueType::Quorum),
+        Some("classic") => Ok(QueueType::Classic),
+        Some(other) => Err(BrokerError::misused(format!(
+            "`{other}` is no type of queues; write queue_type=quorum or queue_type=classic"
+        ))),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     address::Address,
     error::{NOT_FOUND, Trouble, reply_code, words},
     message,
-    topology::{self, Topic},
+    topology::{self, QueueType, Topic},
 };
 use crate::Options;
 use futures_util::future::join_all;
@@ -157,7 +157,7 @@ impl RabbitMqBroker {
         }
         if self.options.declare {
             for letter in letters {
-                link.declare(&letter.topic).await?;
+                link.declare(&letter.topic, self.address.queue_type).await?;
             }
         }
         Ok((link, channel))
@@ -188,8 +188,10 @@ impl Broker for RabbitMqBroker {
     async fn health(&self) -> Result<(), BrokerError> {
         let deadline = Instant::now() + self.options.confirm_timeout;
         let opened = timeout_at(deadline, self.channel(&[])).await;
-        let (link, channel) =
-            opened.map_err(|_| Trouble::TimedOut(self.options.confirm_timeout))??;
+        let (link, channel) = opened.map_err(|_| {
+            let timeout = self.options.confirm_timeout;
+            BrokerError::unavailable(format!("RabbitMQ has not answered within {timeout:?}"))
+        })??;
         link.keep(channel);
         Ok(())
     }
@@ -233,11 +235,11 @@ impl Link {
         }
     }
 
-    async fn declare(&self, topic: &Topic) -> Result<(), Trouble> {
+    async fn declare(&self, topic: &Topic, queue_type: QueueType) -> Result<(), Trouble> {
         if lock(&self.declared).contains(topic) {
             return Ok(());
         }
-        topology::make_for_publishing(&self.connection, topic).await?;
+        topology::make_for_publishing(&self.connection, topic, queue_type).await?;
         let mut declared = lock(&self.declared);
         if declared.len() >= DECLARED_MAX {
             declared.clear();

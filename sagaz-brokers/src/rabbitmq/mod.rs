@@ -24,12 +24,19 @@
 //! itself. What is there is used as it is. Without it, all has to be there. A queue that somebody else made without a dead-letter
 //! exchange has no place for dead letters: the broker drops them.
 //!
+//! Quorum queues count deliveries, which keeps a message that kills its consumers from doing so for ever, and are replicated in a
+//! cluster. `?queue_type=classic` in the URL makes classic queues instead: they know only whether a message was delivered before, and
+//! a dead letter of theirs may be lost if the broker fails while it is on its way. Take them for a single RabbitMQ 3.10, which is
+//! what Debian 12 has: after a crash its quorum queues were seen to find no leader until the next restart, if clients were back
+//! within seconds.
+//!
 //! # Connections
 //!
 //! A lost connection is made again: by the next batch, and by [`receive`](sagaz_core::broker::Subscriber::receive), which tells of
 //! each try that failed. What was delivered before and not acknowledged comes again.
 //!
-//! `amqps://` encrypts. A URL may set `heartbeat`, in seconds (10 by default), `channel_max`, `frame_max` and `auth_mechanism`.
+//! `amqps://` encrypts. A URL may set `heartbeat`, in seconds (10 by default), `channel_max`, `frame_max`, `auth_mechanism` and
+//! `queue_type`.
 //!
 //! The client library writes messages that are returned to its log, with their data, as warnings of `lapin::returned_messages`:
 //! leave that target out where logs must not have them.

@@ -6,7 +6,7 @@
 use super::{address::Address, error::Trouble, message, topology};
 use crate::{Options, Subscription};
 use futures_util::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     stream::{self, BoxStream, SelectAll},
 };
 use lapin::{
@@ -15,7 +15,13 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 use sagaz_core::broker::{BrokerError, Delivery, Nack, Receipt, Subscriber};
-use std::{collections::HashMap, fmt, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::{Instant, sleep_until};
 
 /// Between tries to connect again; the pause doubles from the first to the second.
@@ -23,13 +29,18 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// Receives from RabbitMQ. The [module](super) says how.
 pub struct RabbitMqSubscriber {
-    address: Address,
-    subscription: Subscription,
-    options: Options,
+    settings: Arc<Settings>,
     state: State,
     /// Messages that were given and not settled, by their receipts.
     given: HashMap<Receipt, Acker>,
     receipts: u64,
+}
+
+/// What it takes to subscribe, again and again.
+struct Settings {
+    address: Address,
+    options: Options,
+    subscription: Subscription,
 }
 
 enum State {
@@ -48,8 +59,8 @@ struct Session {
     _connection: Connection,
 }
 
-/// What a queue gives. `None`: nothing more.
-type Incoming = (ShortString, Option<lapin::Result<lapin::message::Delivery>>);
+/// What the queue of a topic gives. `None`: nothing more.
+type Incoming = (Arc<str>, Option<lapin::Result<lapin::message::Delivery>>);
 
 impl RabbitMqSubscriber {
     /// Subscribes at the RabbitMQ of a URL: `amqp://user:password@host:port/vhost`, or `amqps://`.
@@ -59,12 +70,14 @@ impl RabbitMqSubscriber {
         subscription: Subscription,
     ) -> Result<Self, BrokerError> {
         subscription.check()?;
-        let address = Address::parse(url, options)?;
-        let session = open(address.clone(), options.clone(), subscription.clone()).await?;
-        Ok(Self {
-            address,
-            subscription,
+        let settings = Arc::new(Settings {
+            address: Address::parse(url, options)?,
             options: options.clone(),
+            subscription,
+        });
+        let session = open(Arc::clone(&settings)).await?;
+        Ok(Self {
+            settings,
             state: State::Connected(Box::new(session)),
             given: HashMap::new(),
             receipts: 0,
@@ -77,11 +90,11 @@ impl RabbitMqSubscriber {
         self.state = State::Waiting(Instant::now(), 0);
     }
 
-    fn give(&mut self, queue: &ShortString, delivery: &lapin::message::Delivery) -> Delivery {
+    fn give(&mut self, topic: &str, delivery: &lapin::message::Delivery) -> Delivery {
         self.receipts += 1;
         let receipt = Receipt(self.receipts);
         self.given.insert(receipt, delivery.acker.clone());
-        let mut given = Delivery::new(message::event(delivery), queue.as_str(), receipt);
+        let mut given = Delivery::new(message::event(delivery), topic, receipt);
         given.redelivered = Some(message::delivered_before(delivery));
         given
     }
@@ -96,14 +109,13 @@ impl Subscriber for RabbitMqSubscriber {
         loop {
             match &mut self.state {
                 State::Connected(session) => match session.messages.next().await {
-                    Some((queue, Some(Ok(delivery)))) => {
+                    Some((topic, Some(Ok(delivery)))) => {
                         let before = message::delivered_before(&delivery);
-                        if !self.subscription.is_worn_out(before) {
-                            return Ok(self.give(&queue, &delivery));
+                        if !self.settings.subscription.is_worn_out(before) {
+                            return Ok(self.give(&topic, &delivery));
                         }
                         // A queue that counts and has no limit of its own.
-                        let dropped = delivery.acker.nack(NO_MORE).await;
-                        if dropped.is_err() {
+                        if settled(delivery.acker.nack(NO_MORE).now_or_never()).is_err() {
                             self.lose();
                         }
                     }
@@ -120,11 +132,7 @@ impl Subscriber for RabbitMqSubscriber {
                 State::Waiting(until, tries) => {
                     let tries = *tries;
                     sleep_until(*until).await;
-                    let opened = open(
-                        self.address.clone(),
-                        self.options.clone(),
-                        self.subscription.clone(),
-                    );
+                    let opened = open(Arc::clone(&self.settings));
                     self.state = State::Connecting(Box::pin(opened), tries);
                 }
             }
@@ -133,7 +141,7 @@ impl Subscriber for RabbitMqSubscriber {
 
     async fn ack(&mut self, receipt: Receipt) -> Result<(), BrokerError> {
         let acker = self.settle(receipt)?;
-        settled(acker.ack(BasicAckOptions::default()).await)
+        settled(acker.ack(BasicAckOptions::default()).now_or_never())
     }
 
     async fn nack(&mut self, receipt: Receipt, what: Nack) -> Result<(), BrokerError> {
@@ -145,7 +153,7 @@ impl Subscriber for RabbitMqSubscriber {
             },
             _ => NO_MORE,
         };
-        settled(acker.nack(options).await)
+        settled(acker.nack(options).now_or_never())
     }
 }
 
@@ -155,11 +163,13 @@ const NO_MORE: BasicNackOptions = BasicNackOptions {
     requeue: false,
 };
 
-fn settled(told: lapin::Result<bool>) -> Result<(), BrokerError> {
+/// What was told the broker is on its way, and there is no answer to it: waiting until it has left would only make it possible to
+/// give up half-way.
+fn settled(told: Option<lapin::Result<bool>>) -> Result<(), BrokerError> {
     match told {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(came_again()),
-        Err(error) => Err(came_again().caused_by(error)),
+        None | Some(Ok(true)) => Ok(()),
+        Some(Ok(false)) => Err(came_again()),
+        Some(Err(error)) => Err(came_again().caused_by(error)),
     }
 }
 
@@ -177,22 +187,22 @@ fn pause(tries: u32) -> Duration {
 }
 
 /// A connection that consumes from the queues of all topics.
-async fn open(
-    address: Address,
-    options: Options,
-    subscription: Subscription,
-) -> Result<Session, Trouble> {
+async fn open(settings: Arc<Settings>) -> Result<Session, Trouble> {
+    let Settings {
+        address,
+        options,
+        subscription,
+    } = &*settings;
     let timeout = options.confirm_timeout;
     let name = subscription.consumer_name();
     let connection = address.connect(&format!("sagaz {name}")).await?;
+    let declare = options.declare.then_some(address.queue_type);
     let consuming = async {
-        let mut queues = Vec::new();
+        // Two topics may be of one queue.
+        let mut queues = BTreeMap::new();
         for topic in &subscription.topics {
-            let queue =
-                topology::queue_of(&connection, &subscription, topic, options.declare).await?;
-            if !queues.contains(&queue) {
-                queues.push(queue);
-            }
+            let queue = topology::queue_of(&connection, subscription, topic, declare).await?;
+            queues.insert(queue, Arc::from(topic.as_str()));
         }
         let (channel, messages) = consume(&connection, &queues, subscription.unacked_max)
             .await
@@ -217,7 +227,7 @@ async fn open(
 
 async fn consume(
     connection: &Connection,
-    queues: &[ShortString],
+    queues: &BTreeMap<ShortString, Arc<str>>,
     unacked_max: u16,
 ) -> lapin::Result<(Channel, SelectAll<BoxStream<'static, Incoming>>)> {
     let channel = connection.create_channel().await?;
@@ -228,7 +238,7 @@ async fn consume(
         .basic_qos(prefetch, BasicQosOptions::default())
         .await?;
     let mut messages = SelectAll::new();
-    for queue in queues {
+    for (queue, topic) in queues {
         let consumer = channel
             .basic_consume(
                 queue.clone(),
@@ -238,9 +248,9 @@ async fn consume(
             )
             .await?;
         let end = stream::once(async { None });
-        let queue = queue.clone();
+        let topic = Arc::clone(topic);
         let incoming = consumer.map(Some).chain(end);
-        messages.push(incoming.map(move |next| (queue.clone(), next)).boxed());
+        messages.push(incoming.map(move |next| (Arc::clone(&topic), next)).boxed());
     }
     Ok((channel, messages))
 }
@@ -253,8 +263,8 @@ impl fmt::Debug for RabbitMqSubscriber {
             State::Waiting(..) => "waiting",
         };
         f.debug_struct("RabbitMqSubscriber")
-            .field("address", &self.address)
-            .field("subscription", &self.subscription)
+            .field("address", &self.settings.address)
+            .field("subscription", &self.settings.subscription)
             .field("state", &state)
             .field("given", &self.given.len())
             .finish_non_exhaustive()

@@ -46,18 +46,26 @@ impl Topic {
     }
 }
 
+/// What a queue is that is made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueueType {
+    Quorum,
+    Classic,
+}
+
 /// Makes what an event that goes there needs to be taken at all, as far as it is missing. An exchange without queues takes
 /// nothing, and the queues are the consumers' to make.
 pub(super) async fn make_for_publishing(
     connection: &Connection,
     topic: &Topic,
+    queue_type: QueueType,
 ) -> Result<(), Trouble> {
     if !topic.is_queue() {
         return make_exchange(connection, &topic.exchange).await;
     }
     let name = topic.key.as_str();
     let consumers = Subscription::new("", [name]);
-    make_queue(connection, &topic.key, name, &consumers).await
+    make_queue(connection, &topic.key, name, &consumers, queue_type).await
 }
 
 /// The queue that a group is given a topic from.
@@ -65,32 +73,24 @@ pub(super) async fn queue_of(
     connection: &Connection,
     subscription: &Subscription,
     topic: &str,
-    declare: bool,
+    declare: Option<QueueType>,
 ) -> Result<ShortString, Trouble> {
-    let name = |text: String| {
-        ShortString::try_new(text).map_err(|_| {
-            Trouble::Misused(
-                format!("the queue of the topic `{topic}` has a name of more than 255 bytes; shorten the topic or the group"),
-                None,
-            )
-        })
-    };
     let parsed = Topic::parse(topic)?;
-    let shared = name(topic.to_owned())?;
-    if has_queue(connection, &shared).await? {
-        return Ok(shared);
+    let own = named(format!("{}.{topic}", subscription.group))?;
+    let shared = shared_queue(topic)?;
+    // In this order: whoever has a queue of its own keeps it, whatever is made meanwhile.
+    for queue in [&own, &shared] {
+        if has_queue(connection, queue).await? {
+            return Ok(queue.clone());
+        }
     }
-    let own = name(format!("{}.{topic}", subscription.group))?;
     let queue = if parsed.is_queue() { shared } else { own };
-    if declare {
-        make_queue(connection, &queue, topic, subscription).await?;
+    if let Some(queue_type) = declare {
+        make_queue(connection, &queue, topic, subscription, queue_type).await?;
         if !parsed.is_queue() {
             make_exchange(connection, &parsed.exchange).await?;
             bind(connection, &queue, &parsed).await?;
         }
-        return Ok(queue);
-    }
-    if has_queue(connection, &queue).await? {
         return Ok(queue);
     }
     Err(Trouble::Misused(
@@ -101,54 +101,81 @@ pub(super) async fn queue_of(
     ))
 }
 
+/// The queue that is the same for all groups: of a topic without an exchange, or of dead letters that wait for somebody. Names that
+/// begin with `amq.`, as those of topics of the exchanges that are always there do, are the broker's own.
+fn shared_queue(topic: &str) -> Result<ShortString, Trouble> {
+    if topic.starts_with("amq.") {
+        named(format!("sagaz.{topic}"))
+    } else {
+        named(topic)
+    }
+}
+
+fn named(queue: impl Into<String>) -> Result<ShortString, Trouble> {
+    let queue = queue.into();
+    ShortString::try_new(queue.as_str()).map_err(|_| {
+        Trouble::Misused(
+            format!("the queue `{queue}` has a name of more than 255 bytes; shorten the topic or the group"),
+            None,
+        )
+    })
+}
+
 /// A durable queue, and where its dead letters go.
 async fn make_queue(
     connection: &Connection,
     queue: &ShortString,
     topic: &str,
     subscription: &Subscription,
+    queue_type: QueueType,
 ) -> Result<(), Trouble> {
     if has_queue(connection, queue).await? {
         return Ok(());
     }
-    let mut arguments = quorum();
-    if let Some(deliveries_max) = subscription.deliveries_max {
-        // The first delivery is none again.
-        let limit = i64::from(deliveries_max).saturating_sub(1).max(0);
+    let mut arguments = queue_type.arguments();
+    if queue_type == QueueType::Quorum {
+        let limit = match subscription.deliveries_max {
+            // The first delivery is none again.
+            Some(deliveries_max) => i64::from(deliveries_max).saturating_sub(1).max(0),
+            // Since RabbitMQ 4 no limit means 20.
+            None => i32::MAX.into(),
+        };
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
-    } else {
-        // Since RabbitMQ 4 no limit means 20.
-        let never = AMQPValue::LongLongInt(i32::MAX.into());
-        arguments.insert("x-delivery-limit".into(), never);
     }
     if let Some(dead) = subscription.dead_topic(topic) {
         let letters = Topic::parse(&dead)?;
-        let held = ShortString::try_new(dead.as_str()).unwrap_or_default();
+        let held = shared_queue(&dead)?;
         if !has_queue(connection, &held).await? {
-            declare(connection, &held, quorum()).await?;
+            declare(connection, &held, queue_type.arguments()).await?;
         }
         if !letters.is_queue() {
             make_exchange(connection, &letters.exchange).await?;
             bind(connection, &held, &letters).await?;
         }
-        for (name, value) in [
-            ("x-dead-letter-exchange", letters.exchange.as_str()),
-            ("x-dead-letter-routing-key", letters.key.as_str()),
-            // Otherwise a dead letter is lost if the broker fails while it is on its way.
-            ("x-dead-letter-strategy", "at-least-once"),
-            ("x-overflow", "reject-publish"),
-        ] {
+        let mut set = |name: &str, value: &str| {
             arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        };
+        set("x-dead-letter-exchange", letters.exchange.as_str());
+        set("x-dead-letter-routing-key", letters.key.as_str());
+        if queue_type == QueueType::Quorum {
+            // Otherwise a dead letter is lost if the broker fails while it is on its way.
+            set("x-dead-letter-strategy", "at-least-once");
+            set("x-overflow", "reject-publish");
         }
     }
     declare(connection, queue, arguments).await
 }
 
-fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    let quorum = AMQPValue::LongString("quorum".into());
-    arguments.insert("x-queue-type".into(), quorum);
-    arguments
+impl QueueType {
+    fn arguments(self) -> FieldTable {
+        let name = match self {
+            Self::Quorum => "quorum",
+            Self::Classic => "classic",
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(name.into()));
+        arguments
+    }
 }
 
 async fn declare(
