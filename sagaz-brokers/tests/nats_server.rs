@@ -1,7 +1,13 @@
-//! What only NATS has: streams that take subjects, and subjects with wildcards.
+//! What only NATS has: streams that take subjects, and subjects with wildcards; and servers that are killed and cut off.
 #![cfg(feature = "nats")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/load.rs"]
+mod load;
+#[path = "support/own_server.rs"]
+mod own;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/nats.rs"]
 mod support;
 
@@ -148,5 +154,77 @@ mod nats {
             .await
             .unwrap_err();
         assert!(error.is_unavailable(), "{error}");
+    }
+}
+
+/// By this name they are left out where no server can be started.
+mod own_nats {
+    use super::{load, own::OwnServer, proxy::Proxy};
+    use sagaz_brokers::{
+        Options, Routes, Subscription,
+        nats::{NatsBroker, NatsSubscriber},
+    };
+    use std::{env, path::PathBuf, time::Duration};
+
+    /// Where `cargo xtask test` has put it, or where it was installed.
+    fn program() -> PathBuf {
+        let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
+        let cache = env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(home);
+        cache
+            .map(|cache| cache.join("sagaz/nats/bin/nats-server"))
+            .filter(|path| path.exists())
+            .unwrap_or_else(|| PathBuf::from("nats-server"))
+    }
+
+    async fn start() -> OwnServer {
+        let arguments = ["-a", "127.0.0.1", "-js", "-sd", "data"];
+        OwnServer::start(program(), "-p", &arguments).await
+    }
+
+    async fn both(port: u16) -> (NatsBroker, NatsSubscriber) {
+        let url = format!("nats://127.0.0.1:{port}");
+        let options = Options::new()
+            .declare(true)
+            .routes(Routes::all_to("orders").unwrap())
+            .confirm_timeout(Duration::from_secs(3));
+        let subscription =
+            Subscription::new("billing", ["orders"]).redeliver_after(Duration::from_secs(3));
+        let subscriber = NatsSubscriber::connect(&url, &options, subscription).await;
+        let broker = NatsBroker::connect(&url, &options).await;
+        (broker.unwrap(), subscriber.unwrap())
+    }
+
+    /// What was on its way to the subscriber comes again behind what followed, so that order is not looked at.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_confirmed_is_lost_when_the_server_is_killed_under_load() {
+        let mut server = start().await;
+        let (broker, mut subscriber) = both(server.port).await;
+        let (audit, _) = load::observed(&broker, &mut subscriber, 400, async |mut confirmed| {
+            for rounds in [50, 150, 250] {
+                load::rounds(&mut confirmed, rounds).await;
+                server.kill();
+                server.run().await;
+            }
+        })
+        .await;
+        assert!(audit.disturbed > 0, "it was killed at a quiet moment");
+        eprintln!("killed three times: {audit}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_confirmed_is_lost_when_connections_are_cut_half_way() {
+        let server = start().await;
+        let proxy = Proxy::start(format!("127.0.0.1:{}", server.port)).await;
+        let (broker, mut subscriber) = both(proxy.port).await;
+        let (audit, _) = load::observed(&broker, &mut subscriber, 400, async |mut confirmed| {
+            for rounds in (50..400).step_by(50) {
+                load::rounds(&mut confirmed, rounds).await;
+                proxy.cut_once().await;
+            }
+        })
+        .await;
+        eprintln!("cut seven times: {audit}");
     }
 }

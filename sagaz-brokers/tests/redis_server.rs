@@ -1,7 +1,13 @@
-//! What only Redis has: trimming, names of members, keys that are no streams.
+//! What only Redis has: trimming, names of members, keys that are no streams; and servers that are killed and cut off.
 #![cfg(feature = "redis")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/load.rs"]
+mod load;
+#[path = "support/own_server.rs"]
+mod own;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/redis.rs"]
 mod support;
 
@@ -223,5 +229,65 @@ mod redis {
             error.is_misuse() && error.to_string().contains(&missing),
             "{error}"
         );
+    }
+}
+
+/// By this name they are left out where no server can be started.
+mod own_server {
+    use super::{load, own::OwnServer, proxy::Proxy};
+    use sagaz_brokers::{
+        Options, Routes, Subscription,
+        redis::{RedisBroker, RedisSubscriber},
+    };
+    use std::{path::PathBuf, time::Duration};
+
+    async fn start() -> OwnServer {
+        let arguments = "--bind 127.0.0.1 --save --appendonly yes --appendfsync always";
+        let mut arguments: Vec<_> = arguments.split(' ').collect();
+        arguments.insert(3, "");
+        OwnServer::start(PathBuf::from("redis-server"), "--port", &arguments).await
+    }
+
+    async fn both(port: u16) -> (RedisBroker, RedisSubscriber) {
+        let url = format!("redis://127.0.0.1:{port}");
+        let options = Options::new()
+            .declare(true)
+            .routes(Routes::all_to("orders").unwrap())
+            .confirm_timeout(Duration::from_secs(3));
+        let subscription = Subscription::new("billing", ["orders"]);
+        let subscriber = RedisSubscriber::connect(&url, &options, subscription).await;
+        let broker = RedisBroker::connect(&url, &options).await;
+        (broker.unwrap(), subscriber.unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_confirmed_is_lost_when_the_server_is_killed_under_load() {
+        let mut server = start().await;
+        let (broker, mut subscriber) = both(server.port).await;
+        let audit = load::audited(&broker, &mut subscriber, 400, async |mut confirmed| {
+            for rounds in [50, 150, 250] {
+                load::rounds(&mut confirmed, rounds).await;
+                server.kill();
+                server.run().await;
+            }
+        })
+        .await;
+        assert!(audit.disturbed > 0, "it was killed at a quiet moment");
+        eprintln!("killed three times: {audit}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_confirmed_is_lost_when_connections_are_cut_half_way() {
+        let server = start().await;
+        let proxy = Proxy::start(format!("127.0.0.1:{}", server.port)).await;
+        let (broker, mut subscriber) = both(proxy.port).await;
+        let audit = load::audited(&broker, &mut subscriber, 400, async |mut confirmed| {
+            for rounds in (50..400).step_by(50) {
+                load::rounds(&mut confirmed, rounds).await;
+                proxy.cut_once().await;
+            }
+        })
+        .await;
+        eprintln!("cut seven times: {audit}");
     }
 }

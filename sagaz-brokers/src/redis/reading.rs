@@ -62,7 +62,7 @@ impl Reader {
     pub(super) async fn own(
         mut self,
         count: usize,
-        after: BTreeMap<String, String>,
+        mut after: BTreeMap<String, String>,
     ) -> RedisResult<Found> {
         let mut command = self.read_command(count);
         command.arg("STREAMS").arg(&self.topics);
@@ -71,10 +71,12 @@ impl Reader {
         }
         let mut entries = of_streams(self.ask(command, Duration::ZERO).await?);
         self.count_deliveries(&mut entries).await?;
-        let after = entries
-            .iter()
-            .map(|entry| (entry.topic.clone(), entry.id.clone()))
-            .collect();
+        for entry in &entries {
+            after.insert(entry.topic.clone(), entry.id.clone());
+        }
+        if entries.is_empty() {
+            after.clear();
+        }
         Ok(Found { entries, after })
     }
 

@@ -154,7 +154,12 @@ impl RedisSubscriber {
                     }
                 }
                 self.after = found.after;
-                self.ready.extend(found.entries);
+                for entry in found.entries {
+                    // What takes long is taken over from itself.
+                    if !self.has(&entry) {
+                        self.ready.push_back(entry);
+                    }
+                }
                 Ok(())
             }
             // Somebody removed it, or the server lost it when it crashed.
@@ -162,19 +167,23 @@ impl RedisSubscriber {
             Err(error) => {
                 if is_lost(&error) {
                     self.connection = None;
+                    // The server may have sent some that have not come, and they go before what is new.
+                    self.next = Job::Own;
+                    self.after.clear();
                 }
                 Err(call_error(error))
             }
         }
     }
 
+    /// Whether this member was given it and has neither acknowledged it nor put it back.
+    fn has(&self, entry: &Entry) -> bool {
+        let mut all = self.held.values().chain(&self.ready).chain(&self.dying);
+        all.any(|known| known.topic == entry.topic && known.id == entry.id)
+    }
+
     /// `None`: it is none of those that are to be given.
     async fn deliver(&mut self, entry: Entry) -> Result<Option<Delivery>, BrokerError> {
-        let is_held = |held: &Entry| held.topic == entry.topic && held.id == entry.id;
-        if self.held.values().any(is_held) {
-            // It takes long, and was taken over from itself.
-            return Ok(None);
-        }
         if entry.fields.is_empty() {
             // Somebody removed it from the stream.
             self.member.settle(&entry).await?;
