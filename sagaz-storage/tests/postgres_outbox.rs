@@ -17,7 +17,7 @@ mod postgres {
         SagaId,
         store::{
             AppendsIn, OutboxStore, SagaStore, Sender, SentEvents, Transacts, WorkerId, Write,
-            Written,
+            Written, lane_of,
         },
     };
     use sagaz_storage::postgres::Postgres;
@@ -183,9 +183,12 @@ mod postgres {
         let mut reader = Reader::of(&store).await;
         let mut open = begin().await;
         store.append_in(&mut open, &event("held", 0)).await.unwrap();
-        for n in 1..=50 {
+        // Of the same lane, which is read past its place.
+        let lane = lane_of("held", 64);
+        let keys = (0..).filter(|n: &u32| lane_of(&n.to_string(), 64) == lane);
+        for (n, key) in (1..=50).zip(keys) {
             let mut tx = begin().await;
-            store.append_in(&mut tx, &event(n, n)).await.unwrap();
+            store.append_in(&mut tx, &event(key, n)).await.unwrap();
             tx.commit().await.unwrap();
             assert_eq!(reader.read(&store).await, [n]);
         }
