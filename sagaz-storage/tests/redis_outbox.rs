@@ -285,6 +285,28 @@ mod redis {
             }
         }
 
+        /// A worker attends and is not answered; then its lease ends, and another one takes its lanes.
+        #[tokio::test]
+        async fn p7_a_lane_that_is_taken_late_stays_its_heirs() {
+            let (_server, proxy, store) = held_back().await;
+            let former = Worker::new(&store).await;
+            publish(&store, &[event("a", 1)], None).await;
+            // Of what attending sends, only the last part names partitions.
+            proxy.hold_from("{sagaz:3}:-".to_owned());
+            let error = store.attend(former.id, HOUR, 64).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            proxy.let_new_ones_through();
+            again(async || store.attend(former.id, Duration::ZERO, 0).await).await;
+            let heir = Worker::new(&store).await;
+            assert_eq!(heir.lanes.len(), 64);
+            arrives(&proxy).await;
+            let fetched = heir.fetch(&store).await;
+            assert!(fetched.after.iter().all(Option::is_some));
+            assert_eq!(fetched.events.len(), 1);
+            let fetched = former.fetch(&store).await;
+            assert!(fetched.after.iter().all(Option::is_none));
+        }
+
         /// The operator was told that it failed.
         #[tokio::test]
         async fn p8_a_decision_that_arrives_late_decides_nothing() {

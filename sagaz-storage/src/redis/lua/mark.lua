@@ -11,7 +11,7 @@ for at = 5, #ARGV, 5 do
   local id = call('ZRANGEBYSCORE', T .. ':waiting', place, place)[1]
   if id then
     local row = T .. ':e:' .. id
-    local old = call('HMGET', row, 'key', 'try', 'event', 'type', 'data')
+    local old = call('HMGET', row, 'key', 'try')
     local key, last = old[1], old[2]
     -- An earlier try that was held up on its way: what came after it is stored already.
     local is_late = last and string.sub(last, 1, 16) == string.sub(try, 1, 16) and string.sub(last, 17) > string.sub(try, 17)
@@ -26,7 +26,8 @@ for at = 5, #ARGV, 5 do
       call('HDEL', row, 'sender')
     elseif fate == 'dead' then
       local blocks = ARGV[at + 4]
-      die(id .. '\0', id, key, old[3], old[4], old[5], nil, ARGV[at + 2], ARGV[at + 3], blocks)
+      local parts = call('HMGET', row, 'event', 'type', 'data')
+      die(id .. '\0', id, key, parts[1], parts[2], parts[3], nil, ARGV[at + 2], ARGV[at + 3], blocks)
       call('ZREM', T .. ':waiting', id)
       if blocks == '1' then
         call('ZADD', T .. ':blocking', place, id)
