@@ -186,7 +186,7 @@ impl Bank {
 /// What is in the outbox.
 async fn outbox(store: &Memory) -> Vec<String> {
     let worker = WorkerId::random();
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let attendance = store.attend(worker, ttl, store.lanes()).await.unwrap();
     let fetch = Fetch {
         worker,
@@ -247,6 +247,38 @@ async fn p5_a_step_whose_event_cannot_be_published_is_undone() {
         events.iter().map(self::words).collect::<Vec<_>>(),
         ["wrong.undone None null"]
     );
+}
+
+/// Its compensation insists on an output, which there is none of.
+struct Insisting(Arc<Mutex<Vec<&'static str>>>);
+
+#[saga(input = Order)]
+impl Insisting {
+    #[step(atomic, emits = "wrong.happened", key = "")]
+    async fn act(&self, order: &Order) -> Result<u64, StepError> {
+        self.0.lock().unwrap().push("act");
+        Ok(order.id)
+    }
+
+    #[compensate("act")]
+    async fn undo(&self, act: &u64) -> Result<(), StepError> {
+        let _ = act;
+        self.0.lock().unwrap().push("undo");
+        Ok(())
+    }
+}
+
+/// It is attempted once more, as after any outcome in doubt, and then an operator decides.
+#[tokio::test]
+async fn p8_a_step_that_can_neither_be_told_of_nor_undone_is_stuck() {
+    let calls = Arc::<Mutex<Vec<_>>>::default();
+    let (outcome, events) = run(Insisting(Arc::clone(&calls)), order(None)).await;
+    let Outcome::Stuck(stuck) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(stuck.step.as_deref(), Some("act"));
+    assert_eq!(*calls.lock().unwrap(), ["act", "act"]);
+    assert!(events.is_empty());
 }
 
 /// What a recovery gives is the output of its step.

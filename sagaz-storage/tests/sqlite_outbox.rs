@@ -154,27 +154,51 @@ async fn what_has_a_sender_is_news_only_when_it_is_left_to_the_relay() {
     told(&store).await;
 }
 
-/// The store does not see such a transaction end; whatever it writes next tells.
+/// Also where the application ends the transaction, of which SQLite tells nobody.
 #[tokio::test]
-async fn what_an_application_appends_is_told_with_the_next_write() {
+async fn what_was_appended_is_told_when_it_is_committed_and_not_before() {
+    let (_directory, store) = store().await;
+    let url = format!("sqlite://{}", store.path().display());
+    let pool = SqlitePool::connect(&url).await.unwrap();
+    for number in 0..3 {
+        let mut tx = pool.begin().await.unwrap();
+        let appended = event("k", number);
+        store.append_in(&mut tx, &appended).await.unwrap();
+        assert!(!is_told(&store).await);
+        tx.commit().await.unwrap();
+        told(&store).await;
+        assert!(!is_told(&store).await);
+        // One that is there already is no news.
+        let mut tx = pool.begin().await.unwrap();
+        store.append_in(&mut tx, &appended).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!is_told(&store).await);
+    }
+    assert_eq!(pending(&store).await, 3);
+
+    let (mut tx, turn) = store.begin().await.unwrap();
+    store.append_in(&mut tx, &event("k", 3)).await.unwrap();
+    assert!(!is_told(&store).await);
+    Transacts::commit(&store, tx).await.unwrap();
+    drop(turn);
+    told(&store).await;
+}
+
+/// Whatever was appended before it has ended.
+#[tokio::test]
+async fn a_write_tells_of_what_was_appended_before_it() {
     let (_directory, store) = store().await;
     let url = format!("sqlite://{}", store.path().display());
     let pool = SqlitePool::connect(&url).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
     store.append_in(&mut tx, &event("k", 1)).await.unwrap();
-    assert_eq!(pending(&store).await, 0);
     tx.commit().await.unwrap();
-    assert_eq!(pending(&store).await, 1);
-    assert!(!is_told(&store).await);
     store.attend(WorkerId::random(), HOUR, 1).await.unwrap();
-    told(&store).await;
-
-    let (mut tx, turn) = store.begin().await.unwrap();
-    store.append_in(&mut tx, &event("k", 2)).await.unwrap();
-    assert!(!is_told(&store).await);
-    Transacts::commit(&store, tx).await.unwrap();
-    drop(turn);
-    told(&store).await;
+    let first_poll = poll_fn({
+        let mut news = Box::pin(store.outbox_news());
+        move |context| Poll::Ready(news.as_mut().poll(context))
+    });
+    assert!(first_poll.await.is_ready(), "it need not be looked for");
 }
 
 #[tokio::test]

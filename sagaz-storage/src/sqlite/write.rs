@@ -173,7 +173,7 @@ pub(super) async fn write_in(
     let writes = std::slice::from_ref(write);
     let batch = Batch::new(writes)?;
     if batch.events.are_for_relay() {
-        database.news.hold_back();
+        database.news.hold_back(None);
     }
     let batch = Parameters::new(batch)?;
     let replies = apply(connection, batch, &WITHIN).await;

@@ -37,8 +37,11 @@ impl<'c> AppendsIn<Transaction<'c, Server>> for Sqlite {
         };
         let append = bind(sqlx::query(APPEND), event)?.bind(lane_of(key, LANES));
         let appended = append.execute(&mut **tx).await;
-        appended.map_err(|error| self.database.error(error))?;
-        self.database.news.hold_back();
+        let appended = appended.map_err(|error| self.database.error(error))?;
+        if appended.rows_affected() > 0 {
+            let seq = appended.last_insert_rowid();
+            self.database.news.hold_back(Some(seq));
+        }
         Ok(())
     }
 }

@@ -79,9 +79,9 @@ impl OutboxStore for Sqlite {
         letters::prune(&self.database, age, limit).await
     }
 
-    /// Told within the process: of what other processes write, polling tells, and of what was appended in a transaction that
-    /// the store does not end, its next write.
+    /// Told within the process: of what other processes write, polling tells.
     async fn outbox_news(&self) {
-        self.seen.next(&self.database.news).await;
+        let database = &self.database;
+        self.seen.next(&database.news, &database.readers).await;
     }
 }
