@@ -2,10 +2,12 @@
 //!
 //! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres --bench postgres`; `cargo xtask services up` starts a
 //! server and tells its URL. Rounds of both are interleaved; medians and the median of the rounds' ratios are printed, and
-//! what the server's own statistics say of the rows and of the write-ahead log. With `-- full`: [`full`].
+//! what the server's own statistics say of the rows and of the write-ahead log. With `-- full`: [`full`]; with `-- archive`:
+//! [`archive`].
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+mod archive;
 mod floor;
 mod full;
 #[path = "../support/order.rs"]
@@ -139,6 +141,10 @@ async fn main() -> ExitCode {
     };
     if env::args().any(|argument| argument == "full") {
         full::compare(&url).await;
+        return ExitCode::SUCCESS;
+    }
+    if env::args().any(|argument| argument == "archive") {
+        archive::compare(&url).await;
         return ExitCode::SUCCESS;
     }
     let writers = setting("WRITERS", 2);

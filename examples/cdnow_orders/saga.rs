@@ -55,7 +55,16 @@ impl OrderProcessing {
 
     /// Not atomic, with a timeout: the money can have been taken even though no answer came. Trying again is safe, because
     /// the key is the same for every attempt, also for one in another process after a crash.
-    #[step(depends_on = ["reserve_stock"], timeout = "150ms", retry(attempts = 3, initial = "20ms"))]
+    ///
+    /// When it completes, the payment is also an event: stored with the output or not at all, and told to others by a relay, if
+    /// one runs (`examples/order_events`). The events of an order are told in their order.
+    #[step(
+        depends_on = ["reserve_stock"],
+        timeout = "150ms",
+        retry(attempts = 3, initial = "20ms"),
+        emits = "payment.charged",
+        key = order.number
+    )]
     async fn charge_payment(
         &self,
         ctx: &StepContext<'_>,
@@ -71,7 +80,9 @@ impl OrderProcessing {
     #[compensate(
         "charge_payment",
         timeout = "150ms",
-        retry(forever, initial = "50ms", max = "2s")
+        retry(forever, initial = "50ms", max = "2s"),
+        emits = "payment.refunded",
+        key = order.number
     )]
     async fn refund_payment(
         &self,
@@ -141,7 +152,9 @@ impl OrderProcessing {
         pivot,
         depends_on = ["print_label", "award_points"],
         timeout = "150ms",
-        retry(forever, initial = "20ms", max = "2s")
+        retry(forever, initial = "20ms", max = "2s"),
+        emits = "order.shipped",
+        key = order.number
     )]
     async fn book_courier(
         &self,

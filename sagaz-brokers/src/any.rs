@@ -19,15 +19,18 @@ use sagaz_core::{
 pub enum AnyBroker {
     /// `memory://`
     Memory(MemoryBroker),
-    /// `nats://`, `tls://`
-    #[cfg(feature = "nats")]
-    Nats(Box<crate::nats::NatsBroker>),
     /// `kafka://`
     #[cfg(feature = "kafka")]
     Kafka(KafkaBroker),
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
     RabbitMq(RabbitMqBroker),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::NatsBroker>),
+    /// `redis://`, `rediss://`
+    #[cfg(feature = "redis")]
+    Redis(Box<crate::redis::RedisBroker>),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
@@ -36,15 +39,18 @@ pub enum AnyBroker {
 pub enum AnySubscriber {
     /// `memory://`
     Memory(MemorySubscriber),
-    /// `nats://`, `tls://`
-    #[cfg(feature = "nats")]
-    Nats(Box<crate::nats::NatsSubscriber>),
     /// `kafka://`
     #[cfg(feature = "kafka")]
     Kafka(KafkaSubscriber),
     /// `amqp://`, `amqps://`
     #[cfg(feature = "rabbitmq")]
     RabbitMq(RabbitMqSubscriber),
+    /// `nats://`, `tls://`
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::NatsSubscriber>),
+    /// `redis://`, `rediss://`
+    #[cfg(feature = "redis")]
+    Redis(Box<crate::redis::RedisSubscriber>),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -105,16 +111,20 @@ impl Options {
     pub async fn connect(&self, url: &str) -> Result<AnyBroker, BrokerError> {
         match scheme(url) {
             "memory" => MemoryBroker::connect(url, self).map(AnyBroker::Memory),
-            #[cfg(feature = "nats")]
-            "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
-                .await
-                .map(|broker| AnyBroker::Nats(Box::new(broker))),
             #[cfg(feature = "kafka")]
             "kafka" => KafkaBroker::connect(url, self).await.map(AnyBroker::Kafka),
             #[cfg(feature = "rabbitmq")]
             "amqp" | "amqps" => RabbitMqBroker::connect(url, self)
                 .await
                 .map(AnyBroker::RabbitMq),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
+                .await
+                .map(|broker| AnyBroker::Nats(Box::new(broker))),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => crate::redis::RedisBroker::connect(url, self)
+                .await
+                .map(|broker| AnyBroker::Redis(Box::new(broker))),
             other => Err(unusable(other)),
         }
     }
@@ -138,10 +148,6 @@ impl Options {
             "memory" => MemoryBroker::connect(url, self)?
                 .subscribe(subscription)
                 .map(AnySubscriber::Memory),
-            #[cfg(feature = "nats")]
-            "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
-                .await
-                .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
             #[cfg(feature = "kafka")]
             "kafka" => KafkaSubscriber::connect(url, self, subscription)
                 .await
@@ -150,6 +156,14 @@ impl Options {
             "amqp" | "amqps" => RabbitMqSubscriber::connect(url, self, subscription)
                 .await
                 .map(AnySubscriber::RabbitMq),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
+                .await
+                .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => crate::redis::RedisSubscriber::connect(url, self, subscription)
+                .await
+                .map(|subscriber| AnySubscriber::Redis(Box::new(subscriber))),
             other => Err(unusable(other)),
         }
     }
@@ -178,12 +192,14 @@ macro_rules! each {
     ($any:expr, $Any:ident, $it:ident => $call:expr) => {
         match $any {
             $Any::Memory($it) => $call,
-            #[cfg(feature = "nats")]
-            $Any::Nats($it) => $call,
             #[cfg(feature = "kafka")]
             $Any::Kafka($it) => $call,
             #[cfg(feature = "rabbitmq")]
             $Any::RabbitMq($it) => $call,
+            #[cfg(feature = "nats")]
+            $Any::Nats($it) => $call,
+            #[cfg(feature = "redis")]
+            $Any::Redis($it) => $call,
         }
     };
 }

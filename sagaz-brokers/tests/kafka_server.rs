@@ -67,7 +67,7 @@ mod own_kafka {
             }
         })
         .await;
-        eprintln!("killed twice: {audit:?}");
+        eprintln!("killed twice: {audit}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ mod own_kafka {
             }
         })
         .await;
-        eprintln!("cut seven times: {audit:?}");
+        eprintln!("cut seven times: {audit}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +103,9 @@ mod own_kafka {
         let error = publish().await.unwrap_err();
         assert!(error.is_unavailable(), "{error:?}");
         assert!(broker.health().await.unwrap_err().is_unavailable());
-        let connected =
-            KafkaBroker::connect(&url, &options.connect_timeout(Duration::from_secs(2)));
-        assert!(connected.await.unwrap_err().is_unavailable());
+        let impatient = options.connect_timeout(Duration::from_secs(2));
+        let connected = KafkaBroker::connect(&url, &impatient).await;
+        assert!(connected.unwrap_err().is_unavailable());
         proxy.heal();
         publish().await.unwrap();
         broker.health().await.unwrap();
@@ -125,7 +125,8 @@ mod own_kafka {
             assert!(error.is_misuse(), "{error:?}");
             assert!(!format!("{error:?}").contains("wrong-word"), "{error:?}");
             let refused = KafkaSubscriber::connect(&url, &patient(), subscription()).await;
-            assert!(refused.unwrap_err().is_misuse());
+            let error = refused.unwrap_err();
+            assert!(error.is_misuse(), "{error:?}");
         }
         let right = format!("kafka://app:secret@{address}");
         KafkaBroker::connect(&right, &patient()).await.unwrap();
@@ -133,5 +134,162 @@ mod own_kafka {
         let options: Options = patient().credentials("app", "secret");
         let broker = KafkaBroker::connect(&url, &options).await.unwrap();
         broker.health().await.unwrap();
+    }
+}
+
+/// By this name they are left out where there is no server.
+mod kafka {
+    use super::support;
+    use rdkafka::admin::{NewTopic, TopicReplication};
+    use sagaz_brokers::{
+        Options, Routes, Subscription,
+        kafka::{KafkaBroker, KafkaSubscriber},
+    };
+    use sagaz_core::{
+        Event,
+        broker::{Broker, Delivery, Nack, Subscriber},
+    };
+    use std::{collections::BTreeSet, time::Duration};
+
+    /// A name that no other test has.
+    fn unique(word: &str) -> String {
+        format!("{word}-{:016x}", fastrand::u64(..))
+    }
+
+    async fn broker(topic: &str) -> KafkaBroker {
+        let options = Options::new().routes(Routes::all_to(topic).unwrap());
+        KafkaBroker::connect(&support::url(), &options)
+            .await
+            .unwrap()
+    }
+
+    async fn join(subscription: &Subscription) -> KafkaSubscriber {
+        KafkaSubscriber::connect(&support::url(), &Options::new(), subscription.clone())
+            .await
+            .unwrap()
+    }
+
+    fn number(delivery: &Delivery) -> u32 {
+        delivery.event.as_ref().unwrap().decode().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_compacted_topic_refuses_an_event_without_a_key_and_takes_its_neighbours() {
+        let topic = unique("compacted");
+        let compacted = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
+        let compacted = compacted.set("cleanup.policy", "compact");
+        support::make(&support::url(), vec![compacted]).await;
+        let broker = broker(&topic).await;
+        let event = || Event::new("order.placed", &1);
+        let batches = [[event().key("a")], [event()], [event().key("b")]];
+        let mut results = Vec::new();
+        for batch in &batches {
+            results.extend(broker.publish(batch).await);
+        }
+        let refused = results[1].as_ref().unwrap_err();
+        assert!(refused.is_refusal(), "{refused:?}");
+        assert!(refused.to_string().contains("key"), "{refused}");
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_topic_is_told_when_it_is_subscribed_to() {
+        let topic = unique("missing");
+        let subscription = Subscription::new("billing", [topic.as_str()]);
+        let url = support::url();
+        let error = KafkaSubscriber::connect(&url, &Options::new(), subscription.clone())
+            .await
+            .unwrap_err();
+        assert!(
+            error.is_misuse() && error.to_string().contains(&topic),
+            "{error}"
+        );
+        let declare = Options::new().declare(true);
+        KafkaSubscriber::connect(&url, &declare, subscription)
+            .await
+            .unwrap();
+        let publish = declare.routes(Routes::all_to(unique("missing")).unwrap());
+        let broker = KafkaBroker::connect(&url, &publish).await.unwrap();
+        let results = broker.publish(&[Event::new("order.placed", &1)]).await;
+        assert!(results[0].is_ok(), "{results:?}");
+    }
+
+    /// Partitions go to those who come, and come back from those who go. What a member had in hand then can no longer be settled by
+    /// it, and comes to the other.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn members_that_come_and_go_lose_nothing() {
+        let topic = unique("shared");
+        support::make_topics(&support::url(), &[&topic], 4).await;
+        let subscription = Subscription::new(unique("group"), [topic.as_str()])
+            .redeliver_after(Duration::from_secs(10));
+        let broker = broker(&topic).await;
+        let publish = async |numbers: std::ops::Range<u32>| {
+            let batch: Vec<_> = numbers
+                .map(|number| Event::new("order.placed", &number).key(number))
+                .collect();
+            for result in broker.publish(&batch).await {
+                result.unwrap();
+            }
+        };
+        let mut seen = BTreeSet::new();
+        let mut first = join(&subscription).await;
+        publish(0..40).await;
+        // In hand of the first, from all partitions.
+        let mut in_hand = Vec::new();
+        while in_hand.len() < 40 {
+            in_hand.push(first.receive().await.unwrap());
+        }
+        let mut second = join(&subscription).await;
+        // Until a partition has gone over: the first has to ask for messages to hear of it.
+        let stolen = loop {
+            tokio::select! {
+                delivery = second.receive() => break delivery.unwrap(),
+                delivery = first.receive() => panic!("nothing more was published: {delivery:?}"),
+            }
+        };
+        assert!(number(&stolen) < 40);
+        let mut lost = BTreeSet::new();
+        for delivery in &in_hand {
+            match first.ack(delivery.receipt).await {
+                Ok(()) => seen.insert(number(delivery)),
+                Err(error) => {
+                    assert!(error.is_unavailable(), "{error:?}");
+                    lost.insert(number(delivery))
+                }
+            };
+        }
+        assert!(lost.contains(&number(&stolen)), "{lost:?}");
+        assert!(
+            !seen.is_empty(),
+            "the first keeps what it does not have to give"
+        );
+        seen.insert(number(&stolen));
+        second.ack(stolen.receipt).await.unwrap();
+        drop(first);
+        publish(40..80).await;
+        let mut repeated = 0;
+        while seen.len() < 80 {
+            let delivery = second.receive().await.unwrap();
+            second.ack(delivery.receipt).await.unwrap();
+            repeated += u32::from(!seen.insert(number(&delivery)));
+        }
+        assert_eq!(repeated, 0, "what was acknowledged is not delivered again");
+    }
+
+    /// As a group that is stuck would be.
+    #[tokio::test]
+    async fn a_message_without_a_topic_for_its_dead_letter_is_put_back() {
+        let topic = unique("orders");
+        support::make_topics(&support::url(), &[&topic], 1).await;
+        let subscription = Subscription::new(unique("group"), [topic.as_str()]);
+        let mut subscriber = join(&subscription).await;
+        let broker = broker(&topic).await;
+        let event = Event::new("order.placed", &7).key("key");
+        broker.publish(&[event]).await.remove(0).unwrap();
+        let delivery = subscriber.receive().await.unwrap();
+        let error = subscriber.nack(delivery.receipt, Nack::DeadLetter).await;
+        assert!(error.unwrap_err().is_refusal());
+        let again = subscriber.receive().await.unwrap();
+        assert_eq!((number(&again), again.redelivered), (7, Some(1)));
     }
 }

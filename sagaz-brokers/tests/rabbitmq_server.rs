@@ -52,7 +52,7 @@ mod own_rabbitmq {
         })
         .await;
         assert!(audit.disturbed > 0, "{audit:?}");
-        eprintln!("killed twice: {audit:?}");
+        eprintln!("killed twice: {audit}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ mod own_rabbitmq {
         })
         .await;
         assert!(audit.disturbed > 0, "{audit:?}");
-        eprintln!("killed twice, with quorum queues: {audit:?}");
+        eprintln!("killed twice, with quorum queues: {audit}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ mod own_rabbitmq {
             }
         })
         .await;
-        eprintln!("closed three times: {audit:?}");
+        eprintln!("closed three times: {audit}");
     }
 }
 
@@ -146,7 +146,7 @@ mod rabbitmq {
             }
         })
         .await;
-        eprintln!("cut seven times: {audit:?}");
+        eprintln!("cut seven times: {audit}");
     }
 
     /// It may have it.

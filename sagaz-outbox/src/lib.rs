@@ -5,6 +5,7 @@ mod dead;
 mod error;
 mod inbox;
 mod machine;
+mod optimistic;
 mod outbox;
 mod relay;
 
@@ -13,5 +14,6 @@ pub use dead::{DeadLetterOperator, DeadLetters};
 pub use error::Error;
 pub use inbox::{Handled, HandlerError, Inbox, InboxBuilder, InboxCounts, Permanent};
 pub use machine::OnDead;
+pub use optimistic::{Optimistic, OptimisticBuilder};
 pub use outbox::Outbox;
 pub use relay::{Relay, RelayBuilder, RelayEvent, RelayObserver};

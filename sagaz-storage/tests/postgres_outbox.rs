@@ -1,5 +1,5 @@
-//! What only a server with many sessions shows of the outbox: transactions that overlap on a key, take-overs in the middle of a
-//! mark, and plans while an old snapshot keeps what was deleted.
+//! What only a server with many sessions shows of the outbox: transactions that overlap on a key, takeovers in the middle of a
+//! mark.
 #![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,11 +21,8 @@ mod postgres {
         },
     };
     use sagaz_storage::postgres::Postgres;
-    use sqlx::{PgPool, PgTransaction, Row};
-    use std::{
-        collections::BTreeSet,
-        time::{Duration, Instant},
-    };
+    use sqlx::{PgPool, PgTransaction};
+    use std::{collections::BTreeSet, time::Duration};
     use tokio::time::timeout;
 
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -448,73 +445,6 @@ mod postgres {
             let heard = timeout(PATIENCE, hears.outbox_news()).await;
             heard.expect("when it is committed");
         }
-    }
-
-    /// What the server has counted in the tables of the outbox: tables that were read as a whole, and entries of indexes.
-    async fn counts(schema: &str) -> (i64, i64, i64) {
-        let row = sqlx::query(
-            "SELECT sum(seq_scan)::bigint, sum(n_tup_del)::bigint,
-                (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE schemaname = $1
-                    AND relname IN ('outbox', 'outbox_archive'))
-            FROM pg_stat_user_tables WHERE schemaname = $1 AND relname IN ('outbox', 'outbox_archive')",
-        )
-        .bind(schema)
-        .fetch_one(&mut session().await)
-        .await
-        .unwrap();
-        (row.get(0), row.get(1), row.get(2))
-    }
-
-    /// With a snapshot that keeps all that was deleted, and with plans of the time when the tables were empty.
-    #[tokio::test]
-    async fn what_was_sent_costs_a_read_nothing() {
-        const ROUNDS: u32 = 200;
-        let store = store().await;
-        let schema = store.schema().to_owned();
-        let owner = engine(&store).await;
-        let mut reader = Reader::of(&store).await;
-        reader.read(&store).await;
-        let mut old = begin().await;
-        let look = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()";
-        sqlx::raw_sql(look).execute(&mut *old).await.unwrap();
-        let before = counts(&schema).await;
-        for n in 0..ROUNDS {
-            let mut batch = Vec::new();
-            for m in 0..5 {
-                let events = [event(format!("k{n}/{m}"), n), event(m, n)];
-                batch.push(publishing(
-                    owned(&store, owner).await,
-                    "charge",
-                    &events,
-                    None,
-                ));
-            }
-            let written = store.write(&batch).await.unwrap();
-            assert!(written.iter().all(is_stored));
-            let read = reader.events(&store).await;
-            assert_eq!(read.len(), 10);
-            let marks: Vec<_> = read.iter().map(|event| reader.sent(event)).collect();
-            let marked = store.mark(reader.id, &marks, SentEvents::Archive).await;
-            assert!(marked.unwrap().is_empty());
-        }
-        store.close().await;
-        let began = Instant::now();
-        let after = loop {
-            let counts = counts(&schema).await;
-            if counts.1 - before.1 >= i64::from(ROUNDS) * 10 {
-                break counts;
-            }
-            assert!(began.elapsed() < PATIENCE, "the server does not count");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        old.rollback().await.unwrap();
-        assert_eq!(after.0, before.0, "no table is read as a whole");
-        let entries = after.2 - before.2;
-        let events = i64::from(ROUNDS) * 10;
-        assert!(
-            entries < 4 * events,
-            "{entries} entries for {events} events"
-        );
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use sagaz::{
     postgres::Postgres,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A schema with an outbox, and a topic.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +35,12 @@ impl Place {
                 .expect("`cargo xtask test` starts a server and sets SAGAZ_TEST_POSTGRES_URL"),
             schema: format!("sagaz_{name}"),
             broker,
-            topic: name,
+            // On RabbitMQ an exchange, so that a group has a queue of its own.
+            topic: if variable.contains("RABBITMQ") {
+                format!("{name}/all")
+            } else {
+                name
+            },
         })
     }
 
@@ -53,7 +59,9 @@ impl Place {
     }
 
     pub(crate) async fn subscribe(&self, group: &str) -> AnySubscriber {
-        let subscription = Subscription::new(group, [&self.topic]).unacked_max(2_000);
+        let subscription = Subscription::new(group, [&self.topic])
+            .unacked_max(256)
+            .redeliver_after(Duration::from_secs(8));
         let options = self.options();
         options.subscribe(&self.broker, subscription).await.unwrap()
     }

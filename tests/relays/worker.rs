@@ -59,14 +59,14 @@ impl<B: Broker> Broker for Misbehaving<B> {
 }
 
 pub(crate) fn spawn(place: &Place) -> Child {
+    spawn_as("SAGAZ_RELAY", "worker::worker", place)
+}
+
+/// Starts this binary anew, with one of the tests that are bodies of processes.
+pub(crate) fn spawn_as(variable: &str, body: &str, place: &Place) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([
-            "worker::worker",
-            "--exact",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env("SAGAZ_RELAY", serde_json::to_string(place).unwrap())
+        .args([body, "--exact", "--nocapture", "--test-threads=1"])
+        .env(variable, serde_json::to_string(place).unwrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)

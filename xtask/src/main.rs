@@ -19,7 +19,8 @@ usage: cargo xtask <task>
   test         all tests of the workspace
   lint         format, clippy, documentation
   ci           lint and test, then every feature alone, and what would be published
-  services     `up`, `down` or `status` of the servers that tests need; `test` starts them by itself
+  services     `up`, `down` or `status` of the servers that tests need, or of those that are named behind it, such as
+               `services up redis nats`; `test` starts them by itself
   macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`";
 
 type Done = Result<(), String>;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["lint"] => lint(),
         ["macro-cost"] => macro_cost::measure(),
-        ["services", verb] => services::command(verb),
+        ["services", verb, ref names @ ..] => services::command(verb, names),
         ["ci"] => lint()
             .and_then(|()| test())
             .and_then(|()| features())

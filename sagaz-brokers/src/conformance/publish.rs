@@ -3,7 +3,10 @@
 use super::{Harness, fixture::*};
 use crate::{Routes, Subscription};
 use futures_util::future::join_all;
-use sagaz_core::{Event, Payload, broker::Broker};
+use sagaz_core::{
+    Event, Payload,
+    broker::{Broker, Subscriber},
+};
 use std::collections::BTreeMap;
 
 /// Letters, signs that headers are made of, and what is none of ASCII.
@@ -164,10 +167,14 @@ async fn assert_neighbours_are_taken(harness: &impl Harness, topic: &str, routes
             assert!(results[at].is_ok(), "{results:?}");
         }
     }
-    let mut arrived = numbers(&mut subscriber, 6).await;
+    let expected: &[u32] = if harness.removes_duplicates() {
+        &[1, 2, 3]
+    } else {
+        &[1, 1, 2, 2, 3, 3]
+    };
+    let mut arrived = numbers(&mut subscriber, expected.len()).await;
     arrived.sort_unstable();
-    arrived.dedup();
-    assert_eq!(arrived, [1, 2, 3]);
+    assert_eq!(arrived, expected);
 }
 
 /// A relay that was not told of a success publishes again.
@@ -251,9 +258,11 @@ pub async fn after_it_was_unreachable_events_are_taken_again(harness: &impl Harn
     })
     .await;
     until("it is delivered", async || {
-        let number = number(&next_acked(&mut subscriber).await);
-        // The first may come again, as its acknowledgement may have been lost.
-        (number == 2).then_some(())
+        let delivery = next(&mut subscriber).await;
+        // The subscriber may not know yet that its connection was lost. And the first may come again, as its own
+        // acknowledgement may have been lost.
+        let _ = subscriber.ack(delivery.receipt).await;
+        (number(&delivery) == 2).then_some(())
     })
     .await;
     broker.health().await.unwrap();

@@ -7,53 +7,59 @@ use rdkafka::{
 };
 use sagaz_core::broker::BrokerError;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// What the client last said of its connections. A message that could not be sent only ends by a timeout; this tells why.
+/// What the client said of its connections. A message that could not be sent only ends by a timeout; this tells why.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
-    last: Mutex<Option<(Instant, Code, String)>>,
+pub(super) struct Watch(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// Why brokers do not let it in. The client says it once, so it holds until something works.
+    not_let_in: Option<String>,
+    /// Why brokers cannot be reached, and when that was said.
+    not_reached: Option<(Instant, String)>,
 }
 
 /// Connections are tried again at least as often as this, so what was said longer ago is no longer so.
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Watch {
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn said(&self, error: &KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            // That all are down is said after why they are.
-            let keeps = code == Code::AllBrokersDown
-                && last.as_ref().is_some_and(|(at, code, _)| {
-                    *code == Code::Authentication && at.elapsed() < FRESH
-                });
-            if !keeps {
-                *last = Some((Instant::now(), code, reason.to_owned()));
+        match error.rdkafka_error_code() {
+            Some(Code::Authentication | Code::SSL) => {
+                self.lock().not_let_in = Some(reason.to_owned());
             }
+            Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve) => {
+                self.lock().not_reached = Some((Instant::now(), reason.to_owned()));
+            }
+            _ => {}
         }
     }
 
-    /// Why no broker can be reached, if that is so.
+    /// A broker has answered.
+    pub(super) fn works(&self) {
+        *self.lock() = Said::default();
+    }
+
+    /// Why no broker answers, if the client has said so.
     pub(super) fn trouble(&self) -> Option<BrokerError> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, code, reason) = last.as_ref()?;
-        if at.elapsed() > FRESH {
-            return None;
+        let said = self.lock();
+        if let Some(reason) = &said.not_let_in {
+            return Some(BrokerError::misused(format!(
+                "Kafka does not let this client in: {reason}"
+            )));
         }
-        match code {
-            Code::Authentication => Some(BrokerError::misused(format!(
-                "Kafka does not accept the credentials: {reason}"
-            ))),
-            Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => Some(
-                BrokerError::unavailable(format!("no broker of Kafka can be reached: {reason}")),
-            ),
-            Code::SSL => Some(BrokerError::misused(format!(
-                "the encrypted connection to Kafka fails: {reason}"
-            ))),
-            _ => None,
-        }
+        let (at, reason) = said.not_reached.as_ref()?;
+        (at.elapsed() < FRESH).then(|| {
+            BrokerError::unavailable(format!("no broker of Kafka can be reached: {reason}"))
+        })
     }
 }
 

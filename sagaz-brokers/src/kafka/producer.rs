@@ -68,7 +68,10 @@ impl Producer {
             async move {
                 let confirmed = client.producer.send(message, timeout);
                 match tokio::time::timeout(timeout + GRACE, confirmed).await {
-                    Ok(Ok(_)) => Ok(()),
+                    Ok(Ok(_)) => {
+                        client.watched.0.works();
+                        Ok(())
+                    }
                     Ok(Err((error, _))) => {
                         if error.rdkafka_error_code() == Some(Code::Fatal) {
                             self.replace(client);
@@ -98,7 +101,7 @@ impl Producer {
         let asked = tokio::task::spawn_blocking(move || {
             let answer = client.producer.client().fetch_metadata(None, timeout);
             answer
-                .map(|_| ())
+                .map(|_| client.watched.0.works())
                 .map_err(|error| of_asking(error, "a request for metadata", &client.watched.0))
         });
         asked.await.unwrap_or_else(|error| {

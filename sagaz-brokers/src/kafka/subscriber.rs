@@ -89,6 +89,7 @@ impl KafkaSubscriber {
                 .collect();
             let dead = dead.iter().map(String::as_str);
             let all: Vec<&str> = topics.iter().copied().chain(dead).collect();
+            topics::find(&config, &[]).await?;
             topics::make(&config, &all).await?;
         } else {
             topics::find(&config, &topics).await?;

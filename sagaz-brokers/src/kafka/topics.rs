@@ -12,6 +12,7 @@ use rdkafka::{
     metadata::MetadataTopic,
 };
 use sagaz_core::broker::BrokerError;
+use std::time::Duration;
 
 /// The broker decides.
 const DEFAULT: i32 = -1;
@@ -49,11 +50,15 @@ pub(super) async fn make(config: &Config, names: &[&str]) -> Result<(), BrokerEr
     Ok(())
 }
 
-/// Whether topics are there.
+/// Whether a broker answers, and topics are there.
 pub(super) async fn find(config: &Config, names: &[&str]) -> Result<(), BrokerError> {
     let client = config.of_admin();
     let timeout = config.connect_timeout;
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    // Without a name it is asked for all, of which at least the number tells that it answers.
+    let names: Vec<Option<String>> = match names {
+        [] => vec![None],
+        names => names.iter().map(|&name| Some(name.to_owned())).collect(),
+    };
     let looked = tokio::task::spawn_blocking(move || {
         let watched = Watched::default();
         let client: BaseConsumer<Watched> = client
@@ -61,10 +66,14 @@ pub(super) async fn find(config: &Config, names: &[&str]) -> Result<(), BrokerEr
             .map_err(unusable)?;
         for name in &names {
             let found = client
-                .fetch_metadata(Some(name), timeout)
-                .map_err(|error| of_asking(error, "a request for topics", &watched.0))?;
-            let error = found.topics().first().and_then(MetadataTopic::error);
-            if let Some(error) = error {
+                .fetch_metadata(name.as_deref(), timeout)
+                .map_err(|error| {
+                    // Its errors wait until they are asked for.
+                    while client.poll(Duration::from_millis(100)).is_some() {}
+                    of_asking(error, "a request for topics", &watched.0)
+                })?;
+            let topic = found.topics().first();
+            if let (Some(name), Some(error)) = (name, topic.and_then(MetadataTopic::error)) {
                 return Err(BrokerError::misused(format!(
                     "the topic `{name}` cannot be subscribed to: {}; create it, or connect with `declare`",
                     Code::from(error)

@@ -1,7 +1,7 @@
 //! A member of a group.
 //!
-//! It asks the server for as many messages as it may hold, and asks again when it was given them or the request has ended; a request
-//! that was under way when the connection was lost is made again.
+//! It asks the server for as many messages as it may hold, and asks again when it was given them or the request has ended. A request
+//! that was under way when the connection was lost is made again, and kept: the server may answer it when the client is back.
 
 use super::{connect, dead, header, subject};
 use crate::{Options, Start, Subscription};
@@ -23,13 +23,15 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::atomic::Ordering,
     task::{Context as Task, Poll},
     time::Duration,
 };
 
 /// How long the server keeps a request that it cannot answer.
 const EXPIRES: Duration = Duration::from_secs(30);
+
+/// How many requests of lost connections are kept for each topic.
+const OLD_REQUESTS_MAX: usize = 4;
 
 /// How often it is looked whether the connection is another one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -62,16 +64,16 @@ pub struct NatsSubscriber {
     receipts: u64,
     /// One that was delivered too often, on its way to the dead letters.
     dying: Option<Message>,
-    /// The number of connections so far.
-    connects: u64,
+    /// The connection that requests were made on.
+    connection: (String, u64),
 }
 
 /// A topic of the subscription.
 struct Feed {
     consumer: PullConsumer,
     request: Option<Batch>,
-    /// The request was made on a connection that was lost: nothing comes but what has come.
-    is_stale: bool,
+    /// Those that were made on a connection that was lost. The server may know of them all the same, and answer.
+    old_requests: Vec<Batch>,
     held: usize,
 }
 
@@ -106,11 +108,11 @@ impl NatsSubscriber {
             feeds.push(Feed {
                 consumer: consumer(&context, &subscription, topic, options.declare).await?,
                 request: None,
-                is_stale: false,
+                old_requests: Vec::new(),
                 held: 0,
             });
         }
-        let connects = connects(&context);
+        let connection = connection(&context);
         Ok(Self {
             context,
             subscription,
@@ -120,7 +122,7 @@ impl NatsSubscriber {
             held: BTreeMap::new(),
             receipts: 0,
             dying: None,
-            connects,
+            connection,
         })
     }
 
@@ -143,7 +145,6 @@ impl NatsSubscriber {
                 BrokerError::unavailable("the NATS server gives no messages").caused_by(error)
             })?;
             feed.request = Some(batch);
-            feed.is_stale = false;
         }
         Ok(())
     }
@@ -156,42 +157,43 @@ impl NatsSubscriber {
         let count = self.feeds.len();
         for index in (self.turn..count).chain(0..self.turn) {
             let feed = &mut self.feeds[index];
-            let Some(request) = &mut feed.request else {
-                continue;
-            };
-            match Pin::new(request).poll_next(task) {
-                Poll::Pending if feed.is_stale => {
-                    feed.request = None;
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Pending => {}
-                Poll::Ready(Some(Ok(message))) => {
-                    self.turn = (index + 1) % count;
-                    return Poll::Ready(Ok(Some((message, index))));
-                }
-                Poll::Ready(None) => {
-                    feed.request = None;
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    feed.request = None;
-                    return Poll::Ready(Err(BrokerError::unavailable(
-                        "the NATS server has ended the request for messages",
-                    )
-                    .caused_by(error)));
+            let mut ended = None;
+            let requests = feed.request.iter_mut().chain(&mut feed.old_requests);
+            for (at, request) in requests.enumerate() {
+                match Pin::new(request).poll_next(task) {
+                    Poll::Pending => {}
+                    Poll::Ready(Some(Ok(message))) => {
+                        self.turn = (index + 1) % count;
+                        return Poll::Ready(Ok(Some((message, index))));
+                    }
+                    Poll::Ready(end) => {
+                        ended = Some((at, end.and_then(Result::err)));
+                        break;
+                    }
                 }
             }
+            let Some((at, error)) = ended else {
+                continue;
+            };
+            feed.forget(at);
+            return Poll::Ready(error.map_or(Ok(None), |error| {
+                let words = "the NATS server has ended the request for messages";
+                Err(BrokerError::unavailable(words).caused_by(error))
+            }));
         }
         Poll::Pending
     }
 
-    /// Nobody answers a request of a connection that was lost.
+    /// It is not certain that a request of a connection that was lost is answered.
     fn look_at_connection(&mut self) -> Result<(), BrokerError> {
-        let connects = connects(&self.context);
-        if connects != self.connects {
-            self.connects = connects;
+        let connection = connection(&self.context);
+        if connection != self.connection {
+            self.connection = connection;
             for feed in &mut self.feeds {
-                feed.is_stale = true;
+                feed.old_requests.extend(feed.request.take());
+                // A connection may be lost again and again.
+                let too_many = feed.old_requests.len().saturating_sub(OLD_REQUESTS_MAX);
+                feed.old_requests.drain(..too_many);
             }
         }
         connect::check_connected(&self.context)
@@ -230,12 +232,20 @@ impl NatsSubscriber {
     }
 }
 
-fn connects(context: &Context) -> u64 {
-    context
-        .client()
-        .statistics()
-        .connects
-        .load(Ordering::Relaxed)
+impl Feed {
+    /// Which has ended, in the order in which they are polled.
+    fn forget(&mut self, at: usize) {
+        match at.checked_sub(usize::from(self.request.is_some())) {
+            None => self.request = None,
+            Some(at) => drop(self.old_requests.swap_remove(at)),
+        }
+    }
+}
+
+/// What differs from one connection to the next: which server process, and what it numbers it.
+fn connection(context: &Context) -> (String, u64) {
+    let info = context.client().server_info();
+    (info.server_id, info.client_id)
 }
 
 /// The durable consumer of the group for this topic. One that is there keeps its place, and waits as this subscription says.

@@ -26,11 +26,15 @@ pub(crate) fn config(url: &str) -> ClientConfig {
 
 /// Makes topics of so many partitions.
 pub(crate) async fn make_topics(url: &str, names: &[&str], partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = config(url).create().expect("a client");
     let topics: Vec<_> = names
         .iter()
         .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
         .collect();
+    make(url, topics).await;
+}
+
+pub(crate) async fn make(url: &str, topics: Vec<NewTopic<'_>>) {
+    let admin: AdminClient<DefaultClientContext> = config(url).create().expect("a client");
     let made = admin.create_topics(&topics, &AdminOptions::new()).await;
     for topic in made.expect("an answer") {
         topic.expect("a topic");

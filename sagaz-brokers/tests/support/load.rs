@@ -6,12 +6,13 @@ use sagaz_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 use tokio::sync::watch;
 
 /// Longer than any machine needs.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 const KEYS: u32 = 20;
 
@@ -22,6 +23,16 @@ pub(crate) struct Audit {
     pub(crate) disturbed: u32,
     /// Deliveries of what had been delivered before.
     pub(crate) repeated: usize,
+}
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "nothing lost; {} batches disturbed, {} deliveries repeated",
+            self.disturbed, self.repeated
+        )
+    }
 }
 
 /// Publishes `rounds` events of each key, each after the one before it was confirmed, and receives until all have come. Nothing

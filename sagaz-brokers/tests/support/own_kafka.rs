@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A shell that ends the server when its input ends, which is when nobody holds the other end of it.
 const GUARD: &str = r#"java "$@" >>"$0/log" 2>&1 </dev/null & cat >/dev/null; kill -9 $!; wait"#;

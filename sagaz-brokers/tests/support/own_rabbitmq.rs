@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A shell that ends the server, and its port mapper, when its input ends, which is when nobody holds the other end of it.
 const GUARD: &str = r#"

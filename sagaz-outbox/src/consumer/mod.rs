@@ -197,6 +197,10 @@ impl<U: Subscriber> Consumer<U> {
     /// # Errors
     ///
     /// The broker or the store cannot be used at all. What was not acknowledged is delivered again.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "so that it is said here that it may be moved between threads"
+    )]
     pub fn run<S, F>(
         self,
         inbox: Inbox<S>,

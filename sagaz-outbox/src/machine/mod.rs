@@ -40,6 +40,7 @@ use std::{
 
 /// How much a worker keeps at once.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is a limit of something")]
 pub(crate) struct Limits {
     /// Events in memory.
     pub(crate) events_max: usize,

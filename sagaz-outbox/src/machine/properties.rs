@@ -117,7 +117,7 @@ impl Worker {
             world.deliver(&event);
         }
         self.machine
-            .published(flight, event, outcome, rng.f64(), world.now);
+            .published(&flight, event, outcome, rng.f64(), world.now);
     }
 
     fn begin_read(&mut self, world: &World, rng: &mut Rng, look: bool) {
@@ -229,9 +229,9 @@ fn run(seed: u64) {
         }
         workers[at].check();
         if is_calm {
-            workers
-                .iter_mut()
-                .for_each(|worker| worker.attend(&mut world, 0));
+            for worker in &mut workers {
+                worker.attend(&mut world, 0);
+            }
         }
     }
     if !is_calm && rng.bool() {

@@ -127,7 +127,7 @@ impl Machine {
     /// What became of an event that [`publish`](Self::publish) gave; `chance` is a random number from 0 to 1.
     pub(crate) fn published(
         &mut self,
-        flight: Flight,
+        flight: &Flight,
         event: Event,
         outcome: Outcome,
         chance: f64,
@@ -141,7 +141,7 @@ impl Machine {
                 self.confirmed_at = Some(now);
                 self.pause.rounds = 0;
             }
-            Outcome::Unavailable => self.pause_for(&flight, chance, now),
+            Outcome::Unavailable => self.pause_for(flight, chance, now),
             _ => {}
         }
         let name = KeyName {
@@ -166,7 +166,7 @@ impl Machine {
             Outcome::Sent => {
                 key.doubts = 0;
                 state.done.insert(flight.seq);
-                self.tell(&flight, Fate::Sent);
+                self.tell(flight, Fate::Sent);
                 Verdict::Sent
             }
             Outcome::Unavailable => {
@@ -190,7 +190,7 @@ impl Machine {
                 key.doubts = 0;
                 self.failed(
                     &name,
-                    &flight,
+                    flight,
                     flight.attempts.saturating_add(1),
                     error,
                     chance,
@@ -202,7 +202,7 @@ impl Machine {
                 key.doubts = 0;
                 self.failed(
                     &name,
-                    &flight,
+                    flight,
                     flight.attempts.saturating_add(1),
                     error,
                     chance,
@@ -212,7 +212,7 @@ impl Machine {
                 key.doubts = key.doubts.saturating_add(1);
                 let tries = flight.attempts.saturating_add(key.doubts);
                 let after = self.rules.retry.delay(tries, chance);
-                self.retry(&name, &flight, flight.attempts, error, after)
+                self.retry(&name, flight, flight.attempts, error, after)
             }
         };
         self.settle_key(&name);

@@ -44,7 +44,7 @@ pub(super) async fn attend<S: OutboxStore, B: Broker>(
     let sent = relay.now();
     let ttl = relay.config.lease;
     // The lease minus a margin, counted from before the renewal was sent.
-    let good_for = ttl - ttl / 5;
+    let good_for = ttl.saturating_sub(ttl / 5);
     let unanswered =
         |_| StoreError::transient("the store did not answer a renewal while it was of use");
     let attendance = timeout(good_for, relay.store.attend(relay.id, ttl, wanted));

@@ -54,6 +54,8 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
                 ..patient
             },
             glance: Retry {
+                // Longer than a sender takes that publishes at once.
+                initial: Duration::from_millis(50),
                 jitter: 0.0,
                 ..patient
             },

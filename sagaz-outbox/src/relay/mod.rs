@@ -124,12 +124,17 @@ impl<S, B> Inner<S, B> {
     }
 
     fn tell(&self, event: &RelayEvent<'_>) {
-        if let Some(observer) = &self.observer {
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-        }
+        tell(self.observer.as_deref(), event);
     }
 
     fn store_failed(&self, call: &'static str, error: &StoreError) {
         self.tell(&RelayEvent::StoreFailed { call, error });
+    }
+}
+
+/// An observer that panics harms nobody.
+pub(crate) fn tell(observer: Option<&dyn RelayObserver>, event: &RelayEvent<'_>) {
+    if let Some(observer) = observer {
+        let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
     }
 }

@@ -92,7 +92,7 @@ async fn news<S: OutboxStore, B: Broker>(relay: &Inner<S, B>, not_before: Instan
 /// Until the relay is shut down; one that is dropped drops this, too.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        future::pending().await
+        future::pending::<()>().await;
     }
 }
 
@@ -214,7 +214,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             let call = AssertUnwindSafe(relay.broker.publish(&events)).catch_unwind();
             let results = call.await.unwrap_or_default();
             Done::Published {
-                took: relay.now() - began,
+                took: relay.now().saturating_sub(began),
                 flights,
                 events,
                 results,
@@ -237,7 +237,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 let silence = || Err(BrokerError::timed_out(took));
                 let results = results.into_iter().chain(std::iter::repeat_with(silence));
                 for ((flight, event), result) in flights.into_iter().zip(events).zip(results) {
-                    self.published(flight, event, result, took);
+                    self.published(&flight, event, result, took);
                 }
             }
             Ok(Done::Read(Ok(fetched))) => {
@@ -277,7 +277,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
 
     fn published(
         &mut self,
-        flight: Flight,
+        flight: &Flight,
         event: Event,
         result: Result<(), BrokerError>,
         took: Duration,

@@ -73,7 +73,7 @@ impl Fixture {
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let looked = timeout(Duration::from_mins(60), async {
+    let looked = timeout(Duration::from_hours(1), async {
         while !holds().await {
             sleep(Duration::from_millis(5)).await;
         }

@@ -98,7 +98,7 @@ async fn a_handler_that_fails_is_called_again_and_then_its_event_is_a_dead_lette
         .await
         .unwrap();
     let given_back = inbox.retries(10).await.unwrap();
-    assert_eq!(given_back, [event.clone()]);
+    assert_eq!(given_back, std::slice::from_ref(&event));
     let again = inbox.handle(&event, async |tx| note(tx, &event));
     assert_eq!(again.await.unwrap(), Handled::Done);
     assert!(inbox.retries(10).await.unwrap().is_empty());

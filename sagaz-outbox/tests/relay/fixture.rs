@@ -59,14 +59,14 @@ impl Fixture {
     }
 
     pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let looked = timeout(Duration::from_mins(60), async {
+        let looked = timeout(Duration::from_hours(1), async {
             while !holds().await {
                 sleep(Duration::from_millis(5)).await;
             }
         });
-        if looked.await.is_err() {
-            panic!("never: {what}; {:?}", self.outbox.stats().await);
-        }
+        let looked = looked.await;
+        let stats = self.outbox.stats().await;
+        assert!(looked.is_ok(), "never: {what}; {stats:?}");
     }
 
     /// Until nothing waits to be published.

@@ -10,7 +10,7 @@ use sagaz_outbox::{RelayEvent, RelayObserver};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -118,17 +118,15 @@ async fn a_store_that_fails_is_asked_again_and_nothing_is_lost() {
 
 #[derive(Default)]
 struct Peak {
-    events: AtomicU32,
-    unmarked: AtomicU32,
+    events: AtomicUsize,
     published: AtomicU32,
 }
 
 impl RelayObserver for Peak {
     fn observe(&self, event: &RelayEvent<'_>) {
         match event {
-            RelayEvent::Load { events, unmarked } => {
-                self.events.fetch_max(*events as u32, Ordering::Relaxed);
-                self.unmarked.fetch_max(*unmarked as u32, Ordering::Relaxed);
+            RelayEvent::Load { events, .. } => {
+                self.events.fetch_max(*events, Ordering::Relaxed);
             }
             RelayEvent::Published { .. } => {
                 let before = self.published.fetch_add(1, Ordering::Relaxed);

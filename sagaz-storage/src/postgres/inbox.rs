@@ -23,8 +23,8 @@ const RECORD: &str = "WITH recorded AS (
         INSERT INTO sagaz.consumer_inbox (consumer, event_id, handled_at) VALUES ($1, $2, clock_timestamp())
         ON CONFLICT DO NOTHING RETURNING event_id
     ), answered AS (
-        UPDATE sagaz.dead_letter AS d SET is_given_back = false FROM recorded AS r
-        WHERE d.id = r.event_id AND d.consumer = $1 AND d.is_given_back
+        UPDATE sagaz.dead_letter AS d SET is_given_back = false
+        WHERE d.id = $2 AND d.consumer = $1 AND d.is_given_back AND EXISTS (SELECT 1 FROM recorded)
     )
     SELECT count(*) FROM recorded";
 
@@ -52,11 +52,11 @@ const IS_HANDLED: &str =
 
 /// Parameters: the age, the limit.
 const PRUNE: &str = "WITH old AS MATERIALIZED (
-        SELECT c.consumer, c.event_id FROM sagaz.consumer_inbox AS c
+        SELECT c.ctid FROM sagaz.consumer_inbox AS c
         WHERE c.handled_at <= statement_timestamp() - $1 * interval '1 millisecond'
         ORDER BY c.handled_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
-    DELETE FROM sagaz.consumer_inbox AS c USING old WHERE c.consumer = old.consumer AND c.event_id = old.event_id";
+    DELETE FROM sagaz.consumer_inbox AS c WHERE c.ctid = ANY(ARRAY(SELECT old.ctid FROM old))";
 
 /// Handlers write on connections of their own, as many as [steps](super::Options::transactions_max) have.
 impl InboxStore for Postgres {

@@ -9,8 +9,9 @@
 //!
 //! # Connections
 //!
-//! Two write, one renews the lease, one claims, four read; two more when news are told and heard. Each is made when it is first
-//! needed, and none waits for those of another kind. Behind a pooler in transaction mode:
+//! Two write, one renews the lease, one claims, four read; two more when news are told and heard; three where events are published, and
+//! up to eight each for transactions of steps and of handlers. Each is made when it is first needed, and none waits for those of another
+//! kind. Behind a pooler in transaction mode:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), sagaz_storage::postgres::ConnectError> {
@@ -43,9 +44,21 @@
 //!
 //! -- Nothing but you removes anything from it. Steps go with their instances.
 //! DELETE FROM sagaz.saga_archive WHERE ended_at < now() - interval '7 years';
+//!
+//! -- Events that wait, and why; what was sent; what needs an operator.
+//! SELECT key, seq, type, attempts, error, wake_at, is_dead FROM sagaz.outbox ORDER BY key, seq;
+//! SELECT sent_at, key, type, data_text FROM sagaz.outbox_archive WHERE id = '..';
+//! SELECT id, consumer, key, type, attempts, error FROM sagaz.dead_letter WHERE state = 'open';
 //! ```
 //!
-//! What waits to be claimed is told to other engines by `NOTIFY` ([`Options::notifications`]), and found by polling in any case.
+//! # Events
+//!
+//! A transaction that has published under a key holds the key to its end, and others that publish under it wait: those of steps come
+//! again after a moment, those of [`append`](sagaz_core::store::AppendsIn::append_in) at the call. So publish late in a transaction, and
+//! under keys that are not everybody's. Each key that a transaction holds takes a place in the server's table of locks
+//! (`max_locks_per_transaction`). The default key is the instance's id, whose lock is the instance's row and takes none.
+//!
+//! What waits to be claimed or published is told to others by `NOTIFY` ([`Options::notifications`]), and found by polling in any case.
 
 mod admin;
 mod claim;
@@ -177,7 +190,8 @@ impl Options {
     }
 
     /// How many transactions of steps are open at once, each on a connection of its own; at least one. Default: 8. Other
-    /// attempts of transactional steps wait for their turn, and their timeout has not begun.
+    /// attempts of transactional steps wait for their turn, and their timeout has not begun. The same holds for the transactions of
+    /// consumers' handlers, which are not counted among these.
     pub fn transactions_max(mut self, transactions: u32) -> Self {
         self.transactions = transactions.max(1);
         self

@@ -22,8 +22,9 @@ async fn main() -> ExitCode {
         ["redis"] => redis().await,
         ["rabbitmq"] => rabbitmq().await,
         ["kafka"] => kafka().await,
+        ["nats"] => nats().await,
         _ => {
-            eprintln!("usage: xtask-containers postgres | redis | rabbitmq | kafka");
+            eprintln!("usage: xtask-containers postgres | redis | rabbitmq | kafka | nats");
             return ExitCode::FAILURE;
         }
     };
@@ -140,6 +141,17 @@ async fn kafka() -> Started {
     let container = image.start().await?;
     let (host, port) = address(&container, 9092).await?;
     Ok((container, format!("kafka://{host}:{port}")))
+}
+
+async fn nats() -> Started {
+    let container = GenericImage::new("nats", "2-alpine")
+        .with_exposed_port(4222.tcp())
+        .with_wait_for(WaitFor::message_on_stderr("Server is ready"))
+        .with_cmd(["-js"])
+        .start()
+        .await?;
+    let (host, port) = address(&container, 4222).await?;
+    Ok((container, format!("nats://{host}:{port}")))
 }
 
 async fn address(

@@ -7,6 +7,7 @@
 mod container;
 mod kafka;
 mod native;
+mod nats;
 mod postgres;
 mod rabbitmq;
 mod redis;
@@ -22,10 +23,17 @@ pub(crate) enum Kind {
     Redis,
     RabbitMq,
     Kafka,
+    Nats,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Postgres, Self::Redis, Self::RabbitMq, Self::Kafka];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Postgres,
+        Self::Redis,
+        Self::RabbitMq,
+        Self::Kafka,
+        Self::Nats,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -33,6 +41,7 @@ impl Kind {
             Self::Redis => "Redis",
             Self::RabbitMq => "RabbitMQ",
             Self::Kafka => "Kafka",
+            Self::Nats => "NATS",
         }
     }
 
@@ -43,6 +52,7 @@ impl Kind {
             Self::Redis => "SAGAZ_TEST_REDIS_URL",
             Self::RabbitMq => "SAGAZ_TEST_RABBITMQ_URL",
             Self::Kafka => "SAGAZ_TEST_KAFKA_URL",
+            Self::Nats => "SAGAZ_TEST_NATS_URL",
         }
     }
 
@@ -53,6 +63,7 @@ impl Kind {
             Self::Redis => "redis::",
             Self::RabbitMq => "rabbitmq::",
             Self::Kafka => "kafka::",
+            Self::Nats => "nats::",
         }
     }
 
@@ -67,6 +78,7 @@ impl Kind {
             Self::Redis => redis::Redis::at(folder).running(),
             Self::RabbitMq => rabbitmq::RabbitMq::at(folder).running(),
             Self::Kafka => kafka::Kafka::at(folder).running(),
+            Self::Nats => nats::Nats::at(folder).running(),
         }
     }
 
@@ -76,6 +88,7 @@ impl Kind {
             Self::Redis => redis::Redis::at(folder).start(),
             Self::RabbitMq => rabbitmq::RabbitMq::at(folder).start(),
             Self::Kafka => kafka::Kafka::at(folder).start(),
+            Self::Nats => nats::Nats::at(folder).start(),
         }
     }
 
@@ -85,6 +98,7 @@ impl Kind {
             Self::Redis => redis::Redis::at(folder).stop(),
             Self::RabbitMq => rabbitmq::RabbitMq::at(folder).stop(),
             Self::Kafka => kafka::Kafka::at(folder).stop(),
+            Self::Nats => nats::Nats::at(folder).stop(),
         }
     }
 }
@@ -168,7 +182,7 @@ impl Program {
 }
 
 /// By what the names of their tests contain.
-pub(crate) const PROGRAMS: [(&str, Program); 5] = [
+pub(crate) const PROGRAMS: [(&str, Program); 6] = [
     (
         "native_postgres::",
         Program {
@@ -204,6 +218,13 @@ pub(crate) const PROGRAMS: [(&str, Program); 5] = [
             ensure: kafka::ensure,
         },
     ),
+    (
+        "own_nats::",
+        Program {
+            what: "servers of NATS",
+            ensure: nats::ensure,
+        },
+    ),
 ];
 
 /// One that `services up` has started.
@@ -212,7 +233,8 @@ fn running(kind: Kind) -> Option<String> {
         .or_else(|| container::kept(kind.word()))
 }
 
-pub(crate) fn command(verb: &str) -> Done {
+/// `names`: of which servers; none are all.
+pub(crate) fn command(verb: &str, names: &[&str]) -> Done {
     let each = match verb {
         "up" => up,
         "down" => down,
@@ -223,7 +245,14 @@ pub(crate) fn command(verb: &str) -> Done {
             ));
         }
     };
-    for kind in Kind::ALL {
+    for name in names {
+        if Kind::ALL.iter().all(|kind| kind.word() != *name) {
+            let known = Kind::ALL.map(Kind::word).join(", ");
+            return Err(format!("`{name}` is none of the servers {known}"));
+        }
+    }
+    let named = |kind: &Kind| names.is_empty() || names.contains(&kind.word());
+    for kind in Kind::ALL.into_iter().filter(named) {
         eprintln!("{}: {}", kind.name(), each(kind)?);
     }
     Ok(())

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-pub(super) const LANES: usize = 3;
+const LANES_U16: u16 = 3;
+
+pub(super) const LANES: usize = LANES_U16 as usize;
 
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
@@ -82,7 +84,7 @@ impl World {
         if is_locked {
             return;
         }
-        let lane = lane_of(&key, LANES as u16);
+        let lane = lane_of(&key, LANES_U16);
         // A transaction may append many, and hot keys have more than are read at a time.
         let many = if self.hot && rng.u8(0..10) == 0 {
             80
@@ -293,7 +295,7 @@ impl World {
 
     pub(super) fn deliver(&mut self, event: &Event) {
         let key = event.ordering_key().unwrap();
-        let lane = lane_of(key, LANES as u16);
+        let lane = lane_of(key, LANES_U16);
         let seq: u64 = event.subject_name().unwrap().parse().unwrap();
         let row = &self.rows[&(lane, seq)];
         if row.is_delivered {

@@ -119,12 +119,12 @@ const PRUNE_ARCHIVE: &str = "WITH old AS MATERIALIZED (
 
 /// The same. What a consumer is still to handle again stays.
 const PRUNE_LETTERS: &str = "WITH old AS MATERIALIZED (
-        SELECT d.id, d.consumer FROM sagaz.dead_letter AS d
+        SELECT d.ctid FROM sagaz.dead_letter AS d
         WHERE d.decided_at IS NOT NULL AND d.decided_at <= statement_timestamp() - $1 * interval '1 millisecond'
             AND NOT d.is_given_back
         ORDER BY d.decided_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
-    DELETE FROM sagaz.dead_letter AS d USING old WHERE d.id = old.id AND d.consumer = old.consumer";
+    DELETE FROM sagaz.dead_letter AS d WHERE d.ctid = ANY(ARRAY(SELECT old.ctid FROM old))";
 
 pub(super) async fn stats(database: &Database) -> Result<OutboxStats, StoreError> {
     let query = database.query(STATS).bind(COUNT_MAX);

@@ -2,6 +2,10 @@
 //!
 //! Invariant: a mark holds the rows of its worker's lanes, as they are and not as they were when it began, and touches events of
 //! these alone. A sender's word counts while the lease lasts that its event was stored with.
+//!
+//! Events are looked up one by one ([`found`]) and then met by their physical places: joined, the planner would read the whole index of
+//! a table that it knew to be small, with all that was deleted and is kept by an old snapshot. A row that somebody writes in the same
+//! moment has another place then, and is left as it is: its event is sent once more, sometime.
 
 use super::super::database::Database;
 use crate::value::{as_i64, as_u64, millis, without_nul};
@@ -30,6 +34,24 @@ macro_rules! lost {
     };
 }
 
+/// The events at these places, with what is said of each, `$columns` of the row `m`.
+macro_rules! found {
+    ($from:literal, $columns:literal) => {
+        concat!(
+            "m AS MATERIALIZED (
+                SELECT o.place",
+            $columns,
+            " FROM ",
+            $from,
+            " CROSS JOIN LATERAL (
+                    SELECT o.ctid AS place FROM sagaz.outbox AS o WHERE o.lane = m.lane AND o.seq = m.seq
+                    ORDER BY o.seq LIMIT 1
+                ) AS o
+            )"
+        )
+    };
+}
+
 /// Events that have left the outbox, `$from`, to the archive.
 macro_rules! archived {
     ($from:literal) => {
@@ -51,11 +73,13 @@ macro_rules! sent {
         concat!(
             "WITH ",
             mine!(),
-            ", m AS MATERIALIZED (
+            ", own AS MATERIALIZED (
                 SELECT m.lane, m.seq FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS m(lane, epoch, seq)
                 WHERE ((m.lane, m.epoch) IN (SELECT l.lane, l.epoch FROM mine AS l)) IS TRUE
-            ), gone AS (
-                DELETE FROM sagaz.outbox AS o USING m WHERE o.lane = m.lane AND o.seq = m.seq RETURNING o.*
+            ), ",
+            found!("own AS m", ""),
+            ", gone AS (
+                DELETE FROM sagaz.outbox AS o WHERE o.ctid = ANY(ARRAY(SELECT m.place FROM m)) RETURNING o.*
             )",
             $archived,
             " ",
@@ -72,18 +96,20 @@ const SENT_ARCHIVE: &str = sent!(concat!(", ", archived!("gone AS g")));
 const MARK: &str = concat!(
     "WITH ",
     mine!(),
-    ", m AS MATERIALIZED (
+    ", own AS MATERIALIZED (
         SELECT * FROM unnest($2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::bigint[],
                 $9::boolean[]) AS m(lane, epoch, seq, fate, attempts, error, after_ms, blocks)
         WHERE ((m.lane, m.epoch) IN (SELECT l.lane, l.epoch FROM mine AS l)) IS TRUE
-    ), gone AS (
+    ), ",
+    found!("own AS m", ", m.fate, m.attempts, m.error, m.after_ms, m.blocks"),
+    ", gone AS (
         DELETE FROM sagaz.outbox AS o USING m
-        WHERE o.lane = m.lane AND o.seq = m.seq AND (m.fate = 'sent' OR m.fate = 'dead' AND NOT m.blocks)
+        WHERE o.ctid = m.place AND (m.fate = 'sent' OR m.fate = 'dead' AND NOT m.blocks)
         RETURNING o.*, m.fate, m.attempts AS tried, m.error AS last_error
     ), kept AS (
         UPDATE sagaz.outbox AS o SET attempts = m.attempts, error = m.error, leased_to = NULL, leased_until = NULL,
             wake_at = clock_timestamp() + m.after_ms * interval '1 millisecond', is_dead = m.fate = 'dead'
-        FROM m WHERE o.lane = m.lane AND o.seq = m.seq AND NOT o.is_dead AND (m.fate = 'retry' OR m.fate = 'dead' AND m.blocks)
+        FROM m WHERE o.ctid = m.place AND NOT o.is_dead AND (m.fate = 'retry' OR m.fate = 'dead' AND m.blocks)
         RETURNING o.*, m.fate, m.attempts AS tried, m.error AS last_error
     ), ",
     archived!("gone AS g WHERE g.fate = 'sent' AND $10"),
@@ -102,34 +128,37 @@ const MARK: &str = concat!(
 
 /// Judged after the commit: what is older in a key was committed before, so it is seen here, or gone. Parameters: the sender, events.
 const HEADS: &str = "WITH mine AS MATERIALIZED (
-        SELECT o.lane, o.seq, o.id,
-            (SELECT true FROM sagaz.outbox AS older WHERE older.key = o.key AND older.seq < o.seq LIMIT 1) IS NULL AS is_head
+        SELECT o.ctid AS place, o.lane, o.seq, o.id, (SELECT true FROM sagaz.outbox AS older
+            WHERE older.key = o.key AND older.seq < o.seq ORDER BY older.seq LIMIT 1) IS NULL AS is_head
         FROM sagaz.outbox AS o WHERE o.id = ANY($2) AND o.leased_to = $1 AND o.leased_until > clock_timestamp()
     ), given_up AS (
         UPDATE sagaz.outbox AS o SET leased_to = NULL, leased_until = NULL
-        FROM mine AS m WHERE o.lane = m.lane AND o.seq = m.seq AND o.leased_to = $1 AND NOT m.is_head
+        FROM mine AS m WHERE o.ctid = m.place AND o.leased_to = $1 AND NOT m.is_head
     )
     SELECT m.id, m.lane, m.seq FROM mine AS m WHERE m.is_head";
 
 /// Gives whether something is left to the relay: what was not sent, or what follows in a key. Parameters: the sender, lanes, places,
 /// whether they were sent; whether to archive.
 const SETTLE: &str = concat!(
-    "WITH h AS MATERIALIZED (
-        SELECT * FROM unnest($2::integer[], $3::bigint[], $4::boolean[]) AS h(lane, seq, was_sent)
-    ), gone AS (
-        DELETE FROM sagaz.outbox AS o USING h WHERE o.lane = h.lane AND o.seq = h.seq AND h.was_sent
+    "WITH ",
+    found!(
+        "unnest($2::integer[], $3::bigint[], $4::boolean[]) AS m(lane, seq, was_sent)",
+        ", m.was_sent"
+    ),
+    ", gone AS (
+        DELETE FROM sagaz.outbox AS o USING m WHERE o.ctid = m.place AND m.was_sent
             AND o.leased_to = $1 AND o.leased_until > clock_timestamp()
         RETURNING o.*
     ), ",
     archived!("gone AS g WHERE $5"),
     ", given_up AS (
         UPDATE sagaz.outbox AS o SET leased_to = NULL, leased_until = NULL
-        FROM h WHERE o.lane = h.lane AND o.seq = h.seq AND NOT h.was_sent
+        FROM m WHERE o.ctid = m.place AND NOT m.was_sent
             AND o.leased_to = $1 AND o.leased_until > clock_timestamp()
         RETURNING o.seq
     )
     SELECT EXISTS (SELECT 1 FROM given_up) OR EXISTS (SELECT 1 FROM gone AS g
-        WHERE (SELECT true FROM sagaz.outbox AS o WHERE o.key = g.key AND o.seq > g.seq LIMIT 1))"
+        WHERE (SELECT true FROM sagaz.outbox AS o WHERE o.key = g.key AND o.seq > g.seq ORDER BY o.seq LIMIT 1))"
 );
 
 /// Marks, a column each.

@@ -3,15 +3,19 @@
 //! Invariants: what a handler writes is committed together with the record of its event; an event that cannot be handled is
 //! kept as a dead letter before anybody is told that it need not be delivered again.
 
-use crate::error::{Error, words};
+mod course;
+mod handler;
+
+pub use handler::{HandlerError, Permanent};
+
+use crate::error::Error;
+use course::{Course, Troubles};
 use futures_util::FutureExt;
 use sagaz_core::{
     Event, Retry,
-    store::{Begun, CommitError, Finished, InboxStore, StoreError},
+    store::{InboxStore, StoreError},
 };
 use std::{
-    any::Any,
-    error::Error as StdError,
     fmt,
     panic::AssertUnwindSafe,
     sync::{
@@ -20,45 +24,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::sleep;
-
-/// What a handler fails with. Any error becomes one with `?`; [`Permanent`] says that trying again is no use.
-pub type HandlerError = Box<dyn StdError + Send + Sync>;
-
-/// An error of a handler that is the same however often the event is handled: it becomes a dead letter at once.
-///
-/// ```
-/// use sagaz_outbox::{HandlerError, Permanent};
-///
-/// fn check(quantity: i64) -> Result<(), HandlerError> {
-///     if quantity < 0 {
-///         return Err(Permanent::new("an order of less than nothing").into());
-///     }
-///     Ok(())
-/// }
-/// # assert!(check(-1).is_err());
-/// ```
-#[derive(Debug)]
-pub struct Permanent(HandlerError);
-
-impl Permanent {
-    /// From an error or from words.
-    pub fn new(error: impl Into<HandlerError>) -> Self {
-        Self(error.into())
-    }
-}
-
-impl fmt::Display for Permanent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Permanent {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +202,9 @@ impl<S: InboxStore> Inbox<S> {
     {
         let mut course = self.course(event);
         while let Some(mut tx) = course.begin().await? {
-            let called = AssertUnwindSafe(handler.clone()(&mut tx)).catch_unwind().await;
+            let called = AssertUnwindSafe(handler.clone()(&mut tx))
+                .catch_unwind()
+                .await;
             if let Some(handled) = course.end(tx, called).await? {
                 return Ok(handled);
             }
@@ -247,12 +214,7 @@ impl<S: InboxStore> Inbox<S> {
 
     /// The handling of an event, in parts.
     pub(crate) fn course<'c>(&'c self, event: &'c Event) -> Course<'c, S> {
-        Course {
-            inbox: self,
-            event,
-            attempts: 0,
-            troubles: Troubles::default(),
-        }
+        Course::new(self, event)
     }
 
     async fn ask(&self, event: &Event) -> Result<bool, StoreError> {
@@ -310,150 +272,6 @@ impl<S: InboxStore> Inbox<S> {
         let interval = self.inner.retention / 100;
         interval.clamp(Duration::from_secs(1), Duration::from_mins(1))
     }
-}
-
-/// The handling of one event: attempts, and what went wrong so far.
-pub(crate) struct Course<'c, S> {
-    inbox: &'c Inbox<S>,
-    event: &'c Event,
-    attempts: u32,
-    troubles: Troubles,
-}
-
-/// What a handler came back with, if it did not panic.
-type Called = Result<Result<(), HandlerError>, Box<dyn Any + Send>>;
-
-impl<S: InboxStore> Course<'_, S> {
-    /// The transaction of an attempt; `None` if the event was handled before.
-    pub(crate) async fn begin(&mut self) -> Result<Option<S::Tx>, Error> {
-        let inner = &self.inbox.inner;
-        loop {
-            match inner
-                .store
-                .begin_handling(&inner.consumer, self.event)
-                .await
-            {
-                Ok(Begun::New(tx)) => return Ok(Some(tx)),
-                Ok(_) => {
-                    inner.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                    return Ok(None);
-                }
-                Err(error) => self.troubles.wait(error).await?,
-            }
-        }
-    }
-
-    /// The handler was called; `None` if it is to be called once more.
-    pub(crate) async fn end(
-        &mut self,
-        tx: S::Tx,
-        called: Called,
-    ) -> Result<Option<Handled>, Error> {
-        let (store, counters) = (&self.inbox.inner.store, &self.inbox.inner.counters);
-        let handled = called.unwrap_or_else(|panic| Err(panicked(&*panic).into()));
-        let error = match handled {
-            Ok(()) => match store.finish_handling(tx).await {
-                Ok(Finished::Handled) => {
-                    counters.handled.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Some(Handled::Done));
-                }
-                Ok(_) => {
-                    counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Some(Handled::Duplicate));
-                }
-                Err(CommitError::InDoubt(error)) => {
-                    self.troubles.wait(error).await?;
-                    if !self.inbox.is_handled(self.event).await? {
-                        return Ok(None);
-                    }
-                    counters.handled.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Some(Handled::Done));
-                }
-                Err(CommitError::RolledBack(error)) if error.is_transient() => {
-                    self.troubles.wait(error).await?;
-                    return Ok(None);
-                }
-                // Something that the handler wrote is unacceptable.
-                Err(CommitError::RolledBack(error)) => error.into(),
-            },
-            Err(error) => {
-                drop(tx);
-                error
-            }
-        };
-        self.failed(error).await
-    }
-
-    async fn failed(&mut self, error: HandlerError) -> Result<Option<Handled>, Error> {
-        if is_transient(&*error) {
-            let error = StoreError::transient(words(&*error));
-            self.troubles.wait(error).await?;
-            return Ok(None);
-        }
-        let Inner {
-            counters, retry, ..
-        } = &*self.inbox.inner;
-        // A handler fails as well when its store does, which is no fault of the event.
-        if let Err(error) = self.inbox.ask(self.event).await {
-            self.troubles.wait(error).await?;
-            return Ok(None);
-        }
-        counters.failed.fetch_add(1, Ordering::Relaxed);
-        self.attempts += 1;
-        if !error.is::<Permanent>() && retry.again_after(self.attempts) {
-            sleep(retry.delay(self.attempts, fastrand::f64())).await;
-            return Ok(None);
-        }
-        let words = words(&*error);
-        self.inbox.bury(self.event, self.attempts, &words).await?;
-        counters.dead.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Handled::Dead))
-    }
-}
-
-/// Waits while a store fails, longer each time.
-#[derive(Default)]
-struct Troubles(u32);
-
-impl Troubles {
-    async fn wait(&mut self, error: StoreError) -> Result<(), Error> {
-        const BACKOFF: Retry = Retry {
-            attempts: None,
-            initial: Duration::from_millis(20),
-            max: Duration::from_secs(5),
-            ..Retry::BACKOFF
-        };
-        if !error.is_transient() {
-            return Err(error.into());
-        }
-        self.0 = self.0.saturating_add(1);
-        sleep(BACKOFF.delay(self.0, fastrand::f64())).await;
-        Ok(())
-    }
-}
-
-/// Whether the store is the cause, and only for now.
-fn is_transient(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let own = error
-            .downcast_ref::<Error>()
-            .is_some_and(Error::is_transient);
-        let of_store = error.downcast_ref::<StoreError>();
-        if own || of_store.is_some_and(StoreError::is_transient) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    let words = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", words.unwrap_or("without words"))
 }
 
 impl<S> Clone for Inbox<S> {

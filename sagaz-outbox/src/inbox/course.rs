@@ -1,0 +1,165 @@
+//! The handling of one event, from its first attempt to its end.
+//!
+//! Invariant: only what a handler does wrong counts as an attempt; what the store does wrong is waited for.
+
+use super::{Handled, HandlerError, Inbox, Inner, Permanent};
+use crate::error::{Error, words};
+use sagaz_core::{
+    Event, Retry,
+    store::{Begun, CommitError, Finished, InboxStore, StoreError},
+};
+use std::{any::Any, error::Error as StdError, sync::atomic::Ordering, time::Duration};
+use tokio::time::sleep;
+
+/// The handling of one event: attempts, and what went wrong so far.
+pub(crate) struct Course<'c, S> {
+    inbox: &'c Inbox<S>,
+    event: &'c Event,
+    attempts: u32,
+    troubles: Troubles,
+}
+
+/// What a handler came back with, if it did not panic.
+type Called = Result<Result<(), HandlerError>, Box<dyn Any + Send>>;
+
+impl<'c, S: InboxStore> Course<'c, S> {
+    pub(super) fn new(inbox: &'c Inbox<S>, event: &'c Event) -> Self {
+        Self {
+            inbox,
+            event,
+            attempts: 0,
+            troubles: Troubles::default(),
+        }
+    }
+
+    /// The transaction of an attempt; `None` if the event was handled before.
+    pub(crate) async fn begin(&mut self) -> Result<Option<S::Tx>, Error> {
+        let inner = &self.inbox.inner;
+        loop {
+            match inner
+                .store
+                .begin_handling(&inner.consumer, self.event)
+                .await
+            {
+                Ok(Begun::New(tx)) => return Ok(Some(tx)),
+                Ok(_) => {
+                    inner.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                Err(error) => self.troubles.wait(error).await?,
+            }
+        }
+    }
+
+    /// The handler was called; `None` if it is to be called once more.
+    pub(crate) async fn end(
+        &mut self,
+        tx: S::Tx,
+        called: Called,
+    ) -> Result<Option<Handled>, Error> {
+        let (store, counters) = (&self.inbox.inner.store, &self.inbox.inner.counters);
+        let handled = called.unwrap_or_else(|panic| Err(panicked(&*panic).into()));
+        let error = match handled {
+            Ok(()) => match store.finish_handling(tx).await {
+                Ok(Finished::Handled) => {
+                    counters.handled.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Handled::Done));
+                }
+                Ok(_) => {
+                    counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Handled::Duplicate));
+                }
+                Err(CommitError::InDoubt(error)) => {
+                    self.troubles.wait(error).await?;
+                    if !self.inbox.is_handled(self.event).await? {
+                        return Ok(None);
+                    }
+                    counters.handled.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Handled::Done));
+                }
+                Err(CommitError::RolledBack(error)) if error.is_transient() => {
+                    self.troubles.wait(error).await?;
+                    return Ok(None);
+                }
+                // Something that the handler wrote is unacceptable.
+                Err(CommitError::RolledBack(error)) => error.into(),
+            },
+            Err(error) => {
+                drop(tx);
+                error
+            }
+        };
+        self.failed(error).await
+    }
+
+    async fn failed(&mut self, error: HandlerError) -> Result<Option<Handled>, Error> {
+        if is_transient(&*error) {
+            let error = StoreError::transient(words(&*error));
+            self.troubles.wait(error).await?;
+            return Ok(None);
+        }
+        let Inner {
+            counters, retry, ..
+        } = &*self.inbox.inner;
+        // A handler fails as well when its store does, which is no fault of the event.
+        if let Err(error) = self.inbox.ask(self.event).await {
+            self.troubles.wait(error).await?;
+            return Ok(None);
+        }
+        counters.failed.fetch_add(1, Ordering::Relaxed);
+        self.attempts += 1;
+        if !error.is::<Permanent>() && retry.again_after(self.attempts) {
+            sleep(retry.delay(self.attempts, fastrand::f64())).await;
+            return Ok(None);
+        }
+        let words = words(&*error);
+        self.inbox.bury(self.event, self.attempts, &words).await?;
+        counters.dead.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Handled::Dead))
+    }
+}
+
+/// Waits while a store fails, longer each time.
+#[derive(Default)]
+pub(super) struct Troubles(u32);
+
+impl Troubles {
+    pub(super) async fn wait(&mut self, error: StoreError) -> Result<(), Error> {
+        const BACKOFF: Retry = Retry {
+            attempts: None,
+            initial: Duration::from_millis(20),
+            max: Duration::from_secs(5),
+            ..Retry::BACKOFF
+        };
+        if !error.is_transient() {
+            return Err(error.into());
+        }
+        self.0 = self.0.saturating_add(1);
+        sleep(BACKOFF.delay(self.0, fastrand::f64())).await;
+        Ok(())
+    }
+}
+
+/// Whether the store is the cause, and only for now.
+fn is_transient(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let own = error
+            .downcast_ref::<Error>()
+            .is_some_and(Error::is_transient);
+        let of_store = error.downcast_ref::<StoreError>();
+        if own || of_store.is_some_and(StoreError::is_transient) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let words = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", words.unwrap_or("without words"))
+}

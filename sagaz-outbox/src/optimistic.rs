@@ -1,0 +1,389 @@
+//! The optimistic sender: publishes the events of this process right after their commit, from memory.
+//!
+//! Invariants: only an event that is the first of its key is published, so that none overtakes another; whatever is not surely
+//! published is the relay's, at once or at the latest when the lease of the event ends; no more events are kept than configured.
+
+use crate::{
+    error::words,
+    relay::{RelayEvent, RelayObserver, tell},
+};
+use futures_util::FutureExt;
+use sagaz_core::{
+    AfterCommit, Event, EventId, Retry,
+    broker::{Broker, BrokerError},
+    store::{OutboxStore, Place, Sender, SentEvents, StoreError, WorkerId},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+/// Publishes events right after their commit, so that nobody waits for the relay's next look. The relay still runs, somewhere:
+/// it publishes what this one could not.
+///
+/// ```no_run
+/// # async fn example<B: sagaz_core::broker::Broker>(store: sagaz_core::store::memory::Memory, broker: B) -> Result<(), Box<dyn std::error::Error>> {
+/// use sagaz_core::Engine;
+/// use sagaz_outbox::Optimistic;
+/// use std::sync::Arc;
+///
+/// let optimistic = Arc::new(Optimistic::builder(store.clone(), broker).start());
+/// let engine = Engine::builder(store).after_commit(optimistic.clone()).start().await?;
+/// // .. and when the program ends
+/// engine.shutdown().await;
+/// optimistic.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Optimistic {
+    sender: Sender,
+    jobs: mpsc::UnboundedSender<Job>,
+    /// Events that wait to be published, or left to the relay.
+    queued: Arc<AtomicUsize>,
+    queue_max: usize,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What to do with events that were committed.
+enum Job {
+    Publish(Vec<Event>, Instant),
+    /// There is no room for them.
+    Leave(Vec<EventId>),
+}
+
+/// Configures an [`Optimistic`] sender: [`Optimistic::builder`].
+#[must_use]
+pub struct OptimisticBuilder<S, B> {
+    store: S,
+    broker: B,
+    lease: Duration,
+    queue_max: usize,
+    batch_max: usize,
+    calls_max: usize,
+    sent: SentEvents,
+    shutdown_grace: Duration,
+    observer: Option<Arc<dyn RelayObserver>>,
+}
+
+impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
+    /// How long the relay leaves an event to this sender. Should this process die, its events are as late. Default 5 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How many events wait to be published at most; what comes beyond is left to the relay. Default 1,000.
+    pub fn queue_max(mut self, events: usize) -> Self {
+        self.queue_max = events;
+        self
+    }
+
+    /// How many events go to the broker in one call at most. Default 256.
+    pub fn batch_max(mut self, events: usize) -> Self {
+        self.batch_max = events.max(1);
+        self
+    }
+
+    /// What becomes of events that were sent: as the relay's setting. Default: they are moved to the archive.
+    pub fn sent_events(mut self, sent: SentEvents) -> Self {
+        self.sent = sent;
+        self
+    }
+
+    /// How long [`Optimistic::shutdown`] goes on publishing. Default 5 s.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
+        self
+    }
+
+    /// Is told what the sender does.
+    pub fn observer(mut self, observer: Arc<dyn RelayObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Begins to work, on the runtime that this is called on.
+    #[must_use]
+    pub fn start(self) -> Optimistic {
+        let sender = Sender {
+            id: WorkerId::random(),
+            lease: self.lease,
+        };
+        let (jobs, to_do) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let queued = Arc::new(AtomicUsize::new(0));
+        let queue_max = self.queue_max;
+        let worker = Arc::new(Worker {
+            sender,
+            queued: Arc::clone(&queued),
+            settings: self,
+        });
+        Optimistic {
+            sender,
+            jobs,
+            queued,
+            queue_max,
+            stop,
+            task: Mutex::new(Some(tokio::spawn(run(worker, to_do, stopped)))),
+        }
+    }
+}
+
+impl Optimistic {
+    /// Configures a sender.
+    pub fn builder<S: OutboxStore, B: Broker>(store: S, broker: B) -> OptimisticBuilder<S, B> {
+        OptimisticBuilder {
+            store,
+            broker,
+            lease: Duration::from_secs(5),
+            queue_max: 1_000,
+            batch_max: 256,
+            calls_max: 8,
+            sent: SentEvents::default(),
+            shutdown_grace: Duration::from_secs(5),
+            observer: None,
+        }
+    }
+
+    /// Publishes what waits, within the configured grace, and stops. Call it when the engine is shut down: what is committed
+    /// later waits for the relay until its lease ends.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let take = || {
+            let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            task.take()
+        };
+        let task = take();
+        if let Some(task) = task {
+            // It has panicked, if not ended.
+            let _ = task.await;
+        }
+    }
+}
+
+impl AfterCommit for Optimistic {
+    fn sender(&self) -> Sender {
+        self.sender
+    }
+
+    fn committed(&self, events: Vec<Event>) {
+        let queued = self.queued.fetch_add(events.len(), Ordering::Relaxed) + events.len();
+        let job = if queued <= self.queue_max {
+            Job::Publish(events, Instant::now())
+        } else if queued <= self.queue_max.saturating_mul(4).saturating_add(1_000) {
+            Job::Leave(events.iter().map(|it| it.event_id().clone()).collect())
+        } else {
+            // Too many even for that: the relay has them when their lease ends.
+            self.queued.fetch_sub(events.len(), Ordering::Relaxed);
+            return;
+        };
+        // Once it has been shut down, nobody is there to take it.
+        let _ = self.jobs.send(job);
+    }
+}
+
+impl Drop for Optimistic {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Optimistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Optimistic")
+            .field("sender", &self.sender)
+            .field("queued", &self.queued)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, B> fmt::Debug for OptimisticBuilder<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OptimisticBuilder")
+            .field("lease", &self.lease)
+            .field("queue_max", &self.queue_max)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Worker<S, B> {
+    sender: Sender,
+    queued: Arc<AtomicUsize>,
+    settings: OptimisticBuilder<S, B>,
+}
+
+async fn run<S: OutboxStore, B: Broker>(
+    worker: Arc<Worker<S, B>>,
+    mut to_do: mpsc::UnboundedReceiver<Job>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut calls = JoinSet::new();
+    let working = async {
+        while let Some(first) = next(&mut to_do, &mut stopped).await {
+            let (batch, leave) = worker.gather(first, &mut to_do);
+            // Two batches never hold heads of one key: the second one's is not the first of its key.
+            while calls.len() >= worker.settings.calls_max {
+                let _ = calls.join_next().await;
+            }
+            calls.spawn(Arc::clone(&worker).carry_out(batch, leave));
+        }
+    };
+    working.await;
+    let ended = async { while calls.join_next().await.is_some() {} };
+    let _ = timeout(worker.settings.shutdown_grace, ended).await;
+}
+
+/// The next job; `None` when it is stopped and nothing waits.
+async fn next(
+    to_do: &mut mpsc::UnboundedReceiver<Job>,
+    stopped: &mut watch::Receiver<bool>,
+) -> Option<Job> {
+    tokio::select! {
+        biased;
+        job = to_do.recv() => job,
+        _ = stopped.wait_for(|stop| *stop) => None,
+    }
+}
+
+/// Events to publish, and when the first of them was committed.
+type Batch = (Vec<Event>, Instant);
+
+impl<S: OutboxStore, B: Broker> Worker<S, B> {
+    /// What goes with the first job: what has queued up.
+    fn gather(
+        &self,
+        first: Job,
+        to_do: &mut mpsc::UnboundedReceiver<Job>,
+    ) -> (Batch, Vec<EventId>) {
+        let (mut events, mut leave, mut since) = (Vec::new(), Vec::new(), Instant::now());
+        let mut job = Some(first);
+        while let Some(next) = job {
+            match next {
+                Job::Publish(more, at) => {
+                    since = since.min(at);
+                    events.extend(more);
+                }
+                Job::Leave(ids) => leave.extend(ids),
+            }
+            if events.len() + leave.len() >= self.settings.batch_max {
+                break;
+            }
+            job = to_do.try_recv().ok();
+        }
+        ((events, since), leave)
+    }
+
+    async fn carry_out(self: Arc<Self>, (events, since): Batch, leave: Vec<EventId>) {
+        let count = events.len() + leave.len();
+        // Later the relay may publish them as well.
+        let until = since + self.sender.lease / 5 * 4;
+        let _ = timeout_at(until, self.publish(events, leave, until)).await;
+        self.queued.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    async fn publish(&self, events: Vec<Event>, leave: Vec<EventId>, until: Instant) {
+        let store = &self.settings.store;
+        let ids = events.iter().map(|it| it.event_id().clone());
+        let ids: Vec<EventId> = ids.chain(leave).collect();
+        let heads = match store.heads(self.sender.id, &ids).await {
+            Ok(heads) => heads,
+            // The relay has them when their lease ends.
+            Err(error) => return self.store_failed("heads", &error),
+        };
+        let mut heads: BTreeMap<EventId, Place> = heads.into_iter().collect();
+        let (events, places): (Vec<Event>, Vec<Place>) = events
+            .into_iter()
+            .filter_map(|event| heads.remove(event.event_id()).map(|place| (event, place)))
+            .unzip();
+        let mut settled: Vec<(Place, bool)> = heads.into_values().map(|it| (it, false)).collect();
+        if !events.is_empty() {
+            let results = self.call_broker(&events, until).await;
+            settled.extend(places.into_iter().zip(results));
+        }
+        self.settle(&settled).await;
+    }
+
+    /// Whether the broker surely has each event.
+    async fn call_broker(&self, events: &[Event], until: Instant) -> Vec<bool> {
+        let began = Instant::now();
+        // Time is left to tell the store.
+        let by = until - self.sender.lease / 5;
+        let call = AssertUnwindSafe(self.settings.broker.publish(events)).catch_unwind();
+        let results = timeout_at(by, call).await.map(Result::unwrap_or_default);
+        let results = results.unwrap_or_default();
+        let took = began.elapsed();
+        let silence = || Err(BrokerError::timed_out(took));
+        let results = results.into_iter().chain(std::iter::repeat_with(silence));
+        let told = events.iter().zip(results).map(|(event, result)| {
+            self.tell(event, &result, took);
+            result.is_ok()
+        });
+        told.collect()
+    }
+
+    fn tell(&self, event: &Event, result: &Result<(), BrokerError>, took: Duration) {
+        let event_type = event.event_type();
+        let observer = self.settings.observer.as_deref();
+        match result {
+            Ok(()) => tell(
+                observer,
+                &RelayEvent::Published {
+                    event_type,
+                    made_at: event.time(),
+                    took,
+                },
+            ),
+            Err(error) if error.is_unavailable() || error.is_misuse() => {
+                tell(observer, &RelayEvent::BrokerFailed { error });
+            }
+            Err(error) => tell(
+                observer,
+                &RelayEvent::Retried {
+                    event_type,
+                    attempts: 0,
+                    error: &words(error),
+                    after: Duration::ZERO,
+                },
+            ),
+        }
+    }
+
+    /// Tells the store, for as long as that is of use: what it is not told is published again.
+    async fn settle(&self, heads: &[(Place, bool)]) {
+        if heads.is_empty() {
+            return;
+        }
+        let settings = &self.settings;
+        for attempt in 1.. {
+            let call = settings
+                .store
+                .settle_heads(self.sender.id, heads, settings.sent);
+            let Err(error) = call.await else { return };
+            self.store_failed("settle_heads", &error);
+            if !error.is_transient() {
+                return;
+            }
+            sleep(Retry::BACKOFF.delay(attempt, fastrand::f64()) / 10).await;
+        }
+    }
+
+    fn store_failed(&self, call: &'static str, error: &StoreError) {
+        let event = RelayEvent::StoreFailed { call, error };
+        tell(self.settings.observer.as_deref(), &event);
+    }
+}
