@@ -95,6 +95,8 @@ impl Worker {
         let now = world.now;
         let batch = self.machine.publish(now);
         assert!(batch.flights.len() <= self.limits.batch_max);
+        let is_alone = batch.events.len() == 1;
+        assert!(is_alone || !batch.events.iter().any(|it| world.has_failed(it)));
         for (flight, event) in batch.flights.into_iter().zip(batch.events) {
             world.assert_owned(self.id, flight.lane);
             let key = event.ordering_key();

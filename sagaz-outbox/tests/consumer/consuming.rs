@@ -2,11 +2,14 @@
 
 use crate::fixture::{Fixture, event, note, until};
 use fastrand::Rng;
-use sagaz_brokers::memory::MemorySubscriber;
-use sagaz_core::store::{
-    DeadLetterFilter,
-    fault::{Call, Fault},
-    memory::Memory,
+use sagaz_brokers::{Subscription, memory::MemorySubscriber};
+use sagaz_core::{
+    broker::Subscriber,
+    store::{
+        DeadLetterFilter,
+        fault::{Call, Fault},
+        memory::Memory,
+    },
 };
 use sagaz_outbox::{Consumer, Inbox, Outbox};
 use std::{
@@ -113,6 +116,10 @@ async fn what_is_no_event_or_of_another_type_holds_nothing_up() {
     until("it is noted", async || fixture.noted("a").await == [1]).await;
     let is_empty = async || fixture.broker.events(crate::fixture::TOPIC).is_empty();
     until("all are acknowledged", is_empty).await;
+    let dead = Subscription::new("people", ["order.changed.dead"]);
+    let mut dead = fixture.broker.subscribe(dead).unwrap();
+    let malformed = dead.receive().await.unwrap().event.unwrap_err();
+    assert_eq!(malformed.body, b"what is this");
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,11 +144,15 @@ async fn a_dead_letter_lets_its_key_go_on_and_comes_back_when_an_operator_says_s
         fixture.noted("a").await == [2, 3]
     })
     .await;
-    is_broken.store(false, Ordering::Relaxed);
     let outbox = Outbox::new(fixture.store.clone());
     let letters = outbox.dead_letters();
     let operator = letters.operator("ann", "it was mended");
     let all = DeadLetterFilter::default();
+    assert_eq!(operator.retry_all(&all).await.unwrap(), 1);
+    // It was not.
+    let is_dead = async || outbox.stats().await.unwrap().dead == 1;
+    until("it is dead again", is_dead).await;
+    is_broken.store(false, Ordering::Relaxed);
     assert_eq!(operator.retry_all(&all).await.unwrap(), 1);
     let began = Instant::now();
     until("it comes back", async || {

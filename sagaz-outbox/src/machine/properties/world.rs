@@ -293,10 +293,19 @@ impl World {
         }
     }
 
+    fn place_of(event: &Event) -> (u16, u64) {
+        let lane = lane_of(event.ordering_key().unwrap(), LANES_U16);
+        (lane, event.subject_name().unwrap().parse().unwrap())
+    }
+
+    /// Whether the store knows of an attempt that failed.
+    pub(super) fn has_failed(&self, event: &Event) -> bool {
+        self.rows[&Self::place_of(event)].attempts > 0
+    }
+
     pub(super) fn deliver(&mut self, event: &Event) {
         let key = event.ordering_key().unwrap();
-        let lane = lane_of(key, LANES_U16);
-        let seq: u64 = event.subject_name().unwrap().parse().unwrap();
+        let (lane, seq) = Self::place_of(event);
         let row = &self.rows[&(lane, seq)];
         if row.is_delivered {
             assert!(!self.is_calm, "{seq} of key {key} was sent twice");
