@@ -11,7 +11,7 @@ use crate::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sagaz::{
-    outbox::{InboxCounts, Relay, StopHandle},
+    outbox::{InboxCounts, Optimistic, Relay, StopHandle},
     prelude::*,
     sqlite::Sqlite,
     store::OutboxStore,
@@ -52,10 +52,15 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let relay = Relay::builder(store.clone(), Arc::clone(&broker))
         .start()
         .await?;
-    let engine = Engine::builder(store.clone())
+    let optimistic = Optimistic::builder(store.clone(), Arc::clone(&broker)).start();
+    let optimistic = Arc::new(optimistic);
+    let mut engine = Engine::builder(store.clone())
         .register(OrderProcessing::new(&books, SEED))
         .in_flight_max(128)
         .lease(Duration::from_secs(3));
+    if !args.relay_only {
+        engine = engine.after_commit(optimistic.clone());
+    }
     let engine = engine.start().await?;
     let began = Instant::now();
     start_all(&engine, &orders).await?;
@@ -70,6 +75,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     );
     wait_consumed(place).await?;
     engine.shutdown().await;
+    optimistic.shutdown().await;
     relay.shutdown().await;
     consumers.stop().await?;
     if check::compare(place).await? {

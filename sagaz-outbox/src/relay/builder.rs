@@ -64,7 +64,7 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
             limits,
             rules,
             lease: Duration::from_secs(15),
-            poll: Duration::from_millis(1_500),
+            poll: Duration::from_secs(2),
             sent: SentEvents::default(),
             retention: Some(Duration::from_hours(7 * 24)),
             start_timeout: Duration::from_secs(30),
@@ -91,7 +91,7 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
         self
     }
 
-    /// How often the store is asked for events that nobody has told of. Default 1.5 s: with the renewals less than one call
+    /// How often the store is asked for events that nobody has told of. Default 2 s: with the renewals less than one call
     /// a second.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval.max(Duration::from_millis(1));
