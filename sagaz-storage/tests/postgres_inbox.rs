@@ -1,6 +1,5 @@
 //! What only a server with many sessions shows of the inbox.
 #![cfg(feature = "postgres")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

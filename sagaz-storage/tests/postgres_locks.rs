@@ -1,6 +1,5 @@
 //! A server that has room for few locks, and whose table of them is almost full.
 #![cfg(feature = "postgres")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -52,7 +51,9 @@ mod native_postgres {
         let mut greedy = PgConnection::connect(&server.url()).await.unwrap();
         let fill = "SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) AS n";
         let error = run(&mut greedy, fill).await.unwrap_err();
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         assert_eq!(code.as_deref(), Some("53200"), "{error}");
         // What was locked before it failed stays locked.
         let room = "SELECT pg_advisory_unlock(n) FROM generate_series(1, 120) AS n";

@@ -52,31 +52,30 @@ mod postgres {
         session.begin().await.unwrap()
     }
 
-    async fn what_was_sent_costs_nothing(known: Option<u32>) {
-        let schema = schema();
-        let mut admin = session().await;
-        let first = connect(&schema).await;
-        run(
-            &mut admin,
-            format!("ALTER TABLE {schema}.outbox SET (autovacuum_enabled = off)"),
-        )
-        .await;
-        run(
-            &mut admin,
-            format!("ALTER TABLE {schema}.outbox_archive SET (autovacuum_enabled = off)"),
-        )
-        .await;
+    /// Tables that the server knows to have so many rows, or nothing of.
+    async fn prepare(admin: &mut PgConnection, schema: &str, known: Option<u32>) {
+        let store = connect(schema).await;
+        for table in ["outbox", "outbox_archive"] {
+            let quiet = format!("ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)");
+            run(admin, quiet).await;
+        }
         if let Some(known) = known {
             for n in 0..known {
-                let mut tx = transaction(&mut admin).await;
-                first.append_in(&mut tx, &event(n, n)).await.unwrap();
+                let mut tx = transaction(admin).await;
+                store.append_in(&mut tx, &event(n, n)).await.unwrap();
                 tx.commit().await.unwrap();
             }
             for table in ["outbox", "outbox_archive"] {
-                run(&mut admin, format!("VACUUM ANALYZE {schema}.{table}")).await;
+                run(admin, format!("VACUUM ANALYZE {schema}.{table}")).await;
             }
         }
-        first.close().await;
+        store.close().await;
+    }
+
+    async fn what_was_sent_costs_nothing(known: Option<u32>) {
+        let schema = schema();
+        let mut admin = session().await;
+        prepare(&mut admin, &schema, known).await;
         let mut old = PgConnection::connect(&url()).await.unwrap();
         let mut old = transaction(&mut old).await;
         let look = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()";
