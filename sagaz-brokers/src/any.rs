@@ -24,6 +24,9 @@ pub enum AnyBroker {
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsBroker>),
+    /// `redis://`, `rediss://`
+    #[cfg(feature = "redis")]
+    Redis(Box<crate::redis::RedisBroker>),
 }
 
 /// A subscriber of any of the brokers that are compiled in.
@@ -41,6 +44,9 @@ pub enum AnySubscriber {
     /// `nats://`, `tls://`
     #[cfg(feature = "nats")]
     Nats(Box<crate::nats::NatsSubscriber>),
+    /// `redis://`, `rediss://`
+    #[cfg(feature = "redis")]
+    Redis(Box<crate::redis::RedisSubscriber>),
 }
 
 /// The schemes of URLs, with the features of their brokers.
@@ -113,6 +119,10 @@ impl Options {
             "nats" | "tls" => crate::nats::NatsBroker::connect(url, self)
                 .await
                 .map(|broker| AnyBroker::Nats(Box::new(broker))),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => crate::redis::RedisBroker::connect(url, self)
+                .await
+                .map(|broker| AnyBroker::Redis(Box::new(broker))),
             other => Err(unusable(other)),
         }
     }
@@ -150,6 +160,10 @@ impl Options {
             "nats" | "tls" => crate::nats::NatsSubscriber::connect(url, self, subscription)
                 .await
                 .map(|subscriber| AnySubscriber::Nats(Box::new(subscriber))),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => crate::redis::RedisSubscriber::connect(url, self, subscription)
+                .await
+                .map(|subscriber| AnySubscriber::Redis(Box::new(subscriber))),
             other => Err(unusable(other)),
         }
     }
@@ -184,6 +198,8 @@ macro_rules! each {
             $Any::RabbitMq($it) => $call,
             #[cfg(feature = "nats")]
             $Any::Nats($it) => $call,
+            #[cfg(feature = "redis")]
+            $Any::Redis($it) => $call,
         }
     };
 }

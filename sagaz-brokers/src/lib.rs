@@ -19,6 +19,8 @@ pub mod nats;
 mod options;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod routes;
 mod subscription;
 

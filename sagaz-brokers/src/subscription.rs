@@ -30,7 +30,8 @@ pub struct Subscription {
     /// another one. Longer than a message takes to be handled, or it is handled by two. Default: 1 min.
     pub redeliver_after: Duration,
     /// After how many deliveries, if the broker counts them, a message is a dead letter instead of being delivered once more: it may
-    /// be what kills its consumers. Default: 100.
+    /// be what kills its consumers. Brokers count those that a consumer had fetched when it died, whether it came to them or not,
+    /// up to [`unacked_max`](Self::unacked_max): with it they become dead letters too. Default: 100.
     pub deliveries_max: Option<u32>,
     /// Where a group begins that is new.
     pub start: Start,

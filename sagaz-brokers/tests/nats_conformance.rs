@@ -24,11 +24,19 @@ struct OnNats {
 
 impl OnNats {
     async fn new() -> Self {
-        let (url, address) = (support::url(), support::address());
+        let (url, address) = (support::url(), address());
         let proxy = Proxy::start(address.clone()).await;
         let url = url.replace(&address, &format!("127.0.0.1:{}", proxy.port));
         Self { proxy, url }
     }
+}
+
+/// The server's host and port.
+fn address() -> String {
+    let url = support::url();
+    let authority = url.split("://").nth(1).expect("a URL");
+    let address = authority.rsplit('@').next();
+    address.expect("a URL with a host").to_owned()
 }
 
 impl Harness for OnNats {

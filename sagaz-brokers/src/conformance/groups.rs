@@ -28,10 +28,13 @@ async fn shared<H: Harness>(harness: &H) -> (u32, [Vec<Delivery>; 2]) {
             if received(&given) == published {
                 publish_round(&broker, &mut published).await;
             }
+            // Only what may be cancelled is raced.
             let (index, delivery) = tokio::select! {
-                delivery = next_acked(&mut one) => (0, delivery),
-                delivery = next_acked(&mut other) => (1, delivery),
+                delivery = next(&mut one) => (0, delivery),
+                delivery = next(&mut other) => (1, delivery),
             };
+            let member = if index == 0 { &mut one } else { &mut other };
+            ack(member, &delivery).await;
             given[index].push(delivery);
         }
     };

@@ -43,6 +43,20 @@ pub(crate) async fn audited(
     rounds: u32,
     happens: impl AsyncFnOnce(watch::Receiver<u32>),
 ) -> Audit {
+    let (audit, first) = observed(broker, subscriber, rounds, happens).await;
+    for (key, numbers) in first {
+        assert!(numbers.is_sorted(), "{key}: {numbers:?}");
+    }
+    audit
+}
+
+/// The same; the order of the first deliveries of each key is the caller's to judge.
+pub(crate) async fn observed(
+    broker: &impl Broker,
+    subscriber: &mut impl Subscriber,
+    rounds: u32,
+    happens: impl AsyncFnOnce(watch::Receiver<u32>),
+) -> (Audit, BTreeMap<String, Vec<u32>>) {
     let (confirmed, watched) = watch::channel(0);
     let publish = async {
         let mut disturbed = 0;
@@ -92,19 +106,17 @@ pub(crate) async fn audited(
             // It comes again if it is not heard.
             let _ = subscriber.ack(delivery.receipt).await;
         }
-        for (key, numbers) in first {
-            assert!(numbers.is_sorted(), "{key}: {numbers:?}");
-        }
-        repeated
+        (repeated, first)
     };
     let all = async { tokio::join!(publish, receive, happens(watched)) };
-    let (disturbed, repeated, ()) = tokio::time::timeout(PATIENCE, all)
+    let (disturbed, (repeated, first), ()) = tokio::time::timeout(PATIENCE, all)
         .await
         .expect("in vain: until all that was confirmed was delivered");
-    Audit {
+    let audit = Audit {
         disturbed,
         repeated,
-    }
+    };
+    (audit, first)
 }
 
 /// Until so many rounds are confirmed.

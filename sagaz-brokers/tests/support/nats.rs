@@ -12,14 +12,6 @@ pub(crate) fn url() -> String {
     })
 }
 
-/// Its host and port.
-pub(crate) fn address() -> String {
-    let url = url();
-    let authority = url.split("://").nth(1).expect("a URL");
-    let address = authority.rsplit('@').next();
-    address.expect("a URL with a host").to_owned()
-}
-
 /// A connection that is not the library's.
 pub(crate) async fn context() -> jetstream::Context {
     let client = async_nats::connect(url()).await.expect("a connection");
