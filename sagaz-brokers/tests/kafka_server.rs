@@ -212,6 +212,13 @@ mod kafka {
         let broker = KafkaBroker::connect(&url, &publish).await.unwrap();
         let results = broker.publish(&[Event::new("order.placed", &1)]).await;
         assert!(results[0].is_ok(), "{results:?}");
+        let routes = format!("wanted={}, *=no topic", unique("missing"));
+        let publish = publish.routes(routes.parse().unwrap());
+        let broker = KafkaBroker::connect(&url, &publish).await.unwrap();
+        let batch = ["wanted", "not", "wanted"].map(|it| Event::new(it, &1));
+        let results = broker.publish(&batch).await;
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        assert!(results[1].as_ref().unwrap_err().is_refusal(), "{results:?}");
     }
 
     /// Partitions go to those who come, and come back from those who go. What a member had in hand then can no longer be settled by

@@ -280,6 +280,22 @@ mod rabbitmq {
         }
     }
 
+    /// The broker keeps names that begin with `amq.` to itself.
+    #[tokio::test]
+    async fn a_topic_that_cannot_be_made_is_a_refusal_of_its_events() {
+        let queue = unique("orders");
+        let options = Options::new()
+            .declare(true)
+            .routes(format!("wanted={queue}, *=amq.mine/key").parse().unwrap());
+        let broker = RabbitMqBroker::connect(&support::url(), &options)
+            .await
+            .unwrap();
+        let batch = ["wanted", "not", "wanted"].map(|it| Event::new(it, &1));
+        let results = broker.publish(&batch).await;
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        assert!(results[1].as_ref().unwrap_err().is_refusal(), "{results:?}");
+    }
+
     #[tokio::test]
     async fn a_consumer_whose_queue_was_deleted_makes_it_again() {
         let topic = format!("amq.topic/{}", unique("orders"));

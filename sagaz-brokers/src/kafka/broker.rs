@@ -7,12 +7,13 @@ use super::{
     topics,
 };
 use crate::{Options, attributes};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use sagaz_core::{
     Event,
     broker::{Broker, BrokerError},
 };
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -42,32 +43,56 @@ impl KafkaBroker {
         Ok(broker)
     }
 
-    /// Makes the topics that are not known to be there. What went wrong, by topic.
-    async fn declare(&self, topics: &[&str]) -> BTreeMap<String, BrokerError> {
-        let mut wrong = BTreeMap::new();
-        for topic in topics {
-            let is_known = self.declared().contains(*topic);
-            if is_known || wrong.contains_key(*topic) {
-                continue;
-            }
-            match topics::make(&self.config, &[topic]).await {
-                Ok(()) => {
-                    let mut declared = self.declared();
-                    if declared.len() >= DECLARED_MAX {
-                        declared.clear();
-                    }
-                    declared.insert((*topic).to_owned());
+    /// Makes the topics that are not known to be there.
+    async fn declare(&self, topics: impl Iterator<Item = &str>) -> Undeclared {
+        let unknown: BTreeSet<&str> = {
+            let declared = self.declared();
+            topics.filter(|topic| !declared.contains(*topic)).collect()
+        };
+        if unknown.is_empty() {
+            return Undeclared::These(BTreeMap::new());
+        }
+        match topics::make(&self.config, &unknown).await {
+            Err(error) => Undeclared::All(error.to_string()),
+            Ok(wrong) => {
+                let made = unknown.iter().filter(|topic| !wrong.contains_key(**topic));
+                let mut declared = self.declared();
+                if declared.len() >= DECLARED_MAX {
+                    declared.clear();
                 }
-                Err(error) => {
-                    wrong.insert((*topic).to_owned(), error);
-                }
+                declared.extend(made.map(|&topic| topic.to_owned()));
+                Undeclared::These(wrong)
             }
         }
-        wrong
     }
 
     fn declared(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Topics that are not there, and could not be made.
+enum Undeclared {
+    /// Nobody was there to make them.
+    All(String),
+    These(BTreeMap<String, Code>),
+}
+
+impl Undeclared {
+    fn error(&self, topic: &str) -> Option<BrokerError> {
+        match self {
+            Self::All(why) => Some(BrokerError::unavailable(why.as_str())),
+            Self::These(wrong) => wrong.get(topic).map(|code| {
+                let words = format!("the topic `{topic}` cannot be made: {code}");
+                match code {
+                    Code::InvalidTopic
+                    | Code::PolicyViolation
+                    | Code::TopicAuthorizationFailed
+                    | Code::ClusterAuthorizationFailed => BrokerError::refused(words),
+                    _ => BrokerError::unavailable(words),
+                }
+            }),
+        }
     }
 }
 
@@ -80,20 +105,21 @@ impl Broker for KafkaBroker {
                 self.options.routes.find(event.event_type())
             })
             .collect();
-        let topics: Vec<&str> = routes.iter().flatten().map(|route| &*route.topic).collect();
-        let wrong = if self.options.declare {
-            self.declare(&topics).await
+        let undeclared = if self.options.declare {
+            let topics = routes.iter().flatten().map(|route| &*route.topic);
+            self.declare(topics).await
         } else {
-            BTreeMap::new()
+            Undeclared::These(BTreeMap::new())
         };
         let mut results = Vec::with_capacity(batch.len());
         let (mut records, mut places) = (Vec::new(), Vec::new());
         for (at, (event, route)) in batch.iter().zip(&routes).enumerate() {
             let topic = route.as_ref().map(|route| &*route.topic);
-            let error = topic.ok().and_then(|topic| wrong.get(topic));
-            results.push(error.map(|error| Err(BrokerError::unavailable(error.to_string()))));
+            let error = topic.ok().and_then(|topic| undeclared.error(topic));
+            let is_sent = topic.is_ok() && error.is_none();
+            results.push(error.map(Err));
             // That there is none, or that the event is no event, is taken from its place below, where it is no longer borrowed.
-            let (Ok(topic), None) = (topic, error) else {
+            let (Ok(topic), true) = (topic, is_sent) else {
                 continue;
             };
             places.push(at);

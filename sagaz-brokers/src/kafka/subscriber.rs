@@ -83,14 +83,19 @@ impl KafkaSubscriber {
         let config = Config::parse(url, options)?;
         let topics: Vec<&str> = subscription.topics.iter().map(String::as_str).collect();
         if options.declare {
-            let dead: Vec<String> = topics
+            let dead = topics
                 .iter()
-                .filter_map(|topic| subscription.dead_topic(topic))
-                .collect();
+                .filter_map(|topic| subscription.dead_topic(topic));
+            let dead: Vec<String> = dead.collect();
             let dead = dead.iter().map(String::as_str);
-            let all: Vec<&str> = topics.iter().copied().chain(dead).collect();
             topics::find(&config, &[]).await?;
-            topics::make(&config, &all).await?;
+            let all = topics.iter().copied().chain(dead).collect();
+            let wrong = topics::make(&config, &all).await?;
+            if let Some((topic, why)) = wrong.first_key_value() {
+                return Err(BrokerError::misused(format!(
+                    "the topic `{topic}` cannot be made: {why}"
+                )));
+            }
         } else {
             topics::find(&config, &topics).await?;
         }

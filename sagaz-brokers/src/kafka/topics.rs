@@ -12,13 +12,20 @@ use rdkafka::{
     metadata::MetadataTopic,
 };
 use sagaz_core::broker::BrokerError;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The broker decides.
 const DEFAULT: i32 = -1;
 
-/// Makes topics that are not there, with as many partitions and replicas as the brokers give by default.
-pub(super) async fn make(config: &Config, names: &[&str]) -> Result<(), BrokerError> {
+/// Makes topics that are not there, with as many partitions and replicas as the brokers give by default. Those that cannot be
+/// made, with the reason.
+pub(super) async fn make(
+    config: &Config,
+    names: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, Code>, BrokerError> {
     let watched = Watched::default();
     let admin: AdminClient<Watched> = config
         .of_admin()
@@ -37,17 +44,10 @@ pub(super) async fn make(config: &Config, names: &[&str]) -> Result<(), BrokerEr
         .create_topics(&topics, &options)
         .await
         .map_err(|error| of_asking(error, "a request for topics", &watched.0))?;
-    for answer in answers {
-        match answer {
-            Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-            Err((name, code)) => {
-                return Err(BrokerError::misused(format!(
-                    "the topic `{name}` cannot be made: {code}"
-                )));
-            }
-        }
-    }
-    Ok(())
+    let failed = answers.into_iter().filter_map(Result::err);
+    Ok(failed
+        .filter(|(_, code)| *code != Code::TopicAlreadyExists)
+        .collect())
 }
 
 /// Whether a broker answers, and topics are there.

@@ -101,12 +101,17 @@ impl RabbitMqBroker {
         deadline: Instant,
         done: &mut [Option<Result<(), BrokerError>>],
     ) {
+        let letters = if self.options.declare {
+            self.declare(letters, deadline, done).await
+        } else {
+            letters
+        };
         let mut groups = VecDeque::from([letters]);
         while let Some(group) = groups.pop_front() {
             if group.is_empty() {
                 continue;
             }
-            let outcomes = match timeout_at(deadline, self.channel(&group)).await {
+            let outcomes = match timeout_at(deadline, self.channel()).await {
                 Ok(Ok((link, channel))) => send(&link, channel, &group, deadline).await,
                 Ok(Err(trouble)) => failed(&group, &trouble),
                 Err(_) => failed(&group, &Trouble::TimedOut(self.options.confirm_timeout)),
@@ -137,8 +142,43 @@ impl RabbitMqBroker {
         }
     }
 
-    /// A channel for these letters, and what they need to be taken.
-    async fn channel(&self, letters: &[Letter<'_>]) -> Result<(Arc<Link>, Channel), Trouble> {
+    /// Makes what is missing for letters to be taken; the letters for which there is all.
+    async fn declare<'e>(
+        &self,
+        letters: Vec<Letter<'e>>,
+        deadline: Instant,
+        done: &mut [Option<Result<(), BrokerError>>],
+    ) -> Vec<Letter<'e>> {
+        let mut ready = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let declaring = async {
+                let link = self.link().await?;
+                link.declare(&letter.topic, self.address.queue_type).await
+            };
+            let trouble = match timeout_at(deadline, declaring).await {
+                Ok(Ok(())) => {
+                    ready.push(letter);
+                    continue;
+                }
+                // Of this topic, and not of the connection.
+                Ok(Err(Trouble::Misused(why, Some(cause)))) if cause.is_amqp_soft_error() => {
+                    Trouble::Refused(why, Some(cause))
+                }
+                Ok(Err(trouble)) => trouble,
+                Err(_) => Trouble::Unavailable(
+                    format!(
+                        "RabbitMQ has not answered within {:?}",
+                        self.options.confirm_timeout
+                    ),
+                    None,
+                ),
+            };
+            done[letter.at] = Some(Err(trouble.into()));
+        }
+        ready
+    }
+
+    async fn channel(&self) -> Result<(Arc<Link>, Channel), Trouble> {
         let mut link = self.link().await?;
         let channel = match link.channel().await {
             // It was lost a moment ago.
@@ -154,11 +194,6 @@ impl RabbitMqBroker {
                 "RabbitMQ takes no messages now, for want of memory or disk".to_owned(),
                 None,
             ));
-        }
-        if self.options.declare {
-            for letter in letters {
-                link.declare(&letter.topic, self.address.queue_type).await?;
-            }
         }
         Ok((link, channel))
     }
@@ -187,7 +222,7 @@ impl Broker for RabbitMqBroker {
 
     async fn health(&self) -> Result<(), BrokerError> {
         let deadline = Instant::now() + self.options.confirm_timeout;
-        let opened = timeout_at(deadline, self.channel(&[])).await;
+        let opened = timeout_at(deadline, self.channel()).await;
         let (link, channel) = opened.map_err(|_| {
             let timeout = self.options.confirm_timeout;
             BrokerError::unavailable(format!("RabbitMQ has not answered within {timeout:?}"))
