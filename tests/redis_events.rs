@@ -3,16 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use sagaz::{
-    Event,
+    Engine, Event, StepContext, StepError,
     brokers::{
         Subscription,
         memory::{Fault, MemoryBroker},
     },
-    outbox::{Consumer, Inbox, Outbox, Relay},
+    outbox::{Consumer, Inbox, Optimistic, Outbox, Relay},
+    prelude::*,
     redis::Redis,
     store::{OutboxStore, SentEvents},
 };
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     task::{AbortHandle, JoinHandle},
     time::sleep,
@@ -96,9 +101,87 @@ async fn consume(prefix: &str, broker: &MemoryBroker) -> AbortHandle {
     consuming.abort_handle()
 }
 
-/// By this name it is left out where there is no server.
+/// Publishes one event a step, two in the second.
+struct Publishing;
+
+#[saga(name = "publishing", input = u32)]
+impl Publishing {
+    #[step(no_compensation)]
+    async fn one(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+        Ok(ctx.publish(Event::new(TOPIC, &1))?)
+    }
+
+    #[step(depends_on = ["one"], no_compensation)]
+    async fn two(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+        ctx.publish(Event::new(TOPIC, &2))?;
+        Ok(ctx.publish(Event::new(TOPIC, &3))?)
+    }
+
+    #[step(depends_on = ["two"], no_compensation)]
+    async fn three(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+        Ok(ctx.publish(Event::new(TOPIC, &4))?)
+    }
+}
+
+/// By this name they are left out where there is no server.
 mod redis {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p11_order_is_kept_between_the_optimistic_sender_and_the_relay() {
+        const INSTANCES: u32 = 100;
+        let prefix = format!("events-{:016x}", fastrand::u64(..));
+        let store = connect(&prefix).await;
+        let broker = MemoryBroker::new();
+        broker.faults().on_event(|_| match fastrand::u32(..20) {
+            0 => Some(Fault::TimeOutBefore),
+            1 => Some(Fault::TimeOutAfter),
+            2..10 => Some(Fault::Delay(Duration::from_millis(fastrand::u64(..20)))),
+            _ => None,
+        });
+        let optimistic = Arc::new(Optimistic::builder(store.clone(), broker.clone()).start());
+        let engine = Engine::builder(store.clone())
+            .after_commit(optimistic.clone())
+            .register(Publishing)
+            .start()
+            .await
+            .unwrap();
+        let relay = relay(&prefix, &broker).await;
+        let mut handles = Vec::new();
+        for input in 0..INSTANCES {
+            handles.push(engine.start::<Publishing>(input).await.unwrap());
+        }
+        for handle in handles {
+            let outcome = handle.outcome().await.unwrap();
+            assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+        }
+        let began = Instant::now();
+        while store.outbox_stats().await.unwrap().pending > 0 {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{:?}",
+                store.outbox_stats().await
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+        let mut published: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for event in broker.events(TOPIC) {
+            let of_key = published
+                .entry(event.ordering_key().unwrap().to_owned())
+                .or_default();
+            let number = event.decode().unwrap();
+            if !of_key.contains(&number) {
+                of_key.push(number);
+            }
+        }
+        assert_eq!(published.len(), INSTANCES as usize);
+        for (key, numbers) in published {
+            assert_eq!(numbers, [1, 2, 3, 4], "P11: key {key}");
+        }
+        engine.shutdown().await;
+        optimistic.shutdown().await;
+        relay.shutdown().await;
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p11_relays_and_consumers_are_killed_and_what_handlers_write_is_there_once_in_order() {
