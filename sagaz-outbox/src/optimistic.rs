@@ -52,6 +52,7 @@ pub struct Optimistic {
     /// Events that wait to be published, or left to the relay.
     queued: Arc<AtomicUsize>,
     queue_max: usize,
+    shutdown_grace: Duration,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -124,7 +125,7 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
         let (jobs, to_do) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let queued = Arc::new(AtomicUsize::new(0));
-        let queue_max = self.queue_max;
+        let (queue_max, shutdown_grace) = (self.queue_max, self.shutdown_grace);
         let worker = Arc::new(Worker {
             sender,
             queued: Arc::clone(&queued),
@@ -135,6 +136,7 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
             jobs,
             queued,
             queue_max,
+            shutdown_grace,
             stop,
             task: Mutex::new(Some(tokio::spawn(run(worker, to_do, stopped)))),
         }
@@ -166,9 +168,10 @@ impl Optimistic {
             task.take()
         };
         let task = take();
-        if let Some(task) = task {
-            // It has panicked, if not ended.
-            let _ = task.await;
+        if let Some(mut task) = task
+            && timeout(self.shutdown_grace, &mut task).await.is_err()
+        {
+            task.abort();
         }
     }
 }
@@ -233,19 +236,16 @@ async fn run<S: OutboxStore, B: Broker>(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut calls = JoinSet::new();
-    let working = async {
-        while let Some(first) = next(&mut to_do, &mut stopped).await {
-            let (batch, leave) = worker.gather(first, &mut to_do);
-            // Two batches never hold heads of one key: the second one's is not the first of its key.
-            while calls.len() >= worker.settings.calls_max {
-                let _ = calls.join_next().await;
-            }
-            calls.spawn(Arc::clone(&worker).carry_out(batch, leave));
+    while let Some(first) = next(&mut to_do, &mut stopped).await {
+        let (batch, leave) = worker.gather(first, &mut to_do);
+        // Two batches never hold heads of one key: the second one's is not the first of its key.
+        while calls.len() >= worker.settings.calls_max {
+            let _ = calls.join_next().await;
         }
-    };
-    working.await;
-    let ended = async { while calls.join_next().await.is_some() {} };
-    let _ = timeout(worker.settings.shutdown_grace, ended).await;
+        while calls.try_join_next().is_some() {}
+        calls.spawn(Arc::clone(&worker).carry_out(batch, leave));
+    }
+    while calls.join_next().await.is_some() {}
 }
 
 /// The next job; `None` when it is stopped and nothing waits.

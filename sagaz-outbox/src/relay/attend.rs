@@ -3,7 +3,7 @@
 //! Invariant: attending and giving up are calls of this one task, so that what one of them tells is never older than what was told
 //! before.
 
-use super::Inner;
+use super::{Inner, worker::shielded};
 use sagaz_core::{
     broker::Broker,
     store::{Attendance, Lane, OutboxStore, StoreError},
@@ -47,7 +47,10 @@ pub(super) async fn attend<S: OutboxStore, B: Broker>(
     let good_for = ttl.saturating_sub(ttl / 5);
     let unanswered =
         |_| StoreError::transient("the store did not answer a renewal while it was of use");
-    let attendance = timeout(good_for, relay.store.attend(relay.id, ttl, wanted));
+    let attendance = timeout(
+        good_for,
+        shielded(relay.store.attend(relay.id, ttl, wanted)),
+    );
     Ok((attendance.await.map_err(unanswered)??, sent + good_for))
 }
 
@@ -97,7 +100,7 @@ pub(super) async fn keep<S: OutboxStore, B: Broker>(
         select! {
             () = sleep(wait) => {}
             Some(lanes) = to_release.recv() => {
-                while let Err(error) = relay.store.release(relay.id, Some(&lanes)).await {
+                while let Err(error) = shielded(relay.store.release(relay.id, Some(&lanes))).await {
                     relay.store_failed("release", &error);
                     // The lease goes on meanwhile.
                     if let Ok((Attendance { lanes, workers, .. }, until)) = attend(&relay, 0).await {

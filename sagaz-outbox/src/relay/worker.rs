@@ -381,7 +381,9 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
 }
 
 /// A call that panics has failed.
-async fn shielded<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn shielded<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let shielded = AssertUnwindSafe(call).catch_unwind();
     shielded
         .await
