@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct Subscription {
     /// The group.
     pub group: String,
-    /// What it subscribes to; `exchange/key` on RabbitMQ.
+    /// What it subscribes to; `exchange/key` on RabbitMQ, or `/queue` for a queue that groups share.
     pub topics: Vec<String>,
     /// The name of this member, for people who look at the broker. By default one that nobody else has.
     pub consumer: Option<String>,

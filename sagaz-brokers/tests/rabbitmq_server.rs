@@ -329,6 +329,35 @@ mod rabbitmq {
         assert_eq!(event.decode::<u32>().unwrap(), 7);
     }
 
+    /// Each would miss what another is given.
+    #[tokio::test]
+    async fn p11_groups_share_a_queue_only_where_that_is_said() {
+        let queue = unique("orders");
+        let subscribe = async |topic: &str, group: &str| {
+            let subscription = Subscription::new(group, [topic]);
+            RabbitMqSubscriber::connect(&support::url(), &options(), subscription).await
+        };
+        let error = subscribe(&queue, "billing").await.unwrap_err();
+        assert!(error.is_misuse(), "{error}");
+        assert!(
+            error.to_string().contains(&format!("`/{queue}`")),
+            "{error}"
+        );
+        let shared = format!("/{queue}");
+        let mut billing = subscribe(&shared, "billing").await.unwrap();
+        let _shipping = subscribe(&shared, "shipping").await.unwrap();
+        let routes = options().routes(Routes::all_to(&queue).unwrap());
+        let broker = RabbitMqBroker::connect(&support::url(), &routes)
+            .await
+            .unwrap();
+        let events = [1, 2].map(|n| Event::new("order.placed", &n));
+        for result in broker.publish(&events).await {
+            result.unwrap();
+        }
+        // Two consumers in turn: one of the two is this one's.
+        assert!(billing.receive().await.unwrap().event.is_ok());
+    }
+
     /// Who looks after the queues does so without us.
     #[tokio::test]
     async fn without_declare_a_missing_queue_is_told_by_its_name() {

@@ -279,15 +279,15 @@ async fn p11_an_event_is_there_if_and_only_if_its_step_is_whatever_dies_a_thousa
             let fired = faults.fired();
             let handle = match id {
                 Some(id) => engine.handle::<Herald>(id).await.unwrap(),
-                None => match engine.start::<Herald>(()).key("k").await {
-                    Ok(handle) => handle,
-                    // Its acceptance was never answered.
-                    Err(_) => {
+                None => {
+                    let Ok(handle) = engine.start::<Herald>(()).key("k").await else {
+                        // Its acceptance was never answered.
                         engine.abort();
                         kills += 1;
                         continue;
-                    }
-                },
+                    };
+                    handle
+                }
             };
             id = Some(handle.id());
             tokio::select! {

@@ -10,8 +10,8 @@
 //! # Subscribing
 //!
 //! Every group has a queue of its own for each topic, `group.exchange/key`, which is bound to the exchange; its members share it.
-//! A topic that is itself the name of a queue is consumed from that queue, which all groups share, as RabbitMQ has no second copy
-//! of what is in it. A group is given what is published after its queue was made: RabbitMQ keeps nothing for those who come later,
+//! A queue by its name alone would be shared by all groups, as RabbitMQ has no second copy of what is in it; so it is consumed from only
+//! where that is said: as the topic `/queue`. A group is given what is published after its queue was made: RabbitMQ keeps nothing for those who come later,
 //! so [`Start`](crate::Start) says nothing here.
 //!
 //! Per-key order holds as long as a queue has one consumer that has one message in hand at a time: the broker deals messages out

@@ -12,7 +12,7 @@ use lapin::{
 };
 use sagaz_core::broker::BrokerError;
 
-/// `exchange/key`, or a queue.
+/// `exchange/key`, or a queue: `/queue`, and for those who publish also `queue`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Topic {
     /// Empty for the default exchange, where a key is the name of a queue.
@@ -76,6 +76,18 @@ pub(super) async fn queue_of(
     declare: Option<QueueType>,
 ) -> Result<ShortString, Trouble> {
     let parsed = Topic::parse(topic)?;
+    if parsed.is_queue() && !topic.starts_with('/') {
+        // Silently shared, each group would miss what another is given.
+        return Err(Trouble::Misused(
+            format!(
+                "on RabbitMQ the topic `{topic}` is a queue, which all groups would share; name an exchange before it, as in \
+                 `events/{topic}`, so that the group `{}` has a queue of its own, or write `/{topic}` if the queue is to be shared",
+                subscription.group
+            ),
+            None,
+        ));
+    }
+    let topic = topic.trim_start_matches('/');
     let own = named(format!("{}.{topic}", subscription.group))?;
     let shared = shared_queue(topic)?;
     // In this order: whoever has a queue of its own keeps it, whatever is made meanwhile.
