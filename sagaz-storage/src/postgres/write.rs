@@ -57,7 +57,11 @@ pub(super) async fn write(
         let all: Vec<&Write> = writes.iter().collect();
         match write_rows(database, &all, None).await {
             Err(error) if is_lock_timeout(&error) => {}
-            result => return result,
+            Err(error) => return Err(error),
+            Ok(mut written) => {
+                write_busy(database, &all, &mut written).await?;
+                return Ok(written);
+            }
         }
     }
     // The others do not wait for a row that somebody does not let go; nor do they the next time.
@@ -70,6 +74,50 @@ pub(super) async fn write(
         .collect();
     database.held.update(writes, &written);
     Ok(written)
+}
+
+/// Those whose keys others hold, once more, and waiting: most often another engine has a batch under way, which is over in a moment.
+async fn write_busy(
+    database: &Database,
+    writes: &[&Write],
+    written: &mut [Written],
+) -> Result<(), StoreError> {
+    let places: Vec<_> = (0..writes.len())
+        .filter(|at| written[*at] == Written::Busy)
+        .collect();
+    let busy: Vec<_> = places.iter().map(|at| writes[*at]).collect();
+    let (count, keys) = database.keys.fitting(&busy);
+    let busy = &busy[..count];
+    if busy.is_empty() {
+        return Ok(());
+    }
+    let _turn = database.keys.turn(keys).await;
+    let mut locks = Locks::default();
+    for write in busy {
+        if let Write::Progress(progress) = write {
+            let more = Locks::of(progress).unwrap_or_default();
+            locks.instances.extend(more.instances);
+            locks.keys.extend(more.keys);
+        }
+    }
+    let query = statement(database, busy)?;
+    let again = database.call_in(&database.writers, Some(IMPATIENT), async |connection| {
+        let lock = database.query(LOCK).bind(locks.instances).bind(locks.keys);
+        lock.execute(&mut *connection).await?;
+        apply(database, connection, busy, query).await
+    });
+    match again.await {
+        Ok(again) => {
+            tell(database, busy, &again);
+            for (at, again) in places.into_iter().zip(again) {
+                written[at] = again;
+            }
+            Ok(())
+        }
+        // One of them is held for longer, and they come again.
+        Err(error) if is_lock_timeout(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Those with a start key or with events each by itself: the key, or the name of an event, may be in somebody's open transaction,
@@ -139,16 +187,20 @@ async fn write_some(
         None => database.call(&database.writers, apply).await?,
         begin => database.call_in(&database.writers, begin, apply).await?,
     };
-    let mut pairs = writes.iter().zip(&written);
-    database.tell_if(
-        pairs
-            .clone()
-            .any(|(write, written)| is_left(write, written)),
-    );
+    tell(database, writes, &written);
+    Ok(written)
+}
+
+/// Tells others what was left to them.
+fn tell(database: &Database, writes: &[&Write], written: &[Written]) {
+    let mut pairs = writes.iter().zip(written);
+    let is_left = pairs
+        .clone()
+        .any(|(write, written)| is_left(write, written));
+    database.tell_if(is_left);
     if pairs.any(|(write, written)| has_published(write, written)) {
         database.news.tell_events();
     }
-    Ok(written)
 }
 
 /// In a transaction that somebody else ends.
