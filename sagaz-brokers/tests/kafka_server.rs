@@ -59,13 +59,19 @@ mod own_kafka {
         let url = format!("kafka://127.0.0.1:{port}");
         support::make_topics(&url, &["orders", "orders.dead"], 4).await;
         let (broker, mut subscriber) = both(&url).await;
-        let audit = load::audited(&broker, &mut subscriber, 200, async |mut confirmed| {
-            for rounds in [20, 100] {
-                load::rounds(&mut confirmed, rounds).await;
-                server.kill();
-                server.run().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            200,
+            true,
+            async |mut confirmed| {
+                for rounds in [20, 100] {
+                    load::rounds(&mut confirmed, rounds).await;
+                    server.kill();
+                    server.run().await;
+                }
+            },
+        )
         .await;
         eprintln!("killed twice: {audit}");
     }
@@ -78,12 +84,18 @@ mod own_kafka {
         let url = format!("kafka://127.0.0.1:{}", proxy.port);
         support::make_topics(&url, &["orders", "orders.dead"], 4).await;
         let (broker, mut subscriber) = both(&url).await;
-        let audit = load::audited(&broker, &mut subscriber, 400, async |mut confirmed| {
-            for rounds in (50..400).step_by(50) {
-                load::rounds(&mut confirmed, rounds).await;
-                proxy.cut_once().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            400,
+            true,
+            async |mut confirmed| {
+                for rounds in (50..400).step_by(50) {
+                    load::rounds(&mut confirmed, rounds).await;
+                    proxy.cut_once().await;
+                }
+            },
+        )
         .await;
         eprintln!("cut seven times: {audit}");
     }

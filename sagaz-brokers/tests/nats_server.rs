@@ -201,13 +201,19 @@ mod own_nats {
     async fn nothing_confirmed_is_lost_when_the_server_is_killed_under_load() {
         let mut server = start().await;
         let (broker, mut subscriber) = both(server.port).await;
-        let (audit, _) = load::observed(&broker, &mut subscriber, 400, async |mut confirmed| {
-            for rounds in [50, 150, 250] {
-                load::rounds(&mut confirmed, rounds).await;
-                server.kill();
-                server.run().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            400,
+            false,
+            async |mut confirmed| {
+                for rounds in [50, 150, 250] {
+                    load::rounds(&mut confirmed, rounds).await;
+                    server.kill();
+                    server.run().await;
+                }
+            },
+        )
         .await;
         assert!(audit.disturbed > 0, "it was killed at a quiet moment");
         eprintln!("killed three times: {audit}");
@@ -218,12 +224,18 @@ mod own_nats {
         let server = start().await;
         let proxy = Proxy::start(format!("127.0.0.1:{}", server.port)).await;
         let (broker, mut subscriber) = both(proxy.port).await;
-        let (audit, _) = load::observed(&broker, &mut subscriber, 400, async |mut confirmed| {
-            for rounds in (50..400).step_by(50) {
-                load::rounds(&mut confirmed, rounds).await;
-                proxy.cut_once().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            400,
+            false,
+            async |mut confirmed| {
+                for rounds in (50..400).step_by(50) {
+                    load::rounds(&mut confirmed, rounds).await;
+                    proxy.cut_once().await;
+                }
+            },
+        )
         .await;
         eprintln!("cut seven times: {audit}");
     }

@@ -43,13 +43,19 @@ mod own_rabbitmq {
         let mut server = OwnRabbitMq::start().await;
         let url = format!("{}?queue_type=classic", server.url());
         let (broker, mut subscriber) = both(&url).await;
-        let audit = load::audited(&broker, &mut subscriber, 100, async |mut confirmed| {
-            for rounds in [20, 60] {
-                load::rounds(&mut confirmed, rounds).await;
-                server.kill();
-                server.run().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            100,
+            true,
+            async |mut confirmed| {
+                for rounds in [20, 60] {
+                    load::rounds(&mut confirmed, rounds).await;
+                    server.kill();
+                    server.run().await;
+                }
+            },
+        )
         .await;
         assert!(audit.disturbed > 0, "{audit:?}");
         eprintln!("killed twice: {audit}");
@@ -61,16 +67,22 @@ mod own_rabbitmq {
         let proxy = Proxy::start(format!("127.0.0.1:{}", server.port)).await;
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port);
         let (broker, mut subscriber) = both(&url).await;
-        let audit = load::audited(&broker, &mut subscriber, 100, async |mut confirmed| {
-            for rounds in [20, 60] {
-                load::rounds(&mut confirmed, rounds).await;
-                proxy.cut();
-                server.kill();
-                server.run().await;
-                server.until_led("billing.orders/placed").await;
-                proxy.heal();
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            100,
+            true,
+            async |mut confirmed| {
+                for rounds in [20, 60] {
+                    load::rounds(&mut confirmed, rounds).await;
+                    proxy.cut();
+                    server.kill();
+                    server.run().await;
+                    server.until_led("billing.orders/placed").await;
+                    proxy.heal();
+                }
+            },
+        )
         .await;
         assert!(audit.disturbed > 0, "{audit:?}");
         eprintln!("killed twice, with quorum queues: {audit}");
@@ -80,12 +92,18 @@ mod own_rabbitmq {
     async fn connections_that_an_operator_closed_are_made_again() {
         let server = OwnRabbitMq::start().await;
         let (broker, mut subscriber) = both(&server.url()).await;
-        let audit = load::audited(&broker, &mut subscriber, 400, async |mut confirmed| {
-            for rounds in [20, 100, 200] {
-                load::rounds(&mut confirmed, rounds).await;
-                server.ctl(&["close_all_connections", "maintenance"]).await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            400,
+            true,
+            async |mut confirmed| {
+                for rounds in [20, 100, 200] {
+                    load::rounds(&mut confirmed, rounds).await;
+                    server.ctl(&["close_all_connections", "maintenance"]).await;
+                }
+            },
+        )
         .await;
         eprintln!("closed three times: {audit}");
     }
@@ -139,12 +157,18 @@ mod rabbitmq {
             .await
             .unwrap();
         let broker = RabbitMqBroker::connect(&url, &options).await.unwrap();
-        let audit = load::audited(&broker, &mut subscriber, 400, async |mut confirmed| {
-            for rounds in (50..400).step_by(50) {
-                load::rounds(&mut confirmed, rounds).await;
-                proxy.cut_once().await;
-            }
-        })
+        let audit = load::audited(
+            &broker,
+            &mut subscriber,
+            400,
+            true,
+            async |mut confirmed| {
+                for rounds in (50..400).step_by(50) {
+                    load::rounds(&mut confirmed, rounds).await;
+                    proxy.cut_once().await;
+                }
+            },
+        )
         .await;
         eprintln!("cut seven times: {audit}");
     }

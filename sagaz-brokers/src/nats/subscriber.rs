@@ -307,7 +307,11 @@ impl Subscriber for NatsSubscriber {
             if self.held.len() >= usize::from(self.subscription.unacked_max) {
                 return std::future::pending().await;
             }
-            self.look_at_connection()?;
+            if let Err(lost) = self.look_at_connection() {
+                // Whoever asks again at once is not to ask all the time.
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                return Err(lost);
+            }
             self.request().await?;
             let polled = poll_fn(|task| self.poll_message(task));
             let Ok(polled) = tokio::time::timeout(LOOK_INTERVAL, polled).await else {

@@ -36,27 +36,14 @@ impl fmt::Display for Audit {
 }
 
 /// Publishes `rounds` events of each key, each after the one before it was confirmed, and receives until all have come. Nothing
-/// confirmed may be missing, and the first deliveries of a key are in order. `happens` is told how many rounds are confirmed.
+/// confirmed may be missing, and the first deliveries of a key are in order, where a broker can keep it. `happens` is told how many rounds are confirmed.
 pub(crate) async fn audited(
     broker: &impl Broker,
     subscriber: &mut impl Subscriber,
     rounds: u32,
+    in_order: bool,
     happens: impl AsyncFnOnce(watch::Receiver<u32>),
 ) -> Audit {
-    let (audit, first) = observed(broker, subscriber, rounds, happens).await;
-    for (key, numbers) in first {
-        assert!(numbers.is_sorted(), "{key}: {numbers:?}");
-    }
-    audit
-}
-
-/// The same; the order of the first deliveries of each key is the caller's to judge.
-pub(crate) async fn observed(
-    broker: &impl Broker,
-    subscriber: &mut impl Subscriber,
-    rounds: u32,
-    happens: impl AsyncFnOnce(watch::Receiver<u32>),
-) -> (Audit, BTreeMap<String, Vec<u32>>) {
     let (confirmed, watched) = watch::channel(0);
     let publish = async {
         let mut disturbed = 0;
@@ -112,11 +99,13 @@ pub(crate) async fn observed(
     let (disturbed, (repeated, first), ()) = tokio::time::timeout(PATIENCE, all)
         .await
         .expect("in vain: until all that was confirmed was delivered");
-    let audit = Audit {
+    for (key, numbers) in first {
+        assert!(!in_order || numbers.is_sorted(), "{key}: {numbers:?}");
+    }
+    Audit {
         disturbed,
         repeated,
-    };
-    (audit, first)
+    }
 }
 
 /// Until so many rounds are confirmed.
