@@ -15,6 +15,8 @@
 //! The saga is that of the first example, `examples/cdnow_orders/saga.rs`: look for `emits` there. `consume.rs` is what a consumer
 //! is. Sagas and outbox are in `orders.db`, the read model, with its inbox, in `view.db`, the services' books in `books.db`.
 
+#![expect(clippy::print_stdout, reason = "a program tells what it has done")]
+
 #[path = "../cdnow_orders/books.rs"]
 #[expect(dead_code, reason = "the first example also asks the books for totals")]
 mod books;

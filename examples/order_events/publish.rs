@@ -126,16 +126,13 @@ async fn wait_consumed(place: &Place) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A consumer that runs as a task.
+type Running = JoinHandle<Result<InboxCounts, sagaz::outbox::Error>>;
+
 /// The two consumers: processes, or tasks where the broker is in this process.
 enum Consumers {
     Processes(Vec<(Role, Child)>),
-    Tasks(
-        Vec<(
-            Role,
-            StopHandle,
-            JoinHandle<Result<InboxCounts, sagaz::outbox::Error>>,
-        )>,
-    ),
+    Tasks(Vec<(Role, StopHandle, Running)>),
 }
 
 impl Consumers {

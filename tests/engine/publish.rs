@@ -277,17 +277,16 @@ async fn p11_an_event_is_there_if_and_only_if_its_step_is_whatever_dies_a_thousa
             }
             let faults = store.faults();
             let fired = faults.fired();
-            let handle = match id {
-                Some(id) => engine.handle::<Herald>(id).await.unwrap(),
-                None => {
-                    let Ok(handle) = engine.start::<Herald>(()).key("k").await else {
-                        // Its acceptance was never answered.
-                        engine.abort();
-                        kills += 1;
-                        continue;
-                    };
-                    handle
-                }
+            let handle = if let Some(id) = id {
+                engine.handle::<Herald>(id).await.unwrap()
+            } else {
+                let Ok(handle) = engine.start::<Herald>(()).key("k").await else {
+                    // Its acceptance was never answered.
+                    engine.abort();
+                    kills += 1;
+                    continue;
+                };
+                handle
             };
             id = Some(handle.id());
             tokio::select! {
