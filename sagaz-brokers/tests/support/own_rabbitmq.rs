@@ -131,6 +131,8 @@ impl OwnRabbitMq {
             .env("RABBITMQ_DIST_PORT", distribution.to_string())
             .env("ERL_EPMD_PORT", mapper.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            // It may be ended before it has noticed that its node was killed.
+            .env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1")
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1}",

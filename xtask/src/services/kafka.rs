@@ -3,7 +3,7 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, kill, succeeded},
+    native::{at, empty, find, folder, free_port, install, is_alive, succeeded, terminate},
 };
 use crate::Done;
 use std::{
@@ -178,9 +178,10 @@ impl Kafka {
         }
         let path = self.folder.join("pid");
         let pid = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
-        kill("-TERM", &pid);
+        terminate(&pid);
         let began = Instant::now();
-        while self.running().is_some() {
+        // It says good-bye to itself for a while after it has stopped to answer.
+        while is_alive(&pid) {
             if began.elapsed() > PATIENCE {
                 return Err(format!("Kafka (process {pid}) does not stop"));
             }

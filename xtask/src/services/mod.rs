@@ -251,8 +251,8 @@ pub(crate) fn command(verb: &str, names: &[&str]) -> Done {
             return Err(format!("`{name}` is none of the servers {known}"));
         }
     }
-    let named = |kind: &Kind| names.is_empty() || names.contains(&kind.word());
-    for kind in Kind::ALL.into_iter().filter(named) {
+    let is_meant = |kind: &Kind| names.is_empty() || names.contains(&kind.word());
+    for kind in Kind::ALL.into_iter().filter(is_meant) {
         eprintln!("{}: {}", kind.name(), each(kind)?);
     }
     Ok(())

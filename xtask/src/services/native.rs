@@ -96,9 +96,20 @@ pub(super) fn succeeded(what: &str) -> impl Fn(ExitStatus) -> Done + '_ {
     }
 }
 
-/// Sends a signal to a process, or asks whether it is there (`-0`); whether it was.
-pub(super) fn kill(signal: &str, pid: &str) -> bool {
-    quiet("kill", &[signal, pid.trim()])
+/// Asks a process to end.
+pub(super) fn terminate(pid: &str) {
+    quiet("kill", &["-TERM", pid.trim()]);
+}
+
+/// Whether a process runs. One that has ended, and that this program has started and not asked about since, does not.
+pub(super) fn is_alive(pid: &str) -> bool {
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", pid.trim()])
+        .output();
+    state.is_ok_and(|output| {
+        let state = output.stdout.trim_ascii();
+        !state.is_empty() && !state.starts_with(b"Z")
+    })
 }
 
 pub(super) fn at(path: &Path, error: &std::io::Error) -> String {

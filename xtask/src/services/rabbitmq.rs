@@ -2,7 +2,7 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, kill},
+    native::{at, empty, find, folder, free_port, install, is_alive, terminate},
 };
 use crate::Done;
 use std::{
@@ -126,9 +126,9 @@ impl RabbitMq {
             fs::read_to_string(&path).map_err(|error| at(&path, &error))
         };
         let pid = read("pid")?.trim().to_owned();
-        kill("-TERM", &pid);
+        terminate(&pid);
         let began = Instant::now();
-        while kill("-0", &pid) {
+        while is_alive(&pid) {
             if began.elapsed() > PATIENCE {
                 return Err(format!("RabbitMQ (process {pid}) does not stop"));
             }
