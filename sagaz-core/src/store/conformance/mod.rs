@@ -38,16 +38,20 @@
 pub mod accept;
 pub mod cancel;
 pub mod claim;
+pub mod dead_letters;
 pub mod definitions;
 pub mod fence;
 pub mod inbox;
+pub mod lanes;
 pub mod leases;
 pub mod list;
+pub mod marks;
 pub mod operate;
 pub mod outbox;
 pub mod payloads;
 pub mod progress;
 pub mod prune;
+pub mod senders;
 pub mod suspects;
 pub mod transactions;
 
