@@ -7,10 +7,7 @@
 use crate::event::{Event, PublishError};
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// The most events that one attempt publishes. Their sizes together have the limit that one has.
@@ -37,9 +34,8 @@ const SIZE_MAX_UNSTORED: usize = 1 << 20;
 #[derive(Default)]
 pub(crate) struct Published {
     pub(crate) destination: Destination,
-    /// Whether the list is worth a look.
-    any: AtomicBool,
-    list: Mutex<Vec<Publication>>,
+    /// Made by the first event: most instances publish none, and each waiting one would keep the place.
+    list: OnceLock<Box<Mutex<Vec<Publication>>>>,
 }
 
 struct Publication {
@@ -64,7 +60,7 @@ impl Published {
             Destination::Store { size_max } => *size_max,
         };
         event.check(size_max)?;
-        let mut list = self.list();
+        let mut list = lock(self.list.get_or_init(Box::default));
         let own = list.iter().filter(|it| it.step == step && it.undo == undo);
         let (count, size) = own.fold((1, event.size()), |(count, size), it| {
             (count + 1, size + it.event.size())
@@ -86,22 +82,21 @@ impl Published {
             offered: false,
             event,
         });
-        self.any.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// An attempt failed.
     #[inline]
     pub(crate) fn discard(&self, step: usize, undo: bool) {
-        if self.has_any() {
-            self.list().retain(|it| it.step != step || it.undo != undo);
+        if let Some(mut list) = self.list() {
+            list.retain(|it| it.step != step || it.undo != undo);
         }
     }
 
     /// An attempt of a run in process completed.
     #[inline]
     pub(crate) fn hand_out(&self, step: usize, undo: bool) {
-        if !self.has_any() {
+        if self.list.get().is_none() {
             return;
         }
         let completed = self.take(|it| it.step == step && it.undo == undo);
@@ -114,10 +109,9 @@ impl Published {
 
     /// The events of an attempt that completed, for its row.
     pub(crate) fn offer(&self, step: usize, undo: bool) -> Vec<Event> {
-        if !self.has_any() {
+        let Some(mut list) = self.list() else {
             return Vec::new();
-        }
-        let mut list = self.list();
+        };
         let own = list
             .iter_mut()
             .filter(|it| it.step == step && it.undo == undo);
@@ -130,29 +124,27 @@ impl Published {
 
     /// The row of a step is stored, and with it what was offered.
     pub(crate) fn stored(&self, step: usize) -> Vec<Event> {
-        if self.has_any() {
-            self.take(|it| it.step == step && it.offered)
-        } else {
-            Vec::new()
-        }
+        self.take(|it| it.step == step && it.offered)
     }
 
     fn take(&self, is_it: impl Fn(&Publication) -> bool) -> Vec<Event> {
-        let mut list = self.list();
+        let Some(mut list) = self.list() else {
+            return Vec::new();
+        };
         let taken = list.extract_if(.., |it| is_it(it)).map(|it| it.event);
-        let taken = taken.collect();
-        self.any.store(!list.is_empty(), Ordering::Relaxed);
-        taken
+        taken.collect()
     }
 
-    /// What is pushed on another thread was pushed by an attempt that ended there before this asks.
-    fn has_any(&self) -> bool {
-        self.any.load(Ordering::Relaxed)
+    /// `None` if nothing was ever published. What is pushed on another thread was pushed by an attempt that ended there before this
+    /// asks.
+    #[inline]
+    fn list(&self) -> Option<MutexGuard<'_, Vec<Publication>>> {
+        self.list.get().map(|list| lock(list))
     }
+}
 
-    fn list(&self) -> MutexGuard<'_, Vec<Publication>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(list: &Mutex<Vec<Publication>>) -> MutexGuard<'_, Vec<Publication>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Published {
