@@ -202,6 +202,33 @@ mod postgres {
         assert!(reader.read(&store).await.is_empty(), "once");
     }
 
+    /// The later of two transactions gets its place first, and is open when the earlier one's is read: no transaction with so high a
+    /// number has ended, so the snapshot of that read does not name it.
+    #[tokio::test]
+    async fn p11_a_transaction_with_the_highest_number_is_read_when_it_commits() {
+        let store = store().await;
+        let mut reader = Reader::of(&store).await;
+        let lane = lane_of("held", 64);
+        let keys = (0..).filter(|n: &u32| lane_of(&n.to_string(), 64) == lane);
+        // Others use the server too, and may end with a higher number in the same moment.
+        for (n, key) in (0..10).zip(keys) {
+            let (mut early, mut later) = (begin().await, begin().await);
+            sqlx::query("SELECT pg_current_xact_id()")
+                .execute(&mut *early)
+                .await
+                .unwrap();
+            let held = event("held", 2 * n);
+            store.append_in(&mut later, &held).await.unwrap();
+            let above = event(key, 2 * n + 1);
+            store.append_in(&mut early, &above).await.unwrap();
+            early.commit().await.unwrap();
+            assert_eq!(reader.read(&store).await, [2 * n + 1]);
+            later.commit().await.unwrap();
+            assert_eq!(reader.read(&store).await, [2 * n]);
+            assert!(reader.read(&store).await.is_empty(), "once");
+        }
+    }
+
     /// More than one read takes: then nothing is told before it in its key.
     #[tokio::test]
     async fn p11_a_transaction_with_very_many_events_is_read_in_order_when_it_commits() {

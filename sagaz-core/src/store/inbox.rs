@@ -27,7 +27,8 @@ pub trait InboxStore: Send + Sync + 'static {
         tx: Self::Tx,
     ) -> impl Future<Output = Result<Finished, CommitError>> + Send;
 
-    /// Gives an event up that the consumer cannot handle: stores it as a dead letter, and records it as handled.
+    /// Gives an event up that the consumer cannot handle: stores it as a dead letter, and records it as handled. One that is
+    /// recorded already, by another delivery of it, is left as it is.
     fn bury(
         &self,
         consumer: &str,

@@ -28,15 +28,15 @@ const RECORD: &str = "WITH recorded AS (
     )
     SELECT count(*) FROM recorded";
 
-/// Parameters: the consumer, the event's id, key, type, source, subject, time, attributes, content type, text and bytes; attempts,
+/// Nothing of an event that is handled: somebody else was faster. Parameters: the consumer, the event's id, key, type, source, subject, time, attributes, content type, text and bytes; attempts,
 /// error.
 const BURY: &str = "WITH recorded AS (
         INSERT INTO sagaz.consumer_inbox (consumer, event_id, handled_at) VALUES ($1, $2, clock_timestamp())
-        ON CONFLICT DO NOTHING
+        ON CONFLICT DO NOTHING RETURNING event_id
     )
     INSERT INTO sagaz.dead_letter AS d (id, consumer, key, type, source, subject, time, attributes, content_type, data_text,
         data_bytes, attempts, error, state, died_at)
-    VALUES ($2, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', clock_timestamp())
+    SELECT r.event_id, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', clock_timestamp() FROM recorded AS r
     ON CONFLICT (id, consumer) DO UPDATE SET attempts = excluded.attempts, error = excluded.error, state = 'open',
         is_given_back = false, died_at = excluded.died_at, decided_at = NULL";
 

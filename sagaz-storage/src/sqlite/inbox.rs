@@ -27,7 +27,7 @@ const RECORD: &str = concat!(
     ") ON CONFLICT (consumer, event_id) DO NOTHING"
 );
 
-/// Parameters: the consumer, the event's id, the
+/// Nothing of an event that is handled: somebody else was faster. Parameters: the consumer, the event's id, the
 /// consumer, attempts, error, the event.
 const BURY: &str = concat!(
     "BEGIN IMMEDIATE;",
@@ -42,7 +42,7 @@ const BURY: &str = concat!(
     now!(),
     " FROM (SELECT ? AS consumer, ? AS attempts, ? AS error), ",
     bound_event!(),
-    " WHERE true ",
+    " WHERE changes() > 0 ",
     reopen!(),
     ";
     COMMIT"

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     event::{Event, EventId},
     store::{
-        AppendsIn, Begun, CommitError, DeadDecision, DeadLetterFilter, DeadLetterId, DeadState,
-        Finished, InboxStore, OutboxStore, StoreError,
+        AppendsIn, Begun, CommitError, DeadDecision, DeadLetter, DeadLetterFilter, DeadLetterId,
+        DeadState, Finished, InboxStore, OutboxStore, StoreError,
     },
 };
 use std::time::Duration;
@@ -37,6 +37,7 @@ macro_rules! inbox_conformance {
             inbox: each_consumer_handles_an_event_for_itself,
             inbox: p8_an_event_that_nobody_can_handle_is_a_dead_letter,
             inbox: p8_an_operator_gives_an_event_back_to_its_consumer,
+            inbox: p11_an_event_that_was_handled_meanwhile_becomes_no_dead_letter,
             inbox: a_dead_letter_of_a_consumer_that_is_discarded_stays_handled,
             inbox: p12_records_are_pruned_after_their_age,
             inbox: p11_an_event_of_a_handler_is_there_with_what_it_wrote,
@@ -249,24 +250,55 @@ pub async fn p8_an_operator_gives_an_event_back_to_its_consumer<H: InboxHarness>
     assert!(store.retries("books", 10).await.unwrap().is_empty());
     let read = Reader::of_all(&store).await.read(&store).await;
     assert!(read.is_empty(), "it is not published again");
+    // If it cannot be handled this time either, it waits for an operator as before.
+    store.bury("mail", &event, 9, "still no").await.unwrap();
+    assert!(store.retries("mail", 10).await.unwrap().is_empty());
+    let letters = letters(&store).await;
+    assert_eq!(
+        (letters.len(), letters[0].state, letters[0].attempts),
+        (1, DeadState::Open, 9)
+    );
+    assert_eq!(letters[0].interventions.len(), 1);
+    assert_eq!(store.decide(&retried).await.unwrap(), 1);
     assert_eq!(
         handle(harness, &store, "mail", &event, "again").await,
         Finished::Handled
     );
     assert!(store.retries("mail", 10).await.unwrap().is_empty());
     assert_eq!(store.decide(&retried).await.unwrap(), 0);
-    // If it cannot be handled this time either, it waits for an operator as before.
-    store.bury("mail", &event, 9, "still no").await.unwrap();
-    let letters = store
-        .dead_letters(&DeadLetterFilter::default())
-        .await
-        .unwrap()
-        .letters;
+}
+
+async fn letters<S: OutboxStore>(store: &S) -> Vec<DeadLetter> {
+    let page = store.dead_letters(&DeadLetterFilter::default()).await;
+    page.unwrap().letters
+}
+
+/// By another delivery of it, while this one failed: given back by an operator, it would be handled twice.
+pub async fn p11_an_event_that_was_handled_meanwhile_becomes_no_dead_letter<H: InboxHarness>(
+    harness: &H,
+) {
+    let store = harness.open().await;
+    let event = event("a", 1);
     assert_eq!(
-        (letters.len(), letters[0].state, letters[0].attempts),
-        (1, DeadState::Open, 9)
+        handle(harness, &store, "mail", &event, "once").await,
+        Finished::Handled
     );
-    assert_eq!(letters[0].interventions.len(), 1);
+    store.bury("mail", &event, 5, "no").await.unwrap();
+    assert!(letters(&store).await.is_empty());
+    assert!(is_handled(&store, "mail", &event).await);
+    // One that was given back is no other.
+    let event = self::event("a", 2);
+    store.bury("mail", &event, 5, "no").await.unwrap();
+    let retried = decision(event.event_id(), DeadState::Retried);
+    assert_eq!(store.decide(&retried).await.unwrap(), 1);
+    assert_eq!(
+        handle(harness, &store, "mail", &event, "again").await,
+        Finished::Handled
+    );
+    store.bury("mail", &event, 9, "still no").await.unwrap();
+    assert_eq!(letters(&store).await[0].state, DeadState::Retried);
+    assert_eq!(store.decide(&retried).await.unwrap(), 0);
+    assert!(store.retries("mail", 10).await.unwrap().is_empty());
 }
 
 /// It does not come again.

@@ -646,6 +646,10 @@ impl InboxStore for Memory {
     ) -> Result<(), StoreError> {
         let fault = self.faults.meet(Call::Bury, None);
         self.carry_out(fault, |data: &mut Data, now| {
+            // Somebody else was faster.
+            if data.outbox.is_handled(consumer, event.event_id()) {
+                return;
+            }
             data.outbox.record(consumer, event.event_id(), now);
             let (consumer, error) = (Some(consumer.to_owned()), error.to_owned());
             let letter = DeadLetter::new(event.clone(), consumer, attempts, error, now.wall);

@@ -1,11 +1,11 @@
 -- ARGV: consumer, event, dead letter, try, attempts, the words of the error, whether it has a key, that, record, content type, data.
--- 0: somebody else has handled it, or an earlier try comes late. 1: it is a dead letter.
+-- 0: it is handled, or a dead letter already, or an earlier try comes late. 1: it is a dead letter.
 local consumer, id, letter, try = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local last = call('HMGET', T .. ':d:' .. letter, 'try', 'state')
-if last[1] and string.sub(last[1], 1, 16) == string.sub(try, 1, 16) and string.sub(last[1], 17) > string.sub(try, 17) then
+local last = call('HGET', T .. ':d:' .. letter, 'try')
+if last and string.sub(last, 1, 16) == string.sub(try, 1, 16) and string.sub(last, 17) > string.sub(try, 17) then
   return 0
 end
-if not last[2] and call('ZSCORE', T .. ':handled', handled(consumer, id)) then
+if call('ZSCORE', T .. ':handled', handled(consumer, id)) then
   return 0
 end
 record(consumer, id, letter)
