@@ -233,3 +233,21 @@ async fn a_handler_that_panics_before_it_has_given_a_future_stops_nothing() {
     let stats = Outbox::new(fixture.store.clone()).stats().await.unwrap();
     assert_eq!(stats.dead, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_acknowledgement_fails_comes_again() {
+    let fixture = Fixture::new();
+    let faults = fixture.broker.faults();
+    let inbox = fixture.inbox();
+    tokio::spawn(fixture.consumer().run(inbox.clone(), move |event, tx| {
+        faults.set_down(true);
+        Box::pin(async move { note(tx, event) })
+    }));
+    fixture.publish(&event("a", 1)).await;
+    until("it is noted", async || fixture.noted("a").await == [1]).await;
+    sleep(Duration::from_secs(1)).await;
+    fixture.broker.faults().set_down(false);
+    let is_empty = async || fixture.broker.events(crate::fixture::TOPIC).is_empty();
+    until("it is acknowledged", is_empty).await;
+    assert_eq!(inbox.counts().duplicates, 1);
+}
