@@ -17,8 +17,9 @@ use sagaz_brokers::{
 };
 use sagaz_core::{
     Event,
-    broker::{Broker, Delivery, Subscriber},
+    broker::{Broker, Delivery, Nack, Subscriber},
 };
+use std::time::Duration;
 
 fn unique(word: &str) -> String {
     format!("{word}-{}-{:016x}", std::process::id(), fastrand::u64(..))
@@ -154,6 +155,66 @@ mod nats {
             .await
             .unwrap_err();
         assert!(error.is_unavailable(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_that_has_no_place_comes_again_and_holds_up_no_other() {
+        let topic = unique("topic");
+        let dead = format!("{topic}.dead");
+        let (stream, of_dead) = (unique("stream"), unique("dead"));
+        support::stream(&stream, &[&topic]).await;
+        support::stream(&of_dead, &[&dead]).await;
+        let url = support::url();
+        let routes = Routes::all_to(&topic).unwrap();
+        let broker = NatsBroker::connect(&url, &Options::new().routes(routes))
+            .await
+            .unwrap();
+        for of_key in [0, 1] {
+            let results = broker.publish(&[event("placed", of_key)]).await;
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        }
+        let subscription = Subscription::new("group", [topic.as_str()])
+            .unacked_max(1)
+            .deliveries_max(3)
+            .redeliver_after(Duration::from_millis(500));
+        let mut subscriber = NatsSubscriber::connect(&url, &Options::new(), subscription)
+            .await
+            .unwrap();
+        let context = support::context().await;
+        context.delete_stream(&of_dead).await.unwrap();
+        let mut buried = 0;
+        let both = async {
+            loop {
+                let Ok(delivery) = subscriber.receive().await else {
+                    continue;
+                };
+                if number(&delivery) == 1 {
+                    return subscriber.ack(delivery.receipt).await.unwrap();
+                }
+                let nacked = subscriber.nack(delivery.receipt, Nack::DeadLetter).await;
+                assert!(nacked.is_err());
+                buried += 1;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(20), both).await;
+        came.unwrap();
+        assert!(buried > 0);
+        support::stream(&of_dead, &[&dead]).await;
+        let is_there = async {
+            loop {
+                let received = subscriber.receive();
+                let received = tokio::time::timeout(Duration::from_millis(300), received).await;
+                if let Ok(Ok(delivery)) = received {
+                    let _ = subscriber.nack(delivery.receipt, Nack::DeadLetter).await;
+                }
+                let mut stream = context.get_stream(&of_dead).await.unwrap();
+                if stream.info().await.unwrap().state.messages > 0 {
+                    return;
+                }
+            }
+        };
+        let is_there = tokio::time::timeout(Duration::from_secs(20), is_there).await;
+        is_there.unwrap();
     }
 }
 

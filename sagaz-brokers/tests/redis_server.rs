@@ -165,7 +165,9 @@ mod redis {
     async fn p8_a_dead_letter_that_has_no_place_is_not_settled() {
         let topic = unique("topic");
         let broker = broker(&topic).await;
-        let mut subscriber = subscriber(Subscription::new("group", [topic.as_str()])).await;
+        let subscription = Subscription::new("group", [topic.as_str()])
+            .redeliver_after(Duration::from_millis(200));
+        let mut subscriber = subscriber(subscription).await;
         let mut connection = support::connection().await;
         let dead = format!("{topic}.dead");
         let mut command = cmd("SET");
@@ -181,6 +183,7 @@ mod redis {
         let mut command = cmd("DEL");
         command.arg(&dead);
         command.exec_async(&mut connection).await.unwrap();
+        let receipt = subscriber.receive().await.unwrap().receipt;
         subscriber.nack(receipt, Nack::DeadLetter).await.unwrap();
         assert_eq!(length(&dead).await, 1);
     }
@@ -229,6 +232,53 @@ mod redis {
             error.is_misuse() && error.to_string().contains(&missing),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_that_has_no_place_comes_again_and_holds_up_no_other() {
+        let topic = unique("topic");
+        let broker = broker(&topic).await;
+        publish(&broker, 0..2).await;
+        let subscription = Subscription::new("group", [topic.as_str()])
+            .unacked_max(1)
+            .deliveries_max(3)
+            .redeliver_after(Duration::from_millis(200));
+        let mut subscriber = subscriber(subscription).await;
+        let mut connection = support::connection().await;
+        let mut command = cmd("SET");
+        command.arg(format!("{topic}.dead")).arg("no stream");
+        let _: () = command.query_async(&mut connection).await.unwrap();
+        let mut buried = 0;
+        let both = async {
+            loop {
+                let Ok(delivery) = subscriber.receive().await else {
+                    continue;
+                };
+                if number(&delivery) == 1 {
+                    return subscriber.ack(delivery.receipt).await.unwrap();
+                }
+                let nacked = subscriber.nack(delivery.receipt, Nack::DeadLetter).await;
+                assert!(nacked.is_err());
+                buried += 1;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(10), both).await;
+        came.unwrap();
+        assert!(buried > 0);
+        let mut command = cmd("DEL");
+        command.arg(format!("{topic}.dead"));
+        let _: () = command.query_async(&mut connection).await.unwrap();
+        let dead = async {
+            while length(&format!("{topic}.dead")).await == 0 {
+                let received = subscriber.receive();
+                let received = tokio::time::timeout(Duration::from_millis(300), received).await;
+                if let Ok(Ok(delivery)) = received {
+                    let _ = subscriber.nack(delivery.receipt, Nack::DeadLetter).await;
+                }
+            }
+        };
+        let dead = tokio::time::timeout(Duration::from_secs(10), dead).await;
+        dead.unwrap();
     }
 }
 

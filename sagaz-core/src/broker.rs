@@ -40,7 +40,7 @@ pub trait Subscriber: Send + 'static {
     /// The message is handled. An error, or a crash before it, brings it again.
     fn ack(&mut self, receipt: Receipt) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// The message is not handled.
+    /// The message is not handled. An error, or a crash before it, brings it again, under another receipt.
     fn nack(
         &mut self,
         receipt: Receipt,

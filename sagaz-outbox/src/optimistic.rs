@@ -323,8 +323,9 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let began = Instant::now();
         // Time is left to tell the store.
         let by = until - self.sender.lease / 5;
-        let call = AssertUnwindSafe(self.settings.broker.publish(events)).catch_unwind();
-        let results = timeout_at(by, call).await.map(Result::unwrap_or_default);
+        let call = async { self.settings.broker.publish(events).await };
+        let called = AssertUnwindSafe(call).catch_unwind();
+        let results = timeout_at(by, called).await.map(Result::unwrap_or_default);
         let results = results.unwrap_or_default();
         let took = began.elapsed();
         let silence = || Err(BrokerError::timed_out(took));

@@ -321,6 +321,20 @@ impl MemorySubscriber {
             return Some(delivery);
         }
     }
+
+    /// A message that the broker is not told of comes again.
+    fn check_up(&mut self, receipt: Receipt) -> Result<(), BrokerError> {
+        let is_up = self.shared.faults.check_up();
+        if is_up.is_err()
+            && let Some(held) = self.held.remove(&receipt)
+        {
+            self.shared
+                .topics()
+                .give_back(&self.subscription.group, &held);
+            self.shared.change();
+        }
+        is_up
+    }
 }
 
 impl Subscriber for MemorySubscriber {
@@ -337,7 +351,7 @@ impl Subscriber for MemorySubscriber {
     }
 
     async fn ack(&mut self, receipt: Receipt) -> Result<(), BrokerError> {
-        self.shared.faults.check_up()?;
+        self.check_up(receipt)?;
         if let Some(held) = self.held.remove(&receipt) {
             self.shared.topics().settle(&self.subscription.group, &held);
             self.shared.change();
@@ -346,7 +360,7 @@ impl Subscriber for MemorySubscriber {
     }
 
     async fn nack(&mut self, receipt: Receipt, what: Nack) -> Result<(), BrokerError> {
-        self.shared.faults.check_up()?;
+        self.check_up(receipt)?;
         let Some(held) = self.held.remove(&receipt) else {
             return Ok(());
         };

@@ -200,11 +200,13 @@ impl NatsSubscriber {
     }
 
     async fn bury_dying(&mut self) -> Result<(), BrokerError> {
-        if let Some(message) = &self.dying {
-            dead::bury(&self.context, &self.subscription, message, self.timeout).await?;
-            self.dying = None;
-        }
-        Ok(())
+        let Some(message) = &self.dying else {
+            return Ok(());
+        };
+        let buried = dead::bury(&self.context, &self.subscription, message, self.timeout).await;
+        // If that failed, it comes again; what is behind it does not wait.
+        self.dying = None;
+        buried
     }
 
     /// `None`: it is on its way to the dead letters.
@@ -339,14 +341,15 @@ impl Subscriber for NatsSubscriber {
             return Ok(());
         };
         let message = &held.message;
-        if what == Nack::DeadLetter {
-            dead::bury(&self.context, &self.subscription, message, self.timeout).await?;
+        let told = if what == Nack::DeadLetter {
+            dead::bury(&self.context, &self.subscription, message, self.timeout).await
         } else {
             let told = message.ack_with(AckKind::Nak(None)).await;
-            told.map_err(untold)?;
-        }
+            told.map_err(untold)
+        };
+        // If that failed, it comes again, and is another message then.
         self.release(receipt);
-        Ok(())
+        told
     }
 }
 

@@ -202,11 +202,13 @@ impl RedisSubscriber {
     }
 
     async fn bury_dying(&mut self) -> Result<(), BrokerError> {
-        if let Some(entry) = &self.dying {
-            self.member.bury(entry).await?;
-            self.dying = None;
-        }
-        Ok(())
+        let Some(entry) = &self.dying else {
+            return Ok(());
+        };
+        let buried = self.member.bury(entry).await;
+        // If that failed, it comes again; what is behind it does not wait.
+        self.dying = None;
+        buried
     }
 }
 
@@ -247,15 +249,17 @@ impl Subscriber for RedisSubscriber {
         let Some(mut entry) = self.held.get(&receipt).cloned() else {
             return Ok(());
         };
-        if what == Nack::DeadLetter {
-            self.member.bury(&entry).await?;
-            self.held.remove(&receipt);
-            return Ok(());
-        }
-        self.member.put_back(&mut entry).await?;
+        let told = if what == Nack::DeadLetter {
+            self.member.bury(&entry).await
+        } else {
+            self.member.put_back(&mut entry).await
+        };
+        // If that failed, it is taken over later, from this member as from any other.
         self.held.remove(&receipt);
-        self.ready.push_front(entry);
-        Ok(())
+        if what != Nack::DeadLetter && told.is_ok() {
+            self.ready.push_front(entry);
+        }
+        told
     }
 }
 

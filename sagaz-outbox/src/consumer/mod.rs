@@ -246,8 +246,9 @@ where
     async fn through(&self, event: &Event) -> Result<Handled, Error> {
         let mut course = self.inbox.course(event);
         while let Some(mut tx) = course.begin().await? {
-            let called = AssertUnwindSafe((self.handler)(event, &mut tx)).catch_unwind();
-            let called = called.await;
+            // It may panic before there is a future.
+            let call = async { (self.handler)(event, &mut tx).await };
+            let called = AssertUnwindSafe(call).catch_unwind().await;
             if let Some(handled) = course.end(tx, called).await? {
                 return Ok(handled);
             }

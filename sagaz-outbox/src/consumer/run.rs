@@ -80,7 +80,7 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
     let mut next_retries = Instant::now();
     let mut failures = 0;
     let mut receive_from = Instant::now();
-    let mut chores = pin!(prune(consumer.observer.clone(), handles));
+    let mut chores = Box::pin(prune(consumer.observer.clone(), handles));
     loop {
         while queue.in_hand() < consumer.config.keys_max
             && let Some(work) = queue.next()
@@ -139,6 +139,8 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
             () = &mut chores => {}
         }
     }
+    // Nobody polls it any more, and what it holds in the store is what handlers may wait for.
+    drop(chores);
     // What waits is delivered again to somebody else.
     let by = Instant::now() + consumer.config.shutdown_grace;
     while !in_hand.is_empty() {
@@ -265,5 +267,74 @@ async fn prune<H: Handles>(observer: Option<Arc<dyn ConsumerObserver>>, handles:
                 &ConsumerEvent::StoreFailed { error: &error },
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::sync::Mutex;
+
+    /// Gives one event, after a while, and then nothing.
+    struct One(Option<Event>);
+
+    impl Subscriber for One {
+        async fn receive(&mut self) -> Result<Delivery, BrokerError> {
+            sleep(Duration::from_millis(100)).await;
+            match self.0.take() {
+                Some(event) => Ok(Delivery::new(Ok(event), "topic", Receipt(1))),
+                None => future::pending().await,
+            }
+        }
+
+        async fn ack(&mut self, _: Receipt) -> Result<(), BrokerError> {
+            Ok(())
+        }
+
+        async fn nack(&mut self, _: Receipt, _: Nack) -> Result<(), BrokerError> {
+            Ok(())
+        }
+    }
+
+    /// A store with one place to write, which old records are removed from most of the time.
+    #[derive(Default)]
+    struct OneWriter {
+        turn: Mutex<()>,
+        handled: AtomicU32,
+    }
+
+    impl Handles for OneWriter {
+        async fn handle(&self, _: &Event) -> Result<Verdict, Error> {
+            let _turn = self.turn.lock().await;
+            self.handled.fetch_add(1, Ordering::Relaxed);
+            Ok(Verdict::Over(Handled::Done))
+        }
+
+        async fn prune(&self) -> Result<(), Error> {
+            let _turn = self.turn.lock().await;
+            sleep(Duration::from_hours(1)).await;
+            Ok(())
+        }
+
+        fn prune_interval(&self) -> Option<Duration> {
+            Some(Duration::from_millis(1))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_is_stopped_holds_up_nothing_that_it_has_begun() {
+        let store = OneWriter::default();
+        let event = Event::new("order.placed", &1).source("/shop");
+        let consumer = Consumer::new(One(Some(event)));
+        let stop = consumer.stop_handle();
+        let later = async {
+            sleep(Duration::from_secs(1)).await;
+            stop.stop();
+        };
+        // Old records are being removed when the event comes.
+        let (ran, ()) = tokio::join!(run(consumer, &store), later);
+        ran.unwrap();
+        assert_eq!(store.handled.load(Ordering::Relaxed), 1);
     }
 }

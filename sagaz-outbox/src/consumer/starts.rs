@@ -9,7 +9,12 @@ use super::{
 use crate::{error::Error, inbox::Handled};
 use sagaz_core::{Engine, Event, Retry, RunsOn, broker::Subscriber, store::Store};
 use serde::de::DeserializeOwned;
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// A consumer of events of one type: [`Consumer::on_event`].
@@ -33,7 +38,7 @@ impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
     /// nothing, as long as the instance is kept: an engine with a retention keeps instances longer than events may be delivered
     /// again.
     ///
-    /// An event whose data is no `T`, or that the engine refuses, goes to the dead letters of the broker.
+    /// An event whose data is no `T`, or makes no input but a panic, or that the engine refuses, goes to the dead letters of the broker.
     ///
     /// # Errors
     ///
@@ -68,12 +73,17 @@ where
         };
         let mut troubles = 0;
         loop {
-            let data: T = match event.decode() {
-                Ok(data) => data,
-                Err(error) => return Ok(Verdict::Refused(error.to_string())),
+            let read = AssertUnwindSafe(|| event.decode::<T>().map(G::Input::from));
+            let input = match catch_unwind(read) {
+                Ok(Ok(input)) => input,
+                Ok(Err(error)) => return Ok(Verdict::Refused(error.to_string())),
+                Err(_) => {
+                    let words = "reading the data as the saga's input panicked".to_owned();
+                    return Ok(Verdict::Refused(words));
+                }
             };
             let key = format!("event:{}", event.event_id());
-            match self.engine.start::<G>(data.into()).key(key).await {
+            match self.engine.start::<G>(input).key(key).await {
                 Ok(_) => return Ok(Verdict::Over(Handled::Done)),
                 Err(error) if error.is_transient() => {
                     troubles += 1;

@@ -202,9 +202,9 @@ impl<S: InboxStore> Inbox<S> {
     {
         let mut course = self.course(event);
         while let Some(mut tx) = course.begin().await? {
-            let called = AssertUnwindSafe(handler.clone()(&mut tx))
-                .catch_unwind()
-                .await;
+            // It may panic before there is a future.
+            let call = async { handler.clone()(&mut tx).await };
+            let called = AssertUnwindSafe(call).catch_unwind().await;
             if let Some(handled) = course.end(tx, called).await? {
                 return Ok(handled);
             }

@@ -49,7 +49,7 @@ pub(super) async fn attend<S: OutboxStore, B: Broker>(
         |_| StoreError::transient("the store did not answer a renewal while it was of use");
     let attendance = timeout(
         good_for,
-        shielded(relay.store.attend(relay.id, ttl, wanted)),
+        shielded(|| relay.store.attend(relay.id, ttl, wanted)),
     );
     Ok((attendance.await.map_err(unanswered)??, sent + good_for))
 }
@@ -100,7 +100,7 @@ pub(super) async fn keep<S: OutboxStore, B: Broker>(
         select! {
             () = sleep(wait) => {}
             Some(lanes) = to_release.recv() => {
-                while let Err(error) = shielded(relay.store.release(relay.id, Some(&lanes))).await {
+                while let Err(error) = shielded(|| relay.store.release(relay.id, Some(&lanes))).await {
                     relay.store_failed("release", &error);
                     // The lease goes on meanwhile.
                     if let Ok((Attendance { lanes, workers, .. }, until)) = attend(&relay, 0).await {

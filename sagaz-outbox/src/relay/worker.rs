@@ -172,7 +172,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             if !marks.is_empty() {
                 let relay = Arc::clone(&self.relay);
                 self.calls.spawn(async move {
-                    let call = relay.store.mark(relay.id, &marks, relay.config.sent);
+                    let call = || relay.store.mark(relay.id, &marks, relay.config.sent);
                     Done::Marked(shielded(call).await)
                 });
             }
@@ -202,7 +202,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         self.reads = true;
         let relay = Arc::clone(&self.relay);
         self.calls
-            .spawn(async move { Done::Read(shielded(relay.store.fetch(&fetch)).await) });
+            .spawn(async move { Done::Read(shielded(|| relay.store.fetch(&fetch)).await) });
     }
 
     fn begin_publish(&mut self, batch: Batch) {
@@ -211,8 +211,9 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         self.publishing += 1;
         self.calls.spawn(async move {
             let began = relay.now();
-            let call = AssertUnwindSafe(relay.broker.publish(&events)).catch_unwind();
-            let results = call.await.unwrap_or_default();
+            let call = async { relay.broker.publish(&events).await };
+            let called = AssertUnwindSafe(call).catch_unwind();
+            let results = called.await.unwrap_or_default();
             Done::Published {
                 took: relay.now().saturating_sub(began),
                 flights,
@@ -380,11 +381,11 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
     }
 }
 
-/// A call that panics has failed.
-pub(super) async fn shielded<T>(
-    call: impl Future<Output = Result<T, StoreError>>,
+/// A call that panics has failed, also if it does so before there is a future.
+pub(super) async fn shielded<T, F: Future<Output = Result<T, StoreError>>>(
+    call: impl FnOnce() -> F,
 ) -> Result<T, StoreError> {
-    let shielded = AssertUnwindSafe(call).catch_unwind();
+    let shielded = AssertUnwindSafe(async { call().await }).catch_unwind();
     shielded
         .await
         .unwrap_or_else(|_| Err(StoreError::transient("the store has panicked")))

@@ -213,3 +213,41 @@ async fn brokers_and_stores_that_fail_for_a_while_cost_nothing_but_time() {
     .await;
     assert_eq!(fixture.noted("a").await, all);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_before_it_has_given_a_future_stops_nothing() {
+    let fixture = Fixture::new();
+    let running = tokio::spawn(fixture.consumer().run(fixture.inbox(), |event, tx| {
+        let number: u32 = event.decode().unwrap();
+        assert!(number != 1, "what is this");
+        Box::pin(async move { note(tx, event) })
+    }));
+    for number in 1..=2 {
+        fixture.publish(&event("a", number)).await;
+    }
+    until("others are noted", async || {
+        assert!(!running.is_finished());
+        fixture.noted("a").await == [2]
+    })
+    .await;
+    let stats = Outbox::new(fixture.store.clone()).stats().await.unwrap();
+    assert_eq!(stats.dead, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_acknowledgement_fails_comes_again() {
+    let fixture = Fixture::new();
+    let faults = fixture.broker.faults();
+    let inbox = fixture.inbox();
+    tokio::spawn(fixture.consumer().run(inbox.clone(), move |event, tx| {
+        faults.set_down(true);
+        Box::pin(async move { note(tx, event) })
+    }));
+    fixture.publish(&event("a", 1)).await;
+    until("it is noted", async || fixture.noted("a").await == [1]).await;
+    sleep(Duration::from_secs(1)).await;
+    fixture.broker.faults().set_down(false);
+    let is_empty = async || fixture.broker.events(crate::fixture::TOPIC).is_empty();
+    until("it is acknowledged", is_empty).await;
+    assert_eq!(inbox.counts().duplicates, 1);
+}

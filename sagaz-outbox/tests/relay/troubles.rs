@@ -1,12 +1,13 @@
 //! Brokers and stores that fail.
 
 use crate::fixture::Fixture;
-use sagaz_brokers::memory::Fault;
+use sagaz_brokers::memory::{Fault, MemoryBroker};
 use sagaz_core::{
-    Retry,
+    Event, Retry,
+    broker::{Broker, BrokerError},
     store::fault::{Call, Fault as StoreFault},
 };
-use sagaz_outbox::{RelayEvent, RelayObserver};
+use sagaz_outbox::{Relay, RelayEvent, RelayObserver};
 use std::{
     sync::{
         Arc,
@@ -153,5 +154,40 @@ async fn p12_a_backlog_stays_in_the_store() {
     assert_eq!(peak.published.load(Ordering::Relaxed), 6_000);
     let most = peak.events.load(Ordering::Relaxed);
     assert!((10..=100).contains(&most), "{most}");
+    relay.shutdown().await;
+}
+
+/// Panics in its first call, where there is no future yet.
+struct Panics {
+    broker: MemoryBroker,
+    calls: AtomicU32,
+}
+
+impl Broker for Panics {
+    fn publish(
+        &self,
+        batch: &[Event],
+    ) -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send {
+        assert!(self.calls.fetch_add(1, Ordering::Relaxed) > 0, "oh");
+        self.broker.publish(batch)
+    }
+
+    fn health(&self) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.broker.health()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_panics_has_confirmed_nothing_and_is_asked_again() {
+    let fixture = Fixture::new();
+    let broker = Panics {
+        broker: fixture.broker.clone(),
+        calls: AtomicU32::new(0),
+    };
+    let relay = Relay::builder(fixture.store.clone(), broker);
+    let relay = relay.start().await.unwrap();
+    fixture.append("a", 1).await;
+    fixture.until_empty().await;
+    assert_eq!(fixture.published_of("a"), [1]);
     relay.shutdown().await;
 }
