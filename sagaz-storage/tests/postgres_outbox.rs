@@ -430,6 +430,39 @@ mod postgres {
         assert_eq!(indexes, [60, 61, 62, 63]);
     }
 
+    /// Its lease was set back before, and more lanes are still its own than whoever did that wanted.
+    #[tokio::test]
+    async fn p7_a_worker_that_renews_in_the_moment_of_a_takeover_keeps_what_it_has() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let reader = Reader::of(&store).await;
+        let buried = format!("UPDATE {schema}.outbox_worker SET lease_until = '-infinity'");
+        let mut renewing = session().await;
+        run(&mut renewing, buried).await;
+        run(&mut renewing, "BEGIN".to_owned()).await;
+        run(
+            &mut renewing,
+            format!("UPDATE {schema}.outbox_worker SET lease_until = 'infinity'"),
+        )
+        .await;
+        let taker = WorkerId::random();
+        let lanes = store.attend(taker, HOUR, 1).await.unwrap().lanes;
+        run(&mut renewing, "COMMIT".to_owned()).await;
+        assert!(lanes.is_empty(), "{lanes:?}");
+        let kept = store.attend(reader.id, HOUR, 64).await.unwrap().lanes;
+        assert_eq!(kept.len(), reader.lanes.len());
+        // And who does not renew loses them.
+        run(
+            &mut renewing,
+            format!(
+                "UPDATE {schema}.outbox_worker SET lease_until = '-infinity' WHERE id <> '{taker}'"
+            ),
+        )
+        .await;
+        let lanes = store.attend(taker, HOUR, 1).await.unwrap().lanes;
+        assert_eq!(lanes.len(), 1);
+    }
+
     /// In as many statements as the locks of keys need.
     #[tokio::test]
     async fn p12_a_batch_of_very_many_keys_is_written() {
