@@ -339,6 +339,40 @@ mod postgres {
         assert_eq!(waits, [(1, false), (2, false), (3, true)]);
     }
 
+    /// Steps that wait for it give up, on the server too, and leave their connections to others.
+    #[tokio::test]
+    async fn p12_a_transaction_that_holds_a_key_keeps_no_step_from_publishing_under_another() {
+        let options = Postgres::options(&url()).unwrap().schema(schema());
+        let options = options.transactions_max(2);
+        let options = options.call_timeout(Duration::from_millis(500));
+        let store = options.connect().await.unwrap();
+        let owner = engine(&store).await;
+        let mut holding = begin().await;
+        let held = event("held", 1);
+        store.append_in(&mut holding, &held).await.unwrap();
+        let instance = owned(&store, owner).await;
+        let write = publishing(instance, "charge", &[event("held", 2)], None);
+        for _ in 0..2 {
+            let (mut step, _guard) = store.begin().await.unwrap();
+            let error = store.write_in(&mut step, &write).await.unwrap_err();
+            assert!(error.is_transient(), "{error:?}");
+        }
+        let instance = owned(&store, owner).await;
+        let other = publishing(instance, "charge", &[event("other", 3)], None);
+        let (mut step, _guard) = store.begin().await.unwrap();
+        let written = store.write_in(&mut step, &other).await.unwrap();
+        assert!(is_stored(&written));
+        store.commit(step).await.unwrap();
+        holding.commit().await.unwrap();
+        let (mut step, _guard) = store.begin().await.unwrap();
+        let written = store.write_in(&mut step, &write).await.unwrap();
+        assert!(is_stored(&written));
+        store.commit(step).await.unwrap();
+        let mut reader = Reader::of(&store).await;
+        let read: BTreeSet<_> = reader.read(&store).await.into_iter().collect();
+        assert_eq!(read, BTreeSet::from([1, 2, 3]));
+    }
+
     /// It sees the lanes as they are, and not as they were when it began.
     #[tokio::test]
     async fn p7_a_mark_that_waited_for_a_takeover_changes_nothing() {
@@ -394,6 +428,39 @@ mod postgres {
         let lanes = attending.await.unwrap().unwrap().lanes;
         let indexes: Vec<_> = lanes.iter().map(|lane| lane.index).collect();
         assert_eq!(indexes, [60, 61, 62, 63]);
+    }
+
+    /// Its lease was set back before, and more lanes are still its own than whoever did that wanted.
+    #[tokio::test]
+    async fn p7_a_worker_that_renews_in_the_moment_of_a_takeover_keeps_what_it_has() {
+        let store = store().await;
+        let schema = store.schema().to_owned();
+        let reader = Reader::of(&store).await;
+        let buried = format!("UPDATE {schema}.outbox_worker SET lease_until = '-infinity'");
+        let mut renewing = session().await;
+        run(&mut renewing, buried).await;
+        run(&mut renewing, "BEGIN".to_owned()).await;
+        run(
+            &mut renewing,
+            format!("UPDATE {schema}.outbox_worker SET lease_until = 'infinity'"),
+        )
+        .await;
+        let taker = WorkerId::random();
+        let lanes = store.attend(taker, HOUR, 1).await.unwrap().lanes;
+        run(&mut renewing, "COMMIT".to_owned()).await;
+        assert!(lanes.is_empty(), "{lanes:?}");
+        let kept = store.attend(reader.id, HOUR, 64).await.unwrap().lanes;
+        assert_eq!(kept.len(), reader.lanes.len());
+        // And who does not renew loses them.
+        run(
+            &mut renewing,
+            format!(
+                "UPDATE {schema}.outbox_worker SET lease_until = '-infinity' WHERE id <> '{taker}'"
+            ),
+        )
+        .await;
+        let lanes = store.attend(taker, HOUR, 1).await.unwrap().lanes;
+        assert_eq!(lanes.len(), 1);
     }
 
     /// In as many statements as the locks of keys need.

@@ -24,11 +24,44 @@ mod redis {
     use crate::redis_instances::{engine, owned, progress};
     use crate::shared::{connect, store};
     use redis::Value;
+    use sagaz_core::Event;
     use sagaz_core::store::{
-        Begun, DeadLetterFilter, DeadState, Fate, InboxStore, InstanceState, OutboxStore,
-        Retention, SagaStore, Sender, SentEvents, WorkerId, Write,
+        AppendsIn, Begun, DeadLetterFilter, DeadState, Fate, InboxStore, InstanceState,
+        OutboxStore, Retention, SagaStore, Sender, SentEvents, WorkerId, Write,
     };
+    use sagaz_storage::redis::Redis;
     use std::time::Duration;
+
+    /// A replica that takes over may not know the last ones. Whoever has read or published what is lost by that passes over no other
+    /// event, and says nothing of one.
+    #[tokio::test]
+    async fn p11_no_place_is_given_again_after_a_failover() {
+        let store = store().await;
+        let worker = Worker::new(&store).await;
+        let data = store.data_key("a", "");
+        let outbox = data.replace(":data:", ":outbox");
+        append(&store, &event("a", 1)).await;
+        let known: String = command(&["HGET", &outbox, "place"]).await;
+        append(&store, &event("a", 2)).await;
+        let read = worker.read(&store).await;
+        let lost = worker.mark(&read[1], Fate::Sent);
+        let marked = store.mark(worker.id, std::slice::from_ref(&lost), SentEvents::Delete);
+        assert!(marked.await.unwrap().is_empty());
+        let () = command(&["HSET", &outbox, "place", &known]).await;
+        append(&store, &event("a", 3)).await;
+        let marked = store.mark(worker.id, &[lost], SentEvents::Delete).await;
+        assert!(marked.unwrap().is_empty());
+        let again = worker.read(&store).await;
+        let numbers: Vec<_> = again.iter().map(|it| number(&it.event)).collect();
+        assert_eq!(numbers, [1, 3]);
+        assert!(again[1].place.seq > read[1].place.seq);
+    }
+
+    async fn append(store: &Redis, event: &Event) {
+        let mut tx = store.begin(event.ordering_key().unwrap());
+        store.append_in(&mut tx, event).await.unwrap();
+        store.commit(tx).await.unwrap();
+    }
 
     /// What scripts keep beside events is gone when the events are; places and owners of lanes are of bounded size.
     #[tokio::test]

@@ -80,7 +80,7 @@ impl fmt::Debug for WorkerId {
 pub struct Place {
     /// The lane.
     pub lane: u16,
-    /// The place; the first is 1.
+    /// The place, above 0.
     pub seq: u64,
 }
 

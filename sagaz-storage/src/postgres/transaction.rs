@@ -15,8 +15,11 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SET LOCAL idle_in_transaction_session_timeout = 60000; SET LOCAL saga.step = 'open'";
 
-/// Whether it is still the transaction that was begun for the step: its code may have ended that by hand.
-const IS_OPEN: &str = "SELECT current_setting('saga.step', true) IS NOT DISTINCT FROM 'open'";
+/// Whether it is still the transaction that was begun for the step: its code may have ended that by hand. From here on, what nobody
+/// waits for any longer is given up by the server too, or whoever holds a key would in time have a session of each attempt wait for
+/// it, and so all that steps have. Parameter: milliseconds.
+const IS_OPEN: &str = "SELECT current_setting('saga.step', true) IS NOT DISTINCT FROM 'open',
+    set_config('statement_timeout', $1, true)";
 
 const HOLD: &str = "SELECT 1 FROM sagaz.saga_instance WHERE id = $1 FOR NO KEY UPDATE";
 
@@ -100,7 +103,9 @@ pub(super) async fn is_open(
     tx: &mut PgConnection,
     whose: &str,
 ) -> Result<(), StoreError> {
-    let is_open = database.query(IS_OPEN).fetch_one(tx).await;
+    let patience = database.call_timeout.as_millis().max(1);
+    let is_open = database.query(IS_OPEN).bind(patience.to_string());
+    let is_open = is_open.fetch_one(tx).await;
     let is_open = is_open.and_then(|row| row.try_get(0));
     if is_open.map_err(|error| of_code(store_error(error), whose))? {
         return Ok(());

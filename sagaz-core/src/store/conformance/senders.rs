@@ -129,6 +129,8 @@ pub async fn p7_a_sender_whose_lease_has_ended_settles_nothing<H: OutboxHarness>
             .unwrap();
     }
     assert_eq!(numbers(&reader.read_all(&store).await), [1]);
+    let late = heads(&store, sender.id, &events).await;
+    assert!(late.is_empty(), "{late:?}");
 }
 
 /// Of a place that it may know.

@@ -313,12 +313,12 @@ impl Outbox {
         self.dead.insert(id, dead);
     }
 
-    fn heads(&mut self, sender: WorkerId, events: &[EventId]) -> Vec<(EventId, Place)> {
+    fn heads(&self, sender: WorkerId, events: &[EventId], now: Now) -> Vec<(EventId, Place)> {
         let mut heads = Vec::new();
         for (index, lane) in (0_u16..).zip(&self.lanes) {
             for (seq, row) in &lane.rows {
                 let id = row.event.event_id();
-                if events.contains(id) && row.sender.is_some_and(|(of, _)| of == sender) {
+                if events.contains(id) && row.is_leased_to(sender, now) {
                     let place = Place {
                         lane: index,
                         seq: *seq,
@@ -341,8 +341,7 @@ impl Outbox {
             let Some(row) = self.row(*place) else {
                 continue;
             };
-            let is_leased = |(of, until): (WorkerId, Instant)| of == sender && until > now.instant;
-            if !row.sender.is_some_and(is_leased) {
+            if !row.is_leased_to(sender, now) {
                 continue;
             }
             row.sender = None;
@@ -505,6 +504,11 @@ impl Outbox {
 }
 
 impl Row {
+    fn is_leased_to(&self, sender: WorkerId, now: Now) -> bool {
+        self.sender
+            .is_some_and(|(of, until)| of == sender && until > now.instant)
+    }
+
     fn read(&self, lane: u16, seq: u64, now: Now) -> OutboxEvent {
         let waits = [self.wake, self.sender.map(|(_, until)| until)];
         let wait = waits
@@ -567,7 +571,7 @@ impl OutboxStore for Memory {
         events: &[EventId],
     ) -> Result<Vec<(EventId, Place)>, StoreError> {
         let fault = self.faults.meet(Call::Heads, None);
-        self.carry_out(fault, |data, _| data.outbox.heads(sender, events))
+        self.carry_out(fault, |data, now| data.outbox.heads(sender, events, now))
             .await
     }
 

@@ -3,7 +3,7 @@
 //! A lane is read from a place on. A place below it can still become visible: its transaction was open in the snapshot of the
 //! read that went past. So a read gives the transactions that were open in its own snapshot, and the next one looks for their
 //! events too. A snapshot names those that are open below the highest number that has ended; one that has a higher number may be
-//! open too, and hold a place: so the first of these numbers is given with them, and stands for all from there on. One that is open
+//! open too, and hold a place: so the first of these numbers is given with them, and the first that nobody had yet. One that is open
 //! still is among the open ones of that read again; so nothing else is remembered.
 
 use super::super::{
@@ -31,7 +31,7 @@ macro_rules! columns {
 /// The lanes, what was open before, and keys: of one snapshot, whose open transactions are in the last row. Stragglers are read by
 /// their transactions: the planner can use no other index for that, which would have what was deleted. Parameters: the worker; lanes, epochs and
 /// places; the open transactions; how many of a lane, how many stragglers; keys with their lanes and epochs, places; how many of a key;
-/// from which number on transactions were open.
+/// from which number on transactions were open, and the first number that none had.
 const FETCH: &str = concat!(
     "WITH f AS MATERIALIZED (
         SELECT f.lane, f.after FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS f(lane, epoch, after)
@@ -48,7 +48,7 @@ const FETCH: &str = concat!(
             UNION ALL SELECT ",
     columns!(),
     " FROM sagaz.outbox AS o
-            WHERE o.xid >= $13::text::xid8 AND o.xid < pg_snapshot_xmax(pg_current_snapshot())
+            WHERE o.xid >= $13::text::xid8 AND o.xid < $14::text::xid8
                 AND o.seq <= (SELECT f.after FROM f WHERE f.lane = o.lane)
         ) AS s LIMIT $7
     )
@@ -63,7 +63,8 @@ const FETCH: &str = concat!(
     " FROM sagaz.outbox AS o WHERE o.key = k.key AND o.seq >= k.first ORDER BY o.seq LIMIT $12) AS o
     UNION ALL SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         (SELECT count(*) FROM straggler), NULL, NULL, ARRAY(SELECT f.lane FROM f),
-        ARRAY(SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) AS x) || pg_snapshot_xmax(pg_current_snapshot())::text"
+        ARRAY(SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) AS x)
+            || (SELECT ARRAY[x::text, (x::text::bigint + age(x::xid))::text] FROM pg_snapshot_xmax(pg_current_snapshot()) AS x)"
 );
 
 /// How many stragglers are read at least. If there are more, the lanes are read from their beginning.
@@ -83,11 +84,13 @@ pub(super) async fn fetch(database: &Database, fetch: &Fetch) -> Result<Fetched,
     let lane = |lane: &sagaz_core::store::Lane| (i32::from(lane.index), as_i64(lane.epoch));
     let (indices, epochs): (Vec<_>, Vec<_>) = lanes.clone().map(|(of, _)| lane(of)).unzip();
     let after: Vec<_> = lanes.map(|(_, after)| as_i64(*after)).collect();
-    // It is above all that are named.
-    let open_from = fetch.unsettled.iter().max();
-    let named = fetch.unsettled.iter().filter(|xid| Some(*xid) < open_from);
-    let open: Vec<_> = named.map(u64::to_string).collect();
-    let open_from = open_from.map(u64::to_string);
+    let (open, open_range) = match fetch.unsettled.split_last_chunk() {
+        Some((open, range)) => (open, Some(range)),
+        None => (&[][..], None),
+    };
+    let open: Vec<_> = open.iter().map(u64::to_string).collect();
+    let [open_from, open_to] =
+        [0, 1].map(|at| open_range.map(|range: &[u64; 2]| range[at].to_string()));
     let (key_lanes, key_epochs): (Vec<_>, Vec<_>) =
         fetch.keys.iter().map(|key| lane(&key.lane)).unzip();
     let keys: Vec<_> = fetch.keys.iter().map(|key| key.key.clone()).collect();
@@ -107,7 +110,8 @@ pub(super) async fn fetch(database: &Database, fetch: &Fetch) -> Result<Fetched,
         .bind(keys)
         .bind(firsts)
         .bind(i64::from(KEY_EVENTS_MAX))
-        .bind(open_from);
+        .bind(open_from)
+        .bind(open_to);
     database
         .call(&database.relays, async |connection| {
             let rows = query.fetch_all(connection).await?;

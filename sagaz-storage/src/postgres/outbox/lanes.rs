@@ -26,16 +26,17 @@ const LOOK: &str = "WITH owners AS MATERIALIZED (
         ARRAY(SELECT o.owner FROM owners AS o WHERE NOT EXISTS (
             SELECT 1 FROM sagaz.outbox_worker AS w WHERE w.id = o.owner AND w.lease_until > clock_timestamp())) AS dead";
 
-/// Parameter: workers that seem to be dead. Gives those that are, and have been set back.
+/// Parameter: workers that seem to be dead. Gives those that are, and have been set back: now, or before, and then they are held
+/// all the same, because one of them may be renewing its lease.
 const BURY: &str = "WITH dead AS (
         SELECT id FROM sagaz.outbox_worker WHERE id = ANY($1) AND lease_until <= clock_timestamp()
-            AND lease_until > '-infinity' ORDER BY id FOR UPDATE SKIP LOCKED
+        ORDER BY id FOR UPDATE SKIP LOCKED
     ), buried AS (
         UPDATE sagaz.outbox_worker AS w SET lease_until = '-infinity' FROM dead WHERE w.id = dead.id RETURNING w.id
     )
     SELECT id FROM buried
     UNION ALL SELECT d.id FROM unnest($1::uuid[]) AS d(id) WHERE NOT EXISTS (
-        SELECT 1 FROM sagaz.outbox_worker AS w WHERE w.id = d.id AND w.lease_until > '-infinity')";
+        SELECT 1 FROM sagaz.outbox_worker AS w WHERE w.id = d.id)";
 
 /// Parameters: the worker, the dead, how many.
 const TAKE: &str = "UPDATE sagaz.outbox_lane AS l SET owner = $1, epoch = l.epoch + 1
