@@ -42,12 +42,18 @@ impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
     ///
     /// # Errors
     ///
-    /// The engine is shutting down, or the broker or the store cannot be used at all. What was not acknowledged is delivered
+    /// The saga is not registered with the engine, the engine is shutting down, or the broker or the store cannot be used at all. What was not acknowledged is delivered
     /// again.
     pub async fn starts<G: RunsOn<S>, S: Store>(self, engine: &Engine<S>) -> Result<(), Error>
     where
         G::Input: From<T>,
     {
+        // No event is to blame for an engine that does not know the saga.
+        if let Err(error) = engine.find::<G>("event:").await
+            && error.is_invalid()
+        {
+            return Err(error.into());
+        }
         let starts: Starts<'_, G, S, T> = Starts {
             engine,
             of: PhantomData,
@@ -89,7 +95,9 @@ where
                     troubles += 1;
                     sleep(BACKOFF.delay(troubles, fastrand::f64())).await;
                 }
-                Err(error) if error.is_invalid() || error.is_conflict() => {
+                Err(error)
+                    if error.is_invalid() || error.is_conflict() || error.is_undecodable() =>
+                {
                     return Ok(Verdict::Refused(error.to_string()));
                 }
                 Err(error) => return Err(error.into()),
