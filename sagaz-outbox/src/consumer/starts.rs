@@ -36,7 +36,7 @@ impl<U, T> OnEvent<U, T> {
 impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
     /// Starts an instance of the saga `G` for every event, until the consumer is stopped. An event that is delivered again starts
     /// nothing, as long as the instance is kept: an engine with a retention keeps instances longer than events may be delivered
-    /// again.
+    /// again. As with an [inbox](crate::Inbox), events of all sources are told apart by their ids alone.
     ///
     /// An event whose data is no `T`, or makes no input but a panic, or that the engine refuses, goes to the dead letters of the broker.
     ///
