@@ -6,9 +6,9 @@ use sagaz::{
     broker::Broker,
     brokers::{
         Subscription,
-        memory::{Fault, MemoryBroker},
+        memory::{Fault, MemoryBroker, MemorySubscriber},
     },
-    outbox::{Consumer, Optimistic, OptimisticBuilder, Relay},
+    outbox::{Consumer, OnEvent, Optimistic, OptimisticBuilder, Relay},
     prelude::*,
     store::OutboxStore,
 };
@@ -320,5 +320,79 @@ async fn p10_an_event_starts_a_saga_once_however_often_it_is_delivered() {
     );
     stop.stop();
     running.await.unwrap().unwrap();
+    engine.shutdown().await;
+}
+
+/// An order that cannot be read from every event, nor stored.
+#[derive(Serialize)]
+struct Fragile(BTreeMap<Vec<u64>, u64>);
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self)
+    }
+}
+
+impl From<OrderPlaced> for Fragile {
+    fn from(placed: OrderPlaced) -> Self {
+        match placed.order {
+            0 => Self(BTreeMap::new()),
+            1 => Self(BTreeMap::from([(vec![1], 1)])),
+            order => panic!("there is no order {order}"),
+        }
+    }
+}
+
+struct FragileProcessing;
+
+#[saga(name = "fragile-processing", input = Fragile)]
+impl FragileProcessing {
+    #[step(no_compensation)]
+    async fn book(&self) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+fn placed(broker: &MemoryBroker) -> OnEvent<MemorySubscriber, OrderPlaced> {
+    let subscription = Subscription::new("orders", ["order.placed"]);
+    Consumer::new(broker.subscribe(subscription).unwrap()).on_event("order.placed")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_makes_no_input_stops_no_other() {
+    let broker = MemoryBroker::new();
+    let engine = Engine::builder(Memory::new()).register(FragileProcessing);
+    let engine = engine.start().await.unwrap();
+    let (consumer, of) = (placed(&broker), engine.clone());
+    let running = tokio::spawn(async move { consumer.starts::<FragileProcessing, _>(&of).await });
+    for order in [1, 2, 0] {
+        let event = Event::new("order.placed", &OrderPlaced { order });
+        let results = broker.publish(&[event.source("/shop").key("all")]).await;
+        assert!(results[0].is_ok());
+    }
+    until("all are acknowledged", async || {
+        assert!(!running.is_finished());
+        broker.events("order.placed").is_empty()
+    })
+    .await;
+    assert_eq!(broker.events("order.placed.dead").len(), 2);
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_saga_that_is_not_registered_stay_where_they_are() {
+    let broker = MemoryBroker::new();
+    let engine = Engine::builder(Memory::new()).start().await.unwrap();
+    let consumer = placed(&broker);
+    let event = Event::new("order.placed", &OrderPlaced { order: 7 });
+    let results = broker.publish(&[event.source("/shop").key(7)]).await;
+    assert!(results[0].is_ok());
+    let ran = timeout(
+        Duration::from_secs(1),
+        consumer.starts::<OrderProcessing, _>(&engine),
+    );
+    let error = ran.await.unwrap().unwrap_err();
+    assert!(format!("{error:?}").contains("register"), "{error:?}");
+    assert_eq!(broker.events("order.placed").len(), 1);
     engine.shutdown().await;
 }

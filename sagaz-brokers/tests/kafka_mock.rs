@@ -88,6 +88,7 @@ async fn what_the_topic_does_not_take_is_a_refusal_of_that_event() {
     for error in [
         Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
         Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        Error::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
         Error::RD_KAFKA_RESP_ERR_INVALID_RECORD,
         Error::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
     ] {

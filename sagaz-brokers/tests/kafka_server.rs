@@ -202,6 +202,13 @@ mod kafka {
         assert!(refused.is_refusal(), "{refused:?}");
         assert!(refused.to_string().contains("key"), "{refused}");
         assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        // One message of a batch that the broker does not take keeps it from taking any.
+        let keys = (0..20).map(|key| event().key(key));
+        let batch: Vec<_> = keys.chain([event()]).collect();
+        let results = broker.publish(&batch).await;
+        let (refused, taken) = results.split_last().unwrap();
+        assert!(refused.as_ref().unwrap_err().is_refusal(), "{refused:?}");
+        assert!(taken.iter().all(Result::is_ok), "{taken:?}");
     }
 
     #[tokio::test]

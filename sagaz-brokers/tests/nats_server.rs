@@ -216,6 +216,33 @@ mod nats {
         let is_there = tokio::time::timeout(Duration::from_secs(20), is_there).await;
         is_there.unwrap();
     }
+
+    #[tokio::test]
+    async fn events_of_two_sources_may_have_the_same_id() {
+        let topic = unique("topic");
+        support::stream(&topic, &[&topic, &format!("{topic}.dead")]).await;
+        let url = support::url();
+        let routes = Routes::all_to(&topic).unwrap();
+        let broker = NatsBroker::connect(&url, &Options::new().routes(routes))
+            .await
+            .unwrap();
+        for source in ["/shop", "/warehouse", "/shop"] {
+            let event = event("placed", 1).id("17").source(source);
+            let results = broker.publish(&[event]).await;
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        }
+        let subscription = Subscription::new("group", [topic.as_str()]);
+        let mut subscriber = NatsSubscriber::connect(&url, &Options::new(), subscription)
+            .await
+            .unwrap();
+        for source in ["/shop", "/warehouse"] {
+            let received = tokio::time::timeout(Duration::from_secs(5), subscriber.receive());
+            let event = received.await.unwrap().unwrap().event.unwrap();
+            assert_eq!(event.source_uri(), source);
+        }
+        let more = tokio::time::timeout(Duration::from_millis(500), subscriber.receive()).await;
+        assert!(more.is_err(), "a repetition is dropped");
+    }
 }
 
 /// By this name they are left out where no server can be started.

@@ -90,9 +90,11 @@ pub(super) fn of_publishing(
                 "there is no topic `{topic}`; create it, or connect with `declare`"
             ))
         }
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => refused(format!(
-            "it is too large for the topic `{topic}`; raise `message.max.bytes` here and there, or publish the data's address"
-        )),
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge) => {
+            refused(format!(
+                "it is too large for the topic `{topic}`; raise `message.max.bytes` here and there, or publish the data's address"
+            ))
+        }
         Some(Code::InvalidTopic) => refused(format!(
             "`{topic}` is no name of a topic; take letters, digits, `.`, `_` and `-`"
         )),

@@ -14,11 +14,21 @@ use rdkafka::{
 use sagaz_core::broker::BrokerError;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How much longer than it allows itself the client is waited for.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What a broker has against one of the messages that came together, and tells of all.
+const OF_ALL: [Code; 6] = [
+    Code::MessageSizeTooLarge,
+    Code::MessageBatchTooLarge,
+    Code::InvalidMessage,
+    Code::InvalidRecord,
+    Code::InvalidTimestamp,
+    Code::PolicyViolation,
+];
 
 struct Client {
     producer: Background<FutureProducer<Watched>>,
@@ -50,39 +60,54 @@ impl Producer {
         Arc::clone(&self.client.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends messages one behind the other, and then waits for all confirmations.
+    /// Sends messages one behind the other, and then waits for all confirmations. The client puts them together, and a broker takes
+    /// all that came together or nothing; so what it did not take is sent again, each message by itself.
     pub(super) async fn send(&self, records: Vec<Record<'_>>) -> Vec<Result<(), BrokerError>> {
-        let timeout = self.config.confirm_timeout;
-        let client = self.client();
-        let sent = records.into_iter().map(|record| {
-            let topic = record.topic;
-            let message = FutureRecord {
-                topic,
-                partition: None,
-                payload: Some(record.payload),
-                key: record.key,
-                timestamp: None,
-                headers: Some(record.headers),
-            };
-            let client = &client;
-            async move {
-                let confirmed = client.producer.send(message, timeout);
-                match tokio::time::timeout(timeout + GRACE, confirmed).await {
-                    Ok(Ok(_)) => {
-                        client.watched.0.works();
-                        Ok(())
-                    }
-                    Ok(Err((error, _))) => {
-                        if error.rdkafka_error_code() == Some(Code::Fatal) {
-                            self.replace(client);
-                        }
-                        Err(of_publishing(error, topic, timeout, &client.watched.0))
-                    }
-                    Err(_) => Err(BrokerError::timed_out(timeout)),
+        let deadline = Instant::now() + self.config.confirm_timeout;
+        let mut sent = join_all(records.iter().map(|record| self.send_one(record))).await;
+        if records.len() > 1 {
+            for (record, result) in records.iter().zip(&mut sent) {
+                let is_of_all = matches!(result, Err((_, Some(code))) if OF_ALL.contains(code));
+                if is_of_all && Instant::now() < deadline {
+                    *result = self.send_one(record).await;
                 }
             }
-        });
-        join_all(sent).await
+        }
+        let results = sent.into_iter();
+        results
+            .map(|result| result.map_err(|(error, _)| error))
+            .collect()
+    }
+
+    /// The error with the client's own code for it.
+    async fn send_one(&self, record: &Record<'_>) -> Result<(), (BrokerError, Option<Code>)> {
+        let timeout = self.config.confirm_timeout;
+        let client = self.client();
+        let topic = record.topic;
+        let message = FutureRecord {
+            topic,
+            partition: None,
+            payload: Some(record.payload),
+            key: record.key,
+            timestamp: None,
+            headers: Some(record.headers.clone()),
+        };
+        let confirmed = client.producer.send(message, timeout);
+        match tokio::time::timeout(timeout + GRACE, confirmed).await {
+            Ok(Ok(_)) => {
+                client.watched.0.works();
+                Ok(())
+            }
+            Ok(Err((error, _))) => {
+                let code = error.rdkafka_error_code();
+                if code == Some(Code::Fatal) {
+                    self.replace(&client);
+                }
+                let error = of_publishing(error, topic, timeout, &client.watched.0);
+                Err((error, code))
+            }
+            Err(_) => Err((BrokerError::timed_out(timeout), None)),
+        }
     }
 
     /// An idempotent producer that has lost count of what the broker has gives up for good.

@@ -22,7 +22,12 @@ pub(super) fn of_event(event: &Event) -> Result<HeaderMap, BrokerError> {
         BrokerError::refused("the content type of the event's data has a line end in it")
     })?;
     headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(NATS_MESSAGE_ID, encode(event.event_id().as_str()));
+    // An id is one of its source alone, and a stream may be given events of many.
+    let (source, id) = (event.source_uri(), event.event_id().as_str());
+    headers.insert(
+        NATS_MESSAGE_ID,
+        format!("{} {}", encode(source), encode(id)),
+    );
     Ok(headers)
 }
 

@@ -1,6 +1,6 @@
 //! NATS JetStream.
 //!
-//! An event is published to a subject, which a stream has to take; one that no stream takes is refused. The event's id is the
+//! An event is published to a subject, which a stream has to take; one that no stream takes is refused. The event's source and id are the
 //! message's `Nats-Msg-Id`, by which the stream drops what it was given before, within its window (two minutes, if nothing else is
 //! configured). An event counts as published when the stream has confirmed it: JetStream writes it to disk a while later, so it
 //! is as durable as the stream's replicas and `sync_interval` make it.

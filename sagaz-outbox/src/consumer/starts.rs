@@ -36,18 +36,24 @@ impl<U, T> OnEvent<U, T> {
 impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
     /// Starts an instance of the saga `G` for every event, until the consumer is stopped. An event that is delivered again starts
     /// nothing, as long as the instance is kept: an engine with a retention keeps instances longer than events may be delivered
-    /// again.
+    /// again. As with an [inbox](crate::Inbox), events of all sources are told apart by their ids alone.
     ///
     /// An event whose data is no `T`, or makes no input but a panic, or that the engine refuses, goes to the dead letters of the broker.
     ///
     /// # Errors
     ///
-    /// The engine is shutting down, or the broker or the store cannot be used at all. What was not acknowledged is delivered
+    /// The saga is not registered with the engine, the engine is shutting down, or the broker or the store cannot be used at all. What was not acknowledged is delivered
     /// again.
     pub async fn starts<G: RunsOn<S>, S: Store>(self, engine: &Engine<S>) -> Result<(), Error>
     where
         G::Input: From<T>,
     {
+        // No event is to blame for an engine that does not know the saga.
+        if let Err(error) = engine.find::<G>("event:").await
+            && error.is_invalid()
+        {
+            return Err(error.into());
+        }
         let starts: Starts<'_, G, S, T> = Starts {
             engine,
             of: PhantomData,
@@ -89,7 +95,9 @@ where
                     troubles += 1;
                     sleep(BACKOFF.delay(troubles, fastrand::f64())).await;
                 }
-                Err(error) if error.is_invalid() || error.is_conflict() => {
+                Err(error)
+                    if error.is_invalid() || error.is_conflict() || error.is_undecodable() =>
+                {
                     return Ok(Verdict::Refused(error.to_string()));
                 }
                 Err(error) => return Err(error.into()),

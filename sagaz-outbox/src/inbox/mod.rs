@@ -80,6 +80,9 @@ struct Counters {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Events are told apart by their ids alone. A consumer of several sources has to be sure that no two of them give the same id to
+/// different events, as sources with counters do: the second one would count as a duplicate.
+///
 /// Events that a handler publishes go to the outbox with [`Outbox::append`](crate::Outbox::append) in the same transaction, and
 /// are published if and only if it commits.
 pub struct Inbox<S> {

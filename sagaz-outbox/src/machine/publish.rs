@@ -34,8 +34,8 @@ pub(crate) enum Outcome {
     Refused(String),
     /// Nobody knows whether the broker has it.
     InDoubt(String),
-    /// The broker takes nothing now: no fault of the event.
-    Unavailable,
+    /// The broker does not take it now: no fault of the event.
+    Unavailable(String),
 }
 
 /// What came of a result, for those who watch.
@@ -133,22 +133,23 @@ impl Machine {
         chance: f64,
         now: Duration,
     ) -> Verdict {
+        // As long as it is in memory.
+        let has_room = self.has_room();
         self.flights -= 1;
         self.events -= 1;
         self.bytes -= flight.size;
-        match outcome {
-            Outcome::Sent => {
-                self.confirmed_at = Some(now);
-                self.pause.rounds = 0;
-            }
-            Outcome::Unavailable => self.pause_for(flight, chance, now),
-            _ => {}
+        if outcome == Outcome::Sent {
+            self.confirmed_at = Some(now);
+            self.pause.rounds = 0;
+        }
+        let confirmed_since = self.confirmed_at.is_some_and(|at| at >= flight.sent_at);
+        if matches!(outcome, Outcome::Unavailable(_)) && !confirmed_since {
+            self.pause_for(flight, chance, now);
         }
         let name = KeyName {
             lane: flight.lane.index,
             key: Arc::clone(&flight.key),
         };
-        let confirmed_since = self.confirmed_at.is_some_and(|at| at >= flight.sent_at);
         let Some(state) = self.lanes.get_mut(&name.lane) else {
             return Verdict::Void;
         };
@@ -169,7 +170,14 @@ impl Machine {
                 self.tell(flight, Fate::Sent);
                 Verdict::Sent
             }
-            Outcome::Unavailable => {
+            // It may be this event's topic alone that takes nothing, and those of others are not even read.
+            Outcome::Unavailable(_) if !confirmed_since && !has_room => {
+                if state.standing == Standing::Kept {
+                    self.leave_behind(&name, flight.seq, self.pause.until, 0);
+                }
+                Verdict::Paused
+            }
+            Outcome::Unavailable(_) if !confirmed_since => {
                 if state.standing == Standing::Kept {
                     key.queue.push_front(OutboxEvent {
                         place: Place {
@@ -208,7 +216,8 @@ impl Machine {
                     chance,
                 )
             }
-            Outcome::InDoubt(error) => {
+            // One that takes others, and not this one, has a full queue, say: no fault of the event, and none of theirs.
+            Outcome::InDoubt(error) | Outcome::Unavailable(error) => {
                 key.doubts = key.doubts.saturating_add(1);
                 let tries = flight.attempts.saturating_add(key.doubts);
                 let after = self.rules.retry.delay(tries, chance);

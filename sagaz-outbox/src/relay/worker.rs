@@ -237,7 +237,10 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 // A broker that panics has told nothing.
                 let silence = || Err(BrokerError::timed_out(took));
                 let results = results.into_iter().chain(std::iter::repeat_with(silence));
-                for ((flight, event), result) in flights.into_iter().zip(events).zip(results) {
+                let told = flights.into_iter().zip(events).zip(results);
+                // What is confirmed comes first: it tells that a failure is not one of all.
+                let (sent, failed): (Vec<_>, Vec<_>) = told.partition(|(_, it)| it.is_ok());
+                for ((flight, event), result) in sent.into_iter().chain(failed) {
                     self.published(&flight, event, result, took);
                 }
             }
@@ -288,7 +291,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             Ok(()) => Outcome::Sent,
             Err(error) if error.is_unavailable() || error.is_misuse() => {
                 relay.tell(&RelayEvent::BrokerFailed { error: &error });
-                Outcome::Unavailable
+                Outcome::Unavailable(words(&error))
             }
             Err(error) if error.is_refusal() => Outcome::Refused(words(&error)),
             Err(error) => Outcome::InDoubt(words(&error)),

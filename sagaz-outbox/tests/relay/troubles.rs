@@ -191,3 +191,30 @@ async fn a_broker_that_panics_has_confirmed_nothing_and_is_asked_again() {
     assert_eq!(fixture.published_of("a"), [1]);
     relay.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_takes_nothing_holds_up_no_other() {
+    let fixture = Fixture::new();
+    // A queue that is full, say.
+    fixture.broker.faults().on_event(|event| {
+        let key = event.ordering_key().unwrap_or_default();
+        key.starts_with("full").then_some(Fault::Unavailable)
+    });
+    for number in 0..300 {
+        fixture.append(&format!("full-{number}"), number).await;
+    }
+    let relay = fixture.relay().events_max(100).batch_max(32);
+    let relay = relay.start().await.unwrap();
+    for number in 0..100 {
+        fixture.append("a", number).await;
+    }
+    let began = Instant::now();
+    let are_out = async || fixture.published_of("a").len() == 100;
+    fixture.until("the others are published", are_out).await;
+    assert!(began.elapsed() < Duration::from_mins(2));
+    fixture.broker.faults().clear();
+    fixture.until_empty().await;
+    assert_eq!(fixture.published().len(), 400);
+    assert_eq!(fixture.outbox.stats().await.unwrap().dead, 0);
+    relay.shutdown().await;
+}

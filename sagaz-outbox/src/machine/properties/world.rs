@@ -288,7 +288,7 @@ impl World {
             0..10 if is_poisoned => Outcome::Refused("no".to_owned()),
             0 if self.has_troubles => Outcome::Refused("no".to_owned()),
             1..3 if self.has_troubles => Outcome::InDoubt("late".to_owned()),
-            3..5 if self.has_troubles => Outcome::Unavailable,
+            3..5 if self.has_troubles => Outcome::Unavailable("away".to_owned()),
             _ => Outcome::Sent,
         }
     }
