@@ -121,7 +121,9 @@ async fn while_it_is_down_nothing_is_taken_given_or_acknowledged() {
             .is_unavailable()
     );
     broker.faults().clear();
-    subscriber.ack(delivery.receipt).await.unwrap();
+    let again = subscriber.receive().await.unwrap();
+    assert_eq!(again.redelivered, Some(1));
+    subscriber.ack(again.receipt).await.unwrap();
     assert!(stored(&broker).is_empty());
 }
 
