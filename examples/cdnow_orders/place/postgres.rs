@@ -109,13 +109,17 @@ impl Server {
         }
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables
-             WHERE table_schema = $1 AND table_name LIKE 'saga\\_%'",
+             WHERE table_schema = $1 AND (table_name LIKE 'saga\\_%' OR table_name LIKE 'outbox%'
+                OR table_name IN ('dead_letter', 'consumer_inbox'))",
         )
         .bind(schema)
         .fetch_all(&mut *transaction)
         .await?;
         // Without CASCADE, so that whatever else is in it, or needs it, keeps it.
-        let drop = format!("DROP TABLE {}; DROP SCHEMA {schema}", tables.join(", "));
+        let drop = format!(
+            "DROP TABLE {}; DROP SEQUENCE IF EXISTS {schema}.outbox_seq; DROP SCHEMA {schema}",
+            tables.join(", ")
+        );
         transaction
             .execute(sqlx::raw_sql(AssertSqlSafe(drop)))
             .await
