@@ -3,7 +3,7 @@
 use crate::{files, run::SAGA};
 use sagaz::{
     redis::{ConnectError, Redis},
-    store::{Retention, SagaStore},
+    store::{Fate, Fetch, Mark, OutboxStore, Retention, SagaStore, SentEvents, WorkerId},
 };
 use std::{error::Error, path::Path, str::FromStr, time::Duration};
 
@@ -74,5 +74,38 @@ async fn empty(store: &Redis, books: &Path) -> Result<(), Box<dyn Error>> {
     }
     files::delete_database(books)?;
     while store.prune(Duration::ZERO, 500, Retention::Delete).await? > 0 {}
-    Ok(())
+    discard_events(store).await
+}
+
+/// Nobody is told of orders that are gone. What a relay has in hand at this moment it may still publish.
+async fn discard_events(store: &Redis) -> Result<(), Box<dyn Error>> {
+    let worker = WorkerId::random();
+    let lease = Duration::from_mins(1);
+    let lanes = store.attend(worker, lease, store.lanes()).await?.lanes;
+    loop {
+        // What was read is deleted, so it is always read from the beginning.
+        let fetched = store
+            .fetch(&Fetch {
+                worker,
+                lanes: lanes.iter().map(|lane| (*lane, 0)).collect(),
+                unsettled: Vec::new(),
+                keys: Vec::new(),
+                limit: 1_000,
+            })
+            .await?;
+        if fetched.events.is_empty() {
+            store.release(worker, None).await?;
+            return Ok(());
+        }
+        let lane_of = |index| lanes.iter().find(|lane| lane.index == index).copied();
+        let marks = fetched.events.iter().filter_map(|event| {
+            Some(Mark {
+                lane: lane_of(event.place.lane)?,
+                seq: event.place.seq,
+                fate: Fate::Sent,
+            })
+        });
+        let marks: Vec<_> = marks.collect();
+        store.mark(worker, &marks, SentEvents::Delete).await?;
+    }
 }
