@@ -1,11 +1,11 @@
 //! The relay from PostgreSQL to brokers against floors in the same run.
 //!
-//! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres,outbox --bench outbox`, with `kafka`, `rabbitmq` or `nats`
-//! among the features and `SAGAZ_TEST_KAFKA_URL`, `SAGAZ_TEST_RABBITMQ_URL` or `SAGAZ_TEST_NATS_URL` for these brokers; `cargo xtask services up` starts
-//! servers and tells their URLs.
+//! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres,outbox --bench outbox`, with `kafka`, `rabbitmq` or
+//! `nats` among the features and `SAGAZ_TEST_KAFKA_URL`, `SAGAZ_TEST_RABBITMQ_URL` or `SAGAZ_TEST_NATS_URL` for these brokers;
+//! `cargo xtask services up` starts servers and tells their URLs.
 //!
-//! - The *raw claim* is what the table allows: one connection deletes the same rows in batches, `FOR UPDATE SKIP LOCKED`, and looks at
-//!   nothing. No order of keys, no broker, no lease.
+//! - The *raw claim* is what the table allows: one connection deletes the same rows in batches, `FOR UPDATE SKIP LOCKED`, and
+//!   looks at nothing. No order of keys, no broker, no lease.
 //! - The *raw publish* is what the broker allows: the same events, as many unconfirmed as there are keys.
 //!
 //! Every round fills the table anew, and looks whether the broker has the events of each key in their order.
