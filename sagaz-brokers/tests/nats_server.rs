@@ -10,6 +10,8 @@ mod own;
 mod proxy;
 #[path = "support/nats.rs"]
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use sagaz_brokers::{
     Options, Routes, Subscription,
@@ -247,7 +249,7 @@ mod nats {
 
 /// By this name they are left out where no server can be started.
 mod own_nats {
-    use super::{load, own::OwnServer, proxy::Proxy};
+    use super::{load, own::OwnServer, proxy::Proxy, tls};
     use sagaz_brokers::{
         Options, Routes, Subscription,
         nats::{NatsBroker, NatsSubscriber},
@@ -326,5 +328,18 @@ mod own_nats {
         )
         .await;
         eprintln!("cut seven times: {audit}");
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_an_encrypted_connection_show_their_certificates() {
+        let certificates = tls::Certificates::new();
+        let arguments = "-a 127.0.0.1 -js -sd data --tlsverify --tlscacert ca.pem --tlscert server.pem --tlskey server.key";
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let server = OwnServer::start_with(program(), "-p", &arguments, |folder| {
+            certificates.write_to(folder);
+        });
+        let server = server.await;
+        let url = format!("tls://127.0.0.1:{}", server.port);
+        tls::check(&url, "orders", &certificates).await;
     }
 }

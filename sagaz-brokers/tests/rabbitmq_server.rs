@@ -10,6 +10,8 @@ mod own;
 mod proxy;
 #[path = "support/rabbitmq.rs"]
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use sagaz_brokers::{
     Options, Routes, Subscription,
@@ -36,7 +38,12 @@ async fn both(url: &str) -> (RabbitMqBroker, RabbitMqSubscriber) {
 
 /// By this name they are left out where no server can be started.
 mod own_rabbitmq {
-    use super::{both, load, own::OwnRabbitMq, proxy::Proxy};
+    use super::{
+        both, load,
+        own::{OwnRabbitMq, ports::free_port},
+        proxy::Proxy,
+        tls,
+    };
 
     #[tokio::test(flavor = "multi_thread")]
     async fn nothing_confirmed_is_lost_when_the_server_is_killed_under_load() {
@@ -106,6 +113,24 @@ mod own_rabbitmq {
         )
         .await;
         eprintln!("closed three times: {audit}");
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_an_encrypted_connection_show_their_certificates() {
+        let certificates = tls::Certificates::new();
+        let port = free_port();
+        let _server = OwnRabbitMq::start_with(|folder| {
+            certificates.write_to(folder);
+            let folder = folder.display();
+            format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {folder}/ca.pem\n\
+                 ssl_options.certfile = {folder}/server.pem\nssl_options.keyfile = {folder}/server.key\n\
+                 ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+            )
+        })
+        .await;
+        let url = format!("amqps://guest:guest@127.0.0.1:{port}/%2f");
+        tls::check(&url, "orders/placed", &certificates).await;
     }
 }
 

@@ -10,6 +10,8 @@ mod own;
 mod proxy;
 #[path = "support/redis.rs"]
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use ::redis::cmd;
 use sagaz_brokers::{
@@ -284,7 +286,7 @@ mod redis {
 
 /// By this name they are left out where no server can be started.
 mod own_server {
-    use super::{load, own::OwnServer, proxy::Proxy};
+    use super::{load, own::OwnServer, proxy::Proxy, tls};
     use sagaz_brokers::{
         Options, Routes, Subscription,
         redis::{RedisBroker, RedisSubscriber},
@@ -351,5 +353,19 @@ mod own_server {
         )
         .await;
         eprintln!("cut seven times: {audit}");
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_an_encrypted_connection_show_their_certificates() {
+        let certificates = tls::Certificates::new();
+        let arguments = "--bind 127.0.0.1 --port 0 --tls-ca-cert-file ca.pem --tls-cert-file server.pem --tls-key-file server.key";
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let program = PathBuf::from("redis-server");
+        let server = OwnServer::start_with(program, "--tls-port", &arguments, |folder| {
+            certificates.write_to(folder);
+        });
+        let server = server.await;
+        let url = format!("rediss://127.0.0.1:{}", server.port);
+        tls::check(&url, "orders", &certificates).await;
     }
 }

@@ -1,7 +1,7 @@
 //! A RabbitMQ that a test starts for itself, to kill it and to give it orders. It ends with the test's process, however that ends.
 
 #[path = "ports.rs"]
-mod ports;
+pub(crate) mod ports;
 
 use lapin::{Connection, ConnectionProperties};
 use ports::free_port;
@@ -32,12 +32,18 @@ pub(crate) struct OwnRabbitMq {
 
 impl OwnRabbitMq {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| String::new()).await
+    }
+
+    /// `settings`: what it is told beside what every one is, by somebody who may put more into its folder.
+    pub(crate) async fn start_with(settings: impl FnOnce(&Path) -> String) -> Self {
         let port = free_port();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("rabbitmq-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let settings = format!(
-            "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 50MB\n"
+            "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 50MB\n{}",
+            settings(&folder)
         );
         for (name, text) in [
             ("rabbitmq.conf", settings.as_str()),

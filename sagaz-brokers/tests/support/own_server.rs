@@ -33,10 +33,21 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// `arguments`: behind the port, with what it keeps in the folder that it runs in.
     pub(crate) async fn start(program: PathBuf, port_flag: &str, arguments: &[&str]) -> Self {
+        Self::start_with(program, port_flag, arguments, |_| {}).await
+    }
+
+    /// `prepare` puts into the folder what has to be there first.
+    pub(crate) async fn start_with(
+        program: PathBuf,
+        port_flag: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let port = free_port();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("server-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
+        prepare(&folder);
         let own = [port_flag.to_owned(), port.to_string()];
         let rest = arguments.iter().map(|argument| (*argument).to_owned());
         let mut server = Self {
