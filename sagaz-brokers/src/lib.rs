@@ -11,6 +11,8 @@ mod any;
 mod attributes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
+mod encryption;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;

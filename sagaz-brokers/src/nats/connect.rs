@@ -1,7 +1,7 @@
 //! From a URL to a connection, and streams that are made when they are missing.
 
 use super::{error, subject};
-use crate::Options;
+use crate::{Options, encryption};
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, ServerAddr,
     connection::State,
@@ -55,10 +55,8 @@ pub(super) async fn client(url: &str, options: &Options) -> Result<Client, Broke
                 ))
             }
             ConnectErrorKind::ServerParse => bad_url(),
-            ConnectErrorKind::Tls => BrokerError::misused(format!(
-                "there is no encrypted connection to the NATS server {names}; look at the certificates on both sides"
-            )),
-            _ => unreachable(&names),
+            _ => encryption::trouble(&error, &format!("the NATS server {names}"))
+                .unwrap_or_else(|| unreachable(&names)),
         }
         .caused_by(error)),
         Err(_) => Err(unreachable(&names)),

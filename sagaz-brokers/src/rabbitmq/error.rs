@@ -1,5 +1,6 @@
 //! Errors of the client as errors of the contract.
 
+use crate::encryption;
 use lapin::{Error, ErrorKind};
 use sagaz_core::broker::BrokerError;
 use std::time::Duration;
@@ -36,10 +37,13 @@ impl Trouble {
                 ),
                 Some(error),
             ),
-            _ => Self::Unavailable(
-                format!("RabbitMQ at {host} cannot be reached: {error}"),
-                Some(error),
-            ),
+            _ => match encryption::trouble(&error, &format!("RabbitMQ at {host}")) {
+                Some(trouble) => Self::Misused(trouble.to_string(), Some(error)),
+                None => Self::Unavailable(
+                    format!("RabbitMQ at {host} cannot be reached: {error}"),
+                    Some(error),
+                ),
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of the client and the server, in words that say what to do.
 
+use crate::encryption;
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 use sagaz_core::broker::BrokerError;
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub(super) fn connect_error(error: RedisError, server: &str) -> BrokerError {
         BrokerError::misused(format!(
             "the Redis server {server} refuses the user or the password; correct them in the URL or the options"
         ))
+    } else if let Some(trouble) = encryption::trouble(&error, &format!("the Redis server {server}"))
+    {
+        trouble
     } else {
         BrokerError::unavailable(format!(
             "the Redis server {server} cannot be reached; is it running, and is the address right?"
