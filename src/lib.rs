@@ -11,7 +11,7 @@ pub use sagaz_core::{
     Handle, InProcess, Instance, IntoStepError, Json, Lifecycle, NotCompleted, Observer, OnFailure,
     Operator, Outcome, Payload, PublishError, Recover, Resolution, Retry, RunsOn, STEPS_MAX, Saga,
     SagaId, Start, StartIn, StepContext, StepDefinition, StepError, StepKind, Stuck, StuckReason,
-    Token, broker, store,
+    System, Token, broker, store,
 };
 
 pub use sagaz_brokers as brokers;

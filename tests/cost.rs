@@ -7,11 +7,12 @@
 
 use allocation_counter::measure;
 use sagaz::{
-    Engine, EngineId, Memory, Outcome, Saga, SagaId, StepContext, StepError, compensate, saga,
-    step,
+    Engine, EngineId, Memory, Outcome, Saga, SagaId, StepContext, StepError, System, compensate,
+    saga, step,
     store::{
-        Accepted, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
-        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
+        Accepted, Backlog, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter,
+        InstanceState, OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError,
+        Write, Written,
     },
 };
 use std::{
@@ -133,6 +134,12 @@ struct Nowhere {
     claims: Arc<AtomicU32>,
 }
 
+impl System for Nowhere {
+    fn system(&self) -> &'static str {
+        "nowhere"
+    }
+}
+
 impl SagaStore for Nowhere {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         let written = |write: &Write| match write {
@@ -175,6 +182,10 @@ impl SagaStore for Nowhere {
 
     async fn operate(&self, _: &OperatorWrite) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn list(&self, _: &Filter) -> Result<Page, StoreError> {

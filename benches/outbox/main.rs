@@ -16,7 +16,7 @@ mod latency;
 mod table;
 
 use sagaz::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError},
     brokers::{Options, Routes},
     outbox::Relay,
@@ -87,6 +87,12 @@ impl Seen {
             }
             changed.await;
         }
+    }
+}
+
+impl<B: Broker> System for Watched<B> {
+    fn system(&self) -> &'static str {
+        self.broker.system()
     }
 }
 

@@ -128,6 +128,7 @@ fn accept(owner: EngineId) -> Accept {
         start_key: None,
         owner: Some(owner),
         deadline: None,
+        trace: None,
     }
 }
 

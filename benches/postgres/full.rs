@@ -56,6 +56,7 @@ fn accept() -> Accept {
         start_key: None,
         owner: None,
         deadline: None,
+        trace: None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     memory::{MemoryBroker, MemorySubscriber},
 };
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError, Delivery, Nack, Receipt, Subscriber},
 };
 
@@ -202,6 +202,18 @@ macro_rules! each {
             $Any::Redis($it) => $call,
         }
     };
+}
+
+impl System for AnyBroker {
+    fn system(&self) -> &'static str {
+        each!(self, AnyBroker, broker => broker.system())
+    }
+}
+
+impl System for AnySubscriber {
+    fn system(&self) -> &'static str {
+        each!(self, AnySubscriber, subscriber => subscriber.system())
+    }
 }
 
 impl Broker for AnyBroker {

@@ -1,6 +1,6 @@
 //! What the relay and consumers need of a broker.
 
-use crate::event::Event;
+use crate::{event::Event, system::System};
 use std::{fmt, time::Duration};
 
 /// Takes events.
@@ -8,13 +8,19 @@ use std::{fmt, time::Duration};
 /// Obligations, which the conformance suite of `sagaz-brokers` checks: an event whose result is `Ok` is kept by the broker, as
 /// durably as that is configured to keep anything; the events of a batch have one key each at most once, so they may be sent side by
 /// side; an error is of its event alone.
-pub trait Broker: Send + Sync + 'static {
+pub trait Broker: System + Send + Sync + 'static {
     /// Publishes events; the results are in their order. Returns in bounded time.
     fn publish(&self, batch: &[Event])
     -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send;
 
     /// Whether the broker can be reached and takes events.
     fn health(&self) -> impl Future<Output = Result<(), BrokerError>> + Send;
+}
+
+impl<B: System> System for std::sync::Arc<B> {
+    fn system(&self) -> &'static str {
+        B::system(self)
+    }
 }
 
 impl<B: Broker> Broker for std::sync::Arc<B> {
@@ -33,7 +39,7 @@ impl<B: Broker> Broker for std::sync::Arc<B> {
 /// Gives the messages that a consumer subscribed to.
 ///
 /// A message that was not acknowledged when its subscriber is gone is delivered again, to whoever subscribes in the same group.
-pub trait Subscriber: Send + 'static {
+pub trait Subscriber: System + Send + 'static {
     /// The next message. Cancel safe: one that was not given is given next time.
     fn receive(&mut self) -> impl Future<Output = Result<Delivery, BrokerError>> + Send;
 

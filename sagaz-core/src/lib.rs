@@ -23,6 +23,7 @@ mod saga;
 mod state;
 mod step_error;
 pub mod store;
+mod system;
 mod transactor;
 
 pub use codec::{Codec, CodecError, Json, Payload};
@@ -45,3 +46,4 @@ pub use outcome::{Failure, FailureReason, NotCompleted, Outcome, Stuck, StuckRea
 pub use retry::Retry;
 pub use saga::{InProcess, RunsOn, Saga};
 pub use step_error::{IntoStepError, Recover, StepError};
+pub use system::System;

@@ -53,6 +53,7 @@ mod postgres {
             start_key: None,
             owner,
             deadline: None,
+            trace: None,
         })
     }
 

@@ -52,6 +52,7 @@ fn accept(owner: EngineId) -> Accept {
         start_key: None,
         owner: Some(owner),
         deadline: None,
+        trace: None,
     }
 }
 

@@ -60,6 +60,7 @@ async fn owned(store: &Sqlite) -> (SagaId, Token) {
         start_key: None,
         owner: Some(owner),
         deadline: None,
+        trace: None,
     };
     store.write(&[Write::Accept(accept)]).await.unwrap();
     (id, Token { owner, epoch: 1 })

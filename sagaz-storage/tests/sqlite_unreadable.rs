@@ -60,6 +60,7 @@ async fn orphans(store: &Sqlite) -> [SagaId; 3] {
             start_key: None,
             owner: Some(owner),
             deadline: None,
+            trace: None,
         };
         let progress = Progress {
             id,

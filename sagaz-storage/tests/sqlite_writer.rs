@@ -50,6 +50,7 @@ fn accept(owner: Option<EngineId>) -> Accept {
         start_key: None,
         owner,
         deadline: None,
+        trace: None,
     }
 }
 

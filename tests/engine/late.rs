@@ -1,15 +1,22 @@
 //! A store whose claims are applied at once and answered late, as over a slow network; and that always has news.
 
 use sagaz::{
-    EngineId, SagaId,
+    EngineId, SagaId, System,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written, memory::Memory,
+        Backlog, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
+        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
+        memory::Memory,
     },
 };
 use std::time::Duration;
 
 pub(crate) struct Late(pub(crate) Memory, pub(crate) Duration);
+
+impl System for Late {
+    fn system(&self) -> &'static str {
+        self.0.system()
+    }
+}
 
 impl SagaStore for Late {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
@@ -52,6 +59,10 @@ impl SagaStore for Late {
 
     async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
         self.0.list(filter).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.0.backlog().await
     }
 
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {

@@ -2,7 +2,7 @@
 
 use crate::place::Place;
 use sagaz::{
-    Event, Retry,
+    Event, Retry, System,
     broker::{Broker, BrokerError},
     outbox::Relay,
 };
@@ -24,6 +24,12 @@ const LEASE: Duration = Duration::from_secs(2);
 /// Takes its time, refuses the events of one key, and fails some of the others: before they were sent, or so that they are sent
 /// and nobody hears of it.
 struct Misbehaving<B>(B);
+
+impl<B: Broker> System for Misbehaving<B> {
+    fn system(&self) -> &'static str {
+        self.0.system()
+    }
+}
 
 impl<B: Broker> Broker for Misbehaving<B> {
     async fn publish(&self, batch: &[Event]) -> Vec<Result<(), BrokerError>> {

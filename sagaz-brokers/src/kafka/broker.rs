@@ -9,7 +9,7 @@ use super::{
 use crate::{Options, attributes};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError},
 };
 use std::{
@@ -93,6 +93,12 @@ impl Undeclared {
                 }
             }),
         }
+    }
+}
+
+impl System for KafkaBroker {
+    fn system(&self) -> &'static str {
+        "kafka"
     }
 }
 

@@ -16,7 +16,10 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::OwnedMessage,
 };
-use sagaz_core::broker::{BrokerError, Delivery, Nack, Receipt, Subscriber};
+use sagaz_core::{
+    System,
+    broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+};
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -224,6 +227,12 @@ impl KafkaSubscriber {
             headers: message::headers_of_dead(message),
         };
         undertaker.send(vec![record]).await.remove(0)
+    }
+}
+
+impl System for KafkaSubscriber {
+    fn system(&self) -> &'static str {
+        "kafka"
     }
 }
 

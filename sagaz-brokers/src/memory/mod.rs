@@ -14,7 +14,7 @@ pub use fault::{Fault, Faults};
 
 use crate::{Options, Routes, Start, Subscription};
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError, Delivery, Malformed, Nack, Receipt, Subscriber},
 };
 use std::{
@@ -280,6 +280,12 @@ impl Shared {
     }
 }
 
+impl System for MemoryBroker {
+    fn system(&self) -> &'static str {
+        "memory"
+    }
+}
+
 impl Broker for MemoryBroker {
     async fn publish(&self, batch: &[Event]) -> Vec<Result<(), BrokerError>> {
         futures_util::future::join_all(batch.iter().map(|event| self.publish_one(event))).await
@@ -334,6 +340,12 @@ impl MemorySubscriber {
             self.shared.change();
         }
         is_up
+    }
+}
+
+impl System for MemorySubscriber {
+    fn system(&self) -> &'static str {
+        "memory"
     }
 }
 

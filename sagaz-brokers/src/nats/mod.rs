@@ -31,7 +31,7 @@ use async_nats::{
 use error::publish_error;
 use futures_util::{StreamExt, stream};
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError},
 };
 use std::{fmt, time::Duration};
@@ -110,6 +110,12 @@ impl NatsBroker {
     ) -> Result<(), async_nats::jetstream::context::PublishError> {
         let sent = self.context.send_publish(subject.to_owned(), message);
         sent.await?.await.map(|_| ())
+    }
+}
+
+impl System for NatsBroker {
+    fn system(&self) -> &'static str {
+        "nats"
     }
 }
 

@@ -17,7 +17,10 @@ use async_nats::{
     },
 };
 use futures_util::{FutureExt, Stream};
-use sagaz_core::broker::{BrokerError, Delivery, Nack, Receipt, Subscriber};
+use sagaz_core::{
+    System,
+    broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -300,6 +303,12 @@ async fn consumer(
         .update_consumer(known)
         .await
         .map_err(|error| failed(error.into()))
+}
+
+impl System for NatsSubscriber {
+    fn system(&self) -> &'static str {
+        "nats"
+    }
 }
 
 impl Subscriber for NatsSubscriber {

@@ -16,7 +16,7 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError},
 };
 use std::{
@@ -196,6 +196,12 @@ impl RabbitMqBroker {
             ));
         }
         Ok((link, channel))
+    }
+}
+
+impl System for RabbitMqBroker {
+    fn system(&self) -> &'static str {
+        "rabbitmq"
     }
 }
 

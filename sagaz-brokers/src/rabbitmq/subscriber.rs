@@ -14,7 +14,10 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use sagaz_core::broker::{BrokerError, Delivery, Nack, Receipt, Subscriber};
+use sagaz_core::{
+    System,
+    broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -101,6 +104,12 @@ impl RabbitMqSubscriber {
 
     fn settle(&mut self, receipt: Receipt) -> Result<Acker, BrokerError> {
         self.given.remove(&receipt).ok_or_else(came_again)
+    }
+}
+
+impl System for RabbitMqSubscriber {
+    fn system(&self) -> &'static str {
+        "rabbitmq"
     }
 }
 

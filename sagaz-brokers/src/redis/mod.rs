@@ -27,7 +27,7 @@ use ::redis::{Pipeline, Value};
 use connect::Line;
 use error::{call_error, publish_error};
 use sagaz_core::{
-    Event,
+    Event, System,
     broker::{Broker, BrokerError},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -121,6 +121,12 @@ impl RedisBroker {
                 _ => Ok(()),
             })
             .collect()
+    }
+}
+
+impl System for RedisBroker {
+    fn system(&self) -> &'static str {
+        "redis"
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
 use crate::{Options, Subscription};
 use ::redis::{Client, RedisResult, aio::MultiplexedConnection};
 use futures_util::future::BoxFuture;
-use sagaz_core::broker::{BrokerError, Delivery, Nack, Receipt, Subscriber};
+use sagaz_core::{
+    System,
+    broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
@@ -209,6 +212,12 @@ impl RedisSubscriber {
         // If that failed, it comes again; what is behind it does not wait.
         self.dying = None;
         buried
+    }
+}
+
+impl System for RedisSubscriber {
+    fn system(&self) -> &'static str {
+        "redis"
     }
 }
 

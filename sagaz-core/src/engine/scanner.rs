@@ -6,10 +6,9 @@
 
 use super::{Inner, lease::NOT_SURE};
 use crate::{
-    id::SagaId,
     observe::{Instance, Lifecycle},
     outcome::{Stuck, StuckReason},
-    store::{Claim, Filter, InstanceState, Snapshot, Store, StoreError},
+    store::{Claim, Filter, InstanceState, Poisoned, Snapshot, Store, StoreError},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -101,8 +100,8 @@ async fn look<S: Store>(
         next_due: claimed.next_due,
     };
     engine.backlog.store(look.full, Ordering::Relaxed);
-    for id in &claimed.poisoned {
-        poisoned(engine, *id);
+    for poisoned in &claimed.poisoned {
+        tell_poisoned(engine, poisoned);
     }
     for snapshot in claimed.instances {
         launch(engine, snapshot, sure_at);
@@ -170,14 +169,18 @@ fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot, sure_at: u64) {
     registered.launch(Arc::clone(engine), snapshot, sure_at, permit);
 }
 
-fn poisoned<S: Store>(engine: &Inner<S>, id: SagaId) {
+fn tell_poisoned<S: Store>(engine: &Inner<S>, poisoned: &Poisoned) {
+    let id = poisoned.id;
+    // A claim takes only what is registered here.
+    let saga = engine.registry.by_name(&poisoned.saga);
+    let saga = saga.map_or("", |registered| registered.name());
     let stuck = Stuck {
         step: None,
         reason: StuckReason::Poison,
         message: "taken over too often".into(),
     };
     engine.tell(&Lifecycle::Stuck {
-        instance: Instance { saga: "", id },
+        instance: Instance { saga, id },
         stuck: &stuck,
     });
     engine.announce(id);

@@ -144,6 +144,7 @@ fn admit<G: RunsOn<S>, S: Store>(
         start_key: key,
         owner: None,
         deadline: registration.saga.definition().deadline,
+        trace: None,
     };
     Ok((registration, accept))
 }

@@ -58,6 +58,8 @@ pub enum Call {
     List,
     /// `count`.
     Count,
+    /// `backlog`.
+    Backlog,
     /// `prune`.
     Prune,
     /// `archived`.
@@ -387,6 +389,7 @@ mod tests {
             start_key: None,
             owner,
             deadline: None,
+            trace: None,
         }
     }
 

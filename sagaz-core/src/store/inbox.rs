@@ -8,7 +8,7 @@ use crate::event::{Event, EventId};
 use std::time::Duration;
 
 /// Records which events a consumer has handled.
-pub trait InboxStore: Send + Sync + 'static {
+pub trait InboxStore: crate::System + Send + Sync + 'static {
     /// The transaction that a handler writes in.
     type Tx: Send;
 

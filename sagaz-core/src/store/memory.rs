@@ -12,10 +12,10 @@ pub use transaction::MemoryTransaction;
 use outbox::{News, Outbox};
 
 use super::{
-    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
-    SagaStore, Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep, Summary, Verdict,
-    Wake, Write, Written,
+    Accept, Accepted, Backlog, CancelReply, Candidate, Claim, Claimed, Cursor, Defined,
+    DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite, Page, Poisoned, Progress,
+    Renewal, Retention, SagaStore, Snapshot, StepRow, StepState, StepWrite, StoreError, StoredStep,
+    Summary, Verdict, Wake, Write, Written,
     fault::{Call, Cause, Change, Fault, Faults, StepChange},
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     definition::StepKind,
     id::{EngineId, SagaId},
     outcome::{Stuck, StuckReason},
+    system::System,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -126,6 +127,12 @@ impl Default for Memory {
     }
 }
 
+impl System for Memory {
+    fn system(&self) -> &'static str {
+        "memory"
+    }
+}
+
 impl SagaStore for Memory {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         let fault = self.faults.meet_write(batch);
@@ -197,6 +204,11 @@ impl SagaStore for Memory {
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
         let fault = self.faults.meet(Call::Count, None);
         self.carry_out(fault, |data, _| data.count()).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        let fault = self.faults.meet(Call::Backlog, None);
+        self.carry_out(fault, |data, now| data.backlog(now)).await
     }
 
     async fn prune(
@@ -470,7 +482,8 @@ impl Data {
                 }
                 Verdict::Poison => {
                     instance.poison(orphaned);
-                    claimed.poisoned.push(id);
+                    let saga = instance.summary.definition.saga.clone();
+                    claimed.poisoned.push(Poisoned { id, saga });
                     Cause::Poison
                 }
                 Verdict::Skip | Verdict::Take(_) | Verdict::TakeSuspect(_) => continue,
@@ -583,6 +596,26 @@ impl Data {
             .collect()
     }
 
+    fn backlog(&self, now: Now) -> Vec<Backlog> {
+        let mut backlog = BTreeMap::<_, (u64, Duration)>::new();
+        let unfinished = self.instances.values().map(|instance| &instance.summary);
+        for summary in unfinished.filter(|it| !it.state.is_final()) {
+            let of = (summary.definition.saga.as_str(), summary.state);
+            let (instances, oldest) = backlog.entry(of).or_default();
+            *instances += 1;
+            *oldest = now.age(summary.created_at).max(*oldest);
+        }
+        let backlog = backlog.into_iter();
+        backlog
+            .map(|((saga, state), (instances, oldest))| Backlog {
+                saga: saga.to_owned(),
+                state,
+                instances,
+                oldest,
+            })
+            .collect()
+    }
+
     fn prune(&mut self, age: Duration, limit: u32, retention: Retention, now: Now) -> u64 {
         let ended = self
             .instances
@@ -656,6 +689,7 @@ struct Instance {
     summary: Summary,
     input: Payload,
     input_digest: String,
+    trace: Option<String>,
     deadline: Option<Instant>,
     cancel_requested: bool,
     /// When it is due. Set exactly while it is live and nobody owns it.
@@ -682,6 +716,7 @@ impl Instance {
             summary,
             input: accept.input.clone(),
             input_digest: accept.input_digest.clone(),
+            trace: accept.trace.clone(),
             deadline: accept.deadline.map(|deadline| now.after(deadline)),
             cancel_requested: false,
             wake: accept.owner.is_none().then_some(now.instant),
@@ -692,6 +727,7 @@ impl Instance {
 
     fn snapshot(&self, now: Now) -> Snapshot {
         let mut snapshot = Snapshot::new(self.summary.clone(), self.input.clone());
+        snapshot.trace.clone_from(&self.trace);
         snapshot.deadline = self.deadline.map(|deadline| now.until(deadline));
         snapshot.cancel_requested = self.cancel_requested;
         snapshot.interventions.clone_from(&self.interventions);

@@ -25,20 +25,23 @@ pub use outbox::{
     OutboxEvent, OutboxStats, OutboxStore, Place, Sender, SentEvents, WorkerId, lane_of,
 };
 pub use rows::{
-    Accept, Accepted, CancelReply, Candidate, Claim, Claimed, Cursor, Defined, DefinitionKey,
-    Filter, InstanceState, Intervention, OperatorWrite, Page, Progress, Renewal, Retention,
-    Runnable, RunnableStep, Snapshot, StepRow, StepState, StepWrite, StoredStep, Summary, Verdict,
-    Wake, Write, Written,
+    Accept, Accepted, Backlog, CancelReply, Candidate, Claim, Claimed, Cursor, Defined,
+    DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite, Page, Poisoned, Progress,
+    Renewal, Retention, Runnable, RunnableStep, Snapshot, StepRow, StepState, StepWrite,
+    StoredStep, Summary, Verdict, Wake, Write, Written,
 };
 
 pub use transaction::{CommitError, Settled, TransactionOf, Transacts};
 
-use crate::id::{EngineId, SagaId};
+use crate::{
+    id::{EngineId, SagaId},
+    system::System,
+};
 use std::{fmt, time::Duration};
 
 /// Stores instances. Implement it for a database of your own and run the conformance suite on it.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a store", label = "not a store")]
-pub trait SagaStore: Send + Sync + 'static {
+pub trait SagaStore: System + Send + Sync + 'static {
     /// Applies each write of the batch, in order. Each write is atomic by itself, with the check of its token; a store with
     /// transactions puts all of them into one, so that they share its cost, and nobody may rely on that. A write whose token is
     /// no longer the instance's changes nothing and does not disturb its neighbours. The replies are in the order of the batch.
@@ -108,6 +111,10 @@ pub trait SagaStore: Send + Sync + 'static {
     fn count(
         &self,
     ) -> impl Future<Output = Result<Vec<(String, InstanceState, u64)>, StoreError>> + Send;
+
+    /// Of each saga and each state but the last ones: how many instances are in it, and since when. Asked every few seconds by
+    /// every engine that is watched, so its cost may grow with those instances alone, and not with those that have ended.
+    fn backlog(&self) -> impl Future<Output = Result<Vec<Backlog>, StoreError>> + Send;
 
     /// Removes up to `limit` instances that completed or rolled back longer ago than `age`, with their steps, start keys
     /// and definitions that no instance names; returns how many. Stuck instances stay. What is removed is gone, or in the

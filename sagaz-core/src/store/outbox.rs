@@ -361,7 +361,7 @@ pub struct DeadDecision {
 /// Keeps events until they are published.
 ///
 /// They come with [`StepWrite::events`](super::StepWrite::events), or by [`AppendsIn`].
-pub trait OutboxStore: Send + Sync + 'static {
+pub trait OutboxStore: crate::System + Send + Sync + 'static {
     /// How many lanes there are.
     fn lanes(&self) -> u16 {
         LANES

@@ -188,6 +188,8 @@ pub struct Accept {
     pub owner: Option<EngineId>,
     /// Cancelled if its pivot is not passed this long after it was stored.
     pub deadline: Option<Duration>,
+    /// The trace that it belongs to. A text that a store keeps as it is, and gives back with the instance.
+    pub trace: Option<String>,
 }
 
 /// Progress of an instance, by its owner.
@@ -464,9 +466,31 @@ pub struct Claimed {
     /// The instances that now belong to the claimer.
     pub instances: Vec<Snapshot>,
     /// Instances that this claim found to be poison: now stuck.
-    pub poisoned: Vec<SagaId>,
+    pub poisoned: Vec<Poisoned>,
     /// How long until the next wake-up of an instance that nobody owns, if one is stored.
     pub next_due: Option<Duration>,
+}
+
+/// An instance that was found to be poison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poisoned {
+    /// The instance.
+    pub id: SagaId,
+    /// Its saga.
+    pub saga: String,
+}
+
+/// How many instances of a saga are in a state that is not their last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The saga.
+    pub saga: String,
+    /// Their state: live, or stuck.
+    pub state: InstanceState,
+    /// How many there are; never 0.
+    pub instances: u64,
+    /// How long ago the oldest of them was accepted, by the store's clock.
+    pub oldest: Duration,
 }
 
 /// An instance with its steps.
@@ -477,6 +501,8 @@ pub struct Snapshot {
     pub summary: Summary,
     /// What it was started with.
     pub input: Payload,
+    /// The trace that it was accepted with.
+    pub trace: Option<String>,
     /// Time left until its deadline; zero if that has passed.
     pub deadline: Option<Duration>,
     /// Whether somebody asked to cancel it.
@@ -551,6 +577,7 @@ impl Snapshot {
         Self {
             summary,
             input,
+            trace: None,
             deadline: None,
             cancel_requested: false,
             taken_over: false,

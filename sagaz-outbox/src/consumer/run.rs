@@ -273,11 +273,18 @@ async fn prune<H: Handles>(observer: Option<Arc<dyn ConsumerObserver>>, handles:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sagaz_core::System;
     use std::sync::atomic::{AtomicU32, Ordering};
     use tokio::sync::Mutex;
 
     /// Gives one event, after a while, and then nothing.
     struct One(Option<Event>);
+
+    impl System for One {
+        fn system(&self) -> &'static str {
+            "memory"
+        }
+    }
 
     impl Subscriber for One {
         async fn receive(&mut self) -> Result<Delivery, BrokerError> {

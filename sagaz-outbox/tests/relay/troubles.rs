@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use sagaz_brokers::memory::{Fault, MemoryBroker};
 use sagaz_core::{
-    Event, Retry,
+    Event, Retry, System,
     broker::{Broker, BrokerError},
     store::fault::{Call, Fault as StoreFault},
 };
@@ -161,6 +161,12 @@ async fn p12_a_backlog_stays_in_the_store() {
 struct Panics {
     broker: MemoryBroker,
     calls: AtomicU32,
+}
+
+impl System for Panics {
+    fn system(&self) -> &'static str {
+        "memory"
+    }
 }
 
 impl Broker for Panics {

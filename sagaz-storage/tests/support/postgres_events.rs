@@ -39,6 +39,7 @@ pub(crate) async fn owned(store: &Postgres, owner: EngineId) -> (SagaId, Token) 
         start_key: None,
         owner: Some(owner),
         deadline: None,
+        trace: None,
     };
     let written = store.write(&[Write::Accept(accept)]).await;
     written.expect("it is accepted");

@@ -30,6 +30,7 @@ pub(crate) fn accept(owner: Option<EngineId>) -> Accept {
         start_key: None,
         owner,
         deadline: None,
+        trace: None,
     }
 }
 

@@ -7,11 +7,15 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
+/// As an engine writes it: what is in it is no business of a store.
+const TRACE: &str = r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"vendor='1'"}"#;
+
 /// Another handle on the data finds the instance as it was accepted.
 pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
     let store = harness.open().await;
     let accept = Accept {
         deadline: Some(HOUR),
+        trace: Some(TRACE.to_owned()),
         ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &accept).await;
@@ -34,9 +38,39 @@ pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
         summary.created_at > SystemTime::UNIX_EPOCH && summary.updated_at >= summary.created_at
     );
     assert_eq!(snapshot.input, accept.input);
+    assert_eq!(snapshot.trace, accept.trace);
     assert!(!snapshot.cancel_requested && !snapshot.taken_over && !snapshot.suspect);
     assert!(snapshot.steps.is_empty() && snapshot.interventions.is_empty());
     assert!(snapshot.token().is_none());
+}
+
+/// Whoever goes on with an instance knows the trace that it belongs to; a write leaves it alone, and one without a trace has none.
+pub async fn the_trace_of_an_instance_goes_with_it(harness: &impl Harness) {
+    let store = harness.open().await;
+    let traced = Accept {
+        trace: Some(TRACE.to_owned()),
+        ..accept()
+    };
+    let plain = accept();
+    store_accept(&store, &traced).await;
+    store_accept(&store, &plain).await;
+    let engine = engine(&store).await;
+    let claimed = store.claim(&claim_by(engine)).await.unwrap();
+    let trace_of = |id| {
+        let mut instances = claimed.instances.iter();
+        let instance = instances.find(|it| it.summary.id == id).unwrap();
+        instance.trace.as_deref()
+    };
+    assert_eq!(trace_of(traced.id), Some(TRACE));
+    assert_eq!(trace_of(plain.id), None);
+
+    let token = Token {
+        owner: engine,
+        epoch: 1,
+    };
+    let done = progress(traced.id, token, InstanceState::Completed);
+    store_progress(&store, &done).await;
+    assert_eq!(load(&store, traced.id).await.trace.as_deref(), Some(TRACE));
 }
 
 /// It belongs to its engine at once.

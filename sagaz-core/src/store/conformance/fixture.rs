@@ -45,6 +45,7 @@ pub(super) fn accept() -> Accept {
         start_key: None,
         owner: None,
         deadline: None,
+        trace: None,
     }
 }
 

@@ -236,3 +236,50 @@ pub async fn instances_are_counted_by_saga_and_state(harness: &impl Harness) {
     counts.sort_unstable();
     assert_eq!(counts, expected);
 }
+
+/// By saga and state, with the age of the oldest; what has ended is not in it.
+pub async fn the_backlog_is_what_has_not_ended(harness: &impl Harness) {
+    let store = harness.open().await;
+    assert!(store.backlog().await.unwrap().is_empty());
+    let first = store_accept(&store, &accept()).await;
+    until("the first is the oldest", async || {
+        let oldest = store.backlog().await.unwrap().first()?.oldest;
+        (oldest >= Duration::from_millis(20)).then_some(())
+    })
+    .await;
+    let engine = engine(&store).await;
+    let states = [
+        InstanceState::Executing,
+        InstanceState::Compensating,
+        InstanceState::Stuck,
+        InstanceState::Stuck,
+        InstanceState::Completed,
+        InstanceState::RolledBack,
+    ];
+    for state in states {
+        in_state(&store, engine, state).await;
+    }
+    let other = accept_of(definition("shipping"));
+    store_accept(&store, &other).await;
+
+    let mut backlog = store.backlog().await.unwrap();
+    backlog.sort_by(|a, b| (&a.saga, a.state).cmp(&(&b.saga, b.state)));
+    let counts: Vec<_> = backlog
+        .iter()
+        .map(|it| (it.saga.as_str(), it.state, it.instances))
+        .collect();
+    let expected = [
+        (SAGA, InstanceState::Pending, 1),
+        (SAGA, InstanceState::Executing, 1),
+        (SAGA, InstanceState::Compensating, 1),
+        (SAGA, InstanceState::Stuck, 2),
+        ("shipping", InstanceState::Pending, 1),
+    ];
+    assert_eq!(counts, expected);
+    let of_first = backlog[0].oldest;
+    assert!(
+        backlog[1..].iter().all(|it| it.oldest < of_first),
+        "instance {first} is the oldest: {backlog:?}"
+    );
+    assert!(of_first < HOUR);
+}

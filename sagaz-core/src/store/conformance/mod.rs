@@ -84,6 +84,7 @@ macro_rules! store_conformance {
     ($harness:expr) => {
         $crate::store_conformance! { @each $harness;
             accept: p1_what_was_accepted_is_stored,
+            accept: the_trace_of_an_instance_goes_with_it,
             accept: an_accept_with_an_owner_begins_at_epoch_1,
             accept: an_accept_may_be_repeated,
             accept: a_repeated_accept_takes_nothing_back,
@@ -184,6 +185,7 @@ macro_rules! store_conformance {
             list: the_age_of_an_instance_can_be_asked_for,
             list: p12_no_page_is_longer_than_its_bound,
             list: instances_are_counted_by_saga_and_state,
+            list: the_backlog_is_what_has_not_ended,
             prune: p12_an_ended_instance_is_removed_after_its_age,
             prune: the_age_counts_from_the_end,
             prune: p8_only_ended_instances_are_removed,

@@ -236,6 +236,7 @@ pub async fn an_archived_instance_is_kept_as_it_was(harness: &impl Harness) {
     };
     assert_eq!(after.summary, before.summary);
     assert_eq!(after.input.bytes, before.input.bytes);
+    assert_eq!(after.trace, before.trace);
     assert_eq!(by_name(&after), by_name(&before));
 
     let again = accept_with_key(&store, "order-1");

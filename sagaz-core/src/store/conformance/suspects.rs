@@ -6,7 +6,8 @@ use crate::{
     id::{EngineId, SagaId, Token},
     outcome::StuckReason,
     store::{
-        Claim, InstanceState, Progress, SagaStore, Snapshot, StepState, StepWrite, Wake, Written,
+        Claim, InstanceState, Poisoned, Progress, SagaStore, Snapshot, StepState, StepWrite, Wake,
+        Written,
     },
 };
 use std::time::Duration;
@@ -191,7 +192,11 @@ pub async fn p8_poison_becomes_stuck(harness: &impl Harness) {
     let survivor = engine(&store).await;
     let claimed = store.claim(&claim_by(survivor)).await.unwrap();
     assert!(claimed.instances.is_empty());
-    assert_eq!(claimed.poisoned, [id]);
+    let poisoned = Poisoned {
+        id,
+        saga: SAGA.to_owned(),
+    };
+    assert_eq!(claimed.poisoned, [poisoned]);
 
     let summary = load(&store, id).await.summary;
     assert_eq!(
