@@ -4,7 +4,7 @@ use crate::{
     definition::{Definition, StepDefinition},
     event::{Event, PublishError},
     id::SagaId,
-    observe::Instance,
+    observe::{Instance, Observers, Trace, TraceContext},
     outcome::Failure,
     published::{Destination, Published},
     transactor::AnyTransaction,
@@ -26,6 +26,10 @@ pub(crate) struct Shared {
     /// Of attempts that are about to begin.
     transactions: Mutex<Vec<(u16, AnyTransaction)>>,
     pub(crate) published: Published,
+    /// Whoever is told of the instance.
+    pub(crate) observers: Option<Observers>,
+    /// The trace that the instance belongs to. Boxed, because most of what waits has none.
+    pub(crate) trace: Option<Box<Trace>>,
     /// How long a transactional attempt may take if it says nothing itself.
     pub(crate) transaction_timeout: Option<Duration>,
 }
@@ -38,6 +42,8 @@ impl Shared {
             failure: OnceLock::new(),
             transactions: Mutex::default(),
             published: Published::default(),
+            observers: None,
+            trace: None,
             transaction_timeout: None,
         }
     }
@@ -77,11 +83,25 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn instance(&self) -> Instance {
-        Instance {
-            saga: self.definition.name,
-            id: self.id(),
-        }
+    pub(crate) fn instance(&self) -> Instance<'_> {
+        Instance::new(self.definition.name, self.id(), self.trace.as_deref())
+    }
+
+    pub(crate) fn told_to(mut self, observers: Option<Observers>) -> Self {
+        self.observers = observers;
+        self
+    }
+
+    pub(crate) fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace.map(Box::new);
+        self
+    }
+
+    /// The trace context of what an attempt does that runs now: its own or, if nobody keeps one for it, that of whoever started the
+    /// instance.
+    fn current_trace(&self) -> Option<TraceContext> {
+        let own = self.observers.as_ref().and_then(Observers::trace);
+        own.or_else(|| self.trace.as_ref().map(|trace| trace.parent().clone()))
     }
 }
 
@@ -191,12 +211,14 @@ impl<'run> StepContext<'run> {
     ///
     /// Without a key of its own an event has the instance's id as its key: the events of an instance are delivered in order. Its
     /// source is the saga, and the attributes [`SAGA_ATTRIBUTE`](crate::SAGA_ATTRIBUTE) and
-    /// [`STEP_ATTRIBUTE`](crate::STEP_ATTRIBUTE) tell where it comes from.
+    /// [`STEP_ATTRIBUTE`](crate::STEP_ATTRIBUTE) tell where it comes from; without a `traceparent` of its own it has that of the
+    /// attempt, if that is known.
     ///
     /// An event that cannot be published is an error, which leaves the outcome of the step unknown if it is returned. In a run in
     /// process every event is one: there is no outbox, unless the run is [`run_publishing`](crate::Saga::run_publishing).
     pub fn publish(&self, event: Event) -> Result<(), PublishError> {
         let event = event.of_step(self.saga(), self.saga_id(), self.step());
+        let event = event.in_trace(self.shared.current_trace());
         let step = usize::from(self.step);
         self.shared
             .published

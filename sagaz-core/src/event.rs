@@ -7,6 +7,7 @@
 use crate::{
     codec::{Codec, CodecError, Json, Payload},
     id::SagaId,
+    observe::TraceContext,
     step_error::{IntoStepError, StepError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -448,6 +449,14 @@ impl Event {
             data,
             attributes,
         }))
+    }
+
+    /// Says to which trace it belongs, if that is known and its author did not say it.
+    pub fn in_trace(self, trace: Option<TraceContext>) -> Self {
+        match trace {
+            Some(trace) => trace.give_to(self),
+            None => self,
+        }
     }
 
     /// Says where it comes from, where its author did not.

@@ -12,7 +12,7 @@ mod error;
 mod event;
 mod graph;
 mod id;
-mod observe;
+pub mod observe;
 mod outcome;
 #[doc(hidden)]
 pub mod private;

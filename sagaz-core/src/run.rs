@@ -3,7 +3,7 @@
 use crate::{
     context::{Shared, StepContext},
     driver::{Happened, Host, Kind, Stage, Troubles, View, Waits, drive, stuck},
-    observe::{Lifecycle, Observer},
+    observe::{Lifecycle, Observer, Observers},
     outcome::{FailureReason, Outcome},
     published::{Destination, Outlet},
     saga::Saga,
@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// No store: every attempt may begin, and what is recorded counts as stored. Only the deadline comes from outside.
 struct InMemory {
@@ -54,7 +54,8 @@ impl<G: Saga> Host<G> for InMemory {
 }
 
 pub(crate) async fn run<G: Saga>(saga: G, input: G::Input) -> Outcome<G::Outputs> {
-    run_in_process(&saga, &input, None, Destination::Nowhere).await
+    let observers = Observers::enabled_default();
+    run_in_process(&saga, &input, observers, Destination::Nowhere).await
 }
 
 pub(crate) async fn run_observed<G: Saga>(
@@ -62,7 +63,8 @@ pub(crate) async fn run_observed<G: Saga>(
     input: G::Input,
     observer: Arc<dyn Observer>,
 ) -> Outcome<G::Outputs> {
-    run_in_process(&saga, &input, Some(&*observer), Destination::Nowhere).await
+    let observers = Observers::with_default(vec![observer]);
+    run_in_process(&saga, &input, observers, Destination::Nowhere).await
 }
 
 pub(crate) async fn run_publishing<G: Saga>(
@@ -70,17 +72,22 @@ pub(crate) async fn run_publishing<G: Saga>(
     input: G::Input,
     outlet: Outlet,
 ) -> Outcome<G::Outputs> {
-    run_in_process(&saga, &input, None, Destination::Outlet(outlet)).await
+    let observers = Observers::enabled_default();
+    run_in_process(&saga, &input, observers, Destination::Outlet(outlet)).await
 }
 
 async fn run_in_process<G: Saga>(
     saga: &G,
     input: &G::Input,
-    observer: Option<&dyn Observer>,
+    observers: Option<Observers>,
     destination: Destination,
 ) -> Outcome<G::Outputs> {
     let definition = saga.definition();
-    let shared = Shared::new(definition).publishing(destination);
+    // Nobody asks for the time if nobody is told.
+    let began = observers.is_some().then(Instant::now);
+    let shared = Shared::new(definition)
+        .publishing(destination)
+        .told_to(observers);
     let slots = saga.slots();
     let mut machine = Machine::new(definition, false, saga.per_step_copied(StepCell::BLANK));
     let mut troubles = Troubles::default();
@@ -100,7 +107,6 @@ async fn run_in_process<G: Saga>(
             saga,
             stage,
             &shared,
-            observer,
             &mut machine,
             None,
             &mut troubles,
@@ -109,10 +115,11 @@ async fn run_in_process<G: Saga>(
         .await;
     }
     let finished = |state| {
-        if let Some(observer) = observer {
-            observer.observe(&Lifecycle::Finished {
+        if let Some(observers) = &shared.observers {
+            observers.observe(&Lifecycle::Finished {
                 instance: shared.instance(),
                 state,
+                age: began.map_or(Duration::ZERO, |began| began.elapsed()),
             });
         }
     };
@@ -133,8 +140,8 @@ async fn run_in_process<G: Saga>(
         }
         _ => {
             let stuck = stuck::<G>(&machine, &troubles, &shared);
-            if let Some(observer) = observer {
-                observer.observe(&Lifecycle::Stuck {
+            if let Some(observers) = &shared.observers {
+                observers.observe(&Lifecycle::Stuck {
                     instance: shared.instance(),
                     stuck: &stuck,
                 });

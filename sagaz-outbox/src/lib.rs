@@ -9,11 +9,12 @@ mod optimistic;
 mod outbox;
 mod relay;
 
-pub use consumer::{Consumer, ConsumerEvent, ConsumerObserver, Handling, OnEvent, StopHandle};
+pub use consumer::{Consumer, Handling, OnEvent, StopHandle};
 pub use dead::{DeadLetterOperator, DeadLetters};
 pub use error::Error;
-pub use inbox::{Handled, HandlerError, Inbox, InboxBuilder, InboxCounts, Permanent};
+pub use inbox::{HandlerError, Inbox, InboxBuilder, InboxCounts, Permanent};
 pub use machine::OnDead;
 pub use optimistic::{Optimistic, OptimisticBuilder};
 pub use outbox::Outbox;
-pub use relay::{Relay, RelayBuilder, RelayEvent, RelayObserver};
+pub use relay::{Relay, RelayBuilder};
+pub use sagaz_core::store::Handled;

@@ -3,14 +3,13 @@
 //! Invariants: only an event that is the first of its key is published, so that none overtakes another; whatever is not surely
 //! published is the relay's, at once or at the latest when the lease of the event ends; no more events are kept than configured.
 
-use crate::{
-    error::words,
-    relay::{RelayEvent, RelayObserver, tell},
-};
 use futures_util::FutureExt;
 use sagaz_core::{
     AfterCommit, Event, EventId, Retry,
     broker::{Broker, BrokerError},
+    observe::{
+        End, Observer, Observers, PublisherEvent, PublisherIdentity, PublisherKind, Scoping, Work,
+    },
     store::{OutboxStore, Place, Sender, SentEvents, StoreError, WorkerId},
 };
 use std::{
@@ -75,7 +74,7 @@ pub struct OptimisticBuilder<S, B> {
     calls_max: usize,
     sent: SentEvents,
     shutdown_grace: Duration,
-    observer: Option<Arc<dyn RelayObserver>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
@@ -109,15 +108,15 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
         self
     }
 
-    /// Is told what the sender does.
-    pub fn observer(mut self, observer: Arc<dyn RelayObserver>) -> Self {
-        self.observer = Some(observer);
+    /// Is told what the sender does, beside other observers and that of the process.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
         self
     }
 
     /// Begins to work, on the runtime that this is called on.
     #[must_use]
-    pub fn start(self) -> Optimistic {
+    pub fn start(mut self) -> Optimistic {
         let sender = Sender {
             id: WorkerId::random(),
             lease: self.lease,
@@ -129,6 +128,7 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
         let worker = Arc::new(Worker {
             sender,
             queued: Arc::clone(&queued),
+            observers: Observers::with_default(std::mem::take(&mut self.observers)),
             settings: self,
         });
         Optimistic {
@@ -155,7 +155,7 @@ impl Optimistic {
             calls_max: 8,
             sent: SentEvents::default(),
             shutdown_grace: Duration::from_secs(5),
-            observer: None,
+            observers: Vec::new(),
         }
     }
 
@@ -227,6 +227,7 @@ impl<S, B> fmt::Debug for OptimisticBuilder<S, B> {
 struct Worker<S, B> {
     sender: Sender,
     queued: Arc<AtomicUsize>,
+    observers: Option<Observers>,
     settings: OptimisticBuilder<S, B>,
 }
 
@@ -292,18 +293,26 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let count = events.len() + leave.len();
         // Later the relay may publish them as well.
         let until = since + self.sender.lease / 5 * 4;
-        let _ = timeout_at(until, self.publish(events, leave, until)).await;
+        let published = timeout_at(until, self.publish(events, leave, until)).await;
+        let left = count - published.unwrap_or(0);
+        if left > 0 {
+            self.tell(&PublisherEvent::Left { events: left });
+        }
         self.queued.fetch_sub(count, Ordering::Relaxed);
     }
 
-    async fn publish(&self, events: Vec<Event>, leave: Vec<EventId>, until: Instant) {
+    /// Gives how many events the broker has.
+    async fn publish(&self, events: Vec<Event>, leave: Vec<EventId>, until: Instant) -> usize {
         let store = &self.settings.store;
         let ids = events.iter().map(|it| it.event_id().clone());
         let ids: Vec<EventId> = ids.chain(leave).collect();
         let heads = match store.heads(self.sender.id, &ids).await {
             Ok(heads) => heads,
             // The relay has them when their lease ends.
-            Err(error) => return self.store_failed("heads", &error),
+            Err(error) => {
+                self.store_failed("heads", &error);
+                return 0;
+            }
         };
         let mut heads: BTreeMap<EventId, Place> = heads.into_iter().collect();
         let (events, places): (Vec<Event>, Vec<Place>) = events
@@ -316,11 +325,18 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             settled.extend(places.into_iter().zip(results));
         }
         self.settle(&settled).await;
+        settled.iter().filter(|(_, is_sent)| *is_sent).count()
     }
 
     /// Whether the broker surely has each event.
     async fn call_broker(&self, events: &[Event], until: Instant) -> Vec<bool> {
         let began = Instant::now();
+        let broker = self.settings.broker.system();
+        let scope_of = |event| match &self.observers {
+            Some(observers) => observers.begin(&Work::Publish { broker, event }),
+            None => Scoping::default(),
+        };
+        let scopes: Vec<Scoping> = events.iter().map(scope_of).collect();
         // Time is left to tell the store.
         let by = until - self.sender.lease / 5;
         let call = async { self.settings.broker.publish(events).await };
@@ -330,37 +346,43 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let took = began.elapsed();
         let silence = || Err(BrokerError::timed_out(took));
         let results = results.into_iter().chain(std::iter::repeat_with(silence));
-        let told = events.iter().zip(results).map(|(event, result)| {
-            self.tell(event, &result, took);
+        let told = events.iter().zip(scopes).zip(results);
+        let told = told.map(|((event, scope), result)| {
+            match &result {
+                Ok(()) => scope.end(&End::well("published")),
+                Err(error) => scope.end(&End::ill("failed", error)),
+            }
+            self.tell_result(event, &result, took);
             result.is_ok()
         });
         told.collect()
     }
 
-    fn tell(&self, event: &Event, result: &Result<(), BrokerError>, took: Duration) {
+    fn tell_result(&self, event: &Event, result: &Result<(), BrokerError>, took: Duration) {
         let event_type = event.event_type();
-        let observer = self.settings.observer.as_deref();
-        match result {
-            Ok(()) => tell(
-                observer,
-                &RelayEvent::Published {
-                    event_type,
-                    made_at: event.time(),
-                    took,
-                },
-            ),
+        self.tell(&match result {
+            Ok(()) => PublisherEvent::Published {
+                event_type,
+                made_at: event.time(),
+                took,
+            },
             Err(error) if error.is_unavailable() || error.is_misuse() => {
-                tell(observer, &RelayEvent::BrokerFailed { error });
+                PublisherEvent::BrokerFailed { error }
             }
-            Err(error) => tell(
-                observer,
-                &RelayEvent::Retried {
-                    event_type,
-                    attempts: 0,
-                    error: &words(error),
-                    after: Duration::ZERO,
-                },
-            ),
+            Err(error) => PublisherEvent::Retried {
+                event_type,
+                attempts: 0,
+                error,
+                after: Duration::ZERO,
+            },
+        });
+    }
+
+    fn tell(&self, event: &PublisherEvent<'_>) {
+        if let Some(observers) = &self.observers {
+            let (store, broker) = (self.settings.store.system(), self.settings.broker.system());
+            let identity = PublisherIdentity::new(PublisherKind::Optimistic, store, broker);
+            observers.publisher(&identity, event);
         }
     }
 
@@ -384,7 +406,6 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
     }
 
     fn store_failed(&self, call: &'static str, error: &StoreError) {
-        let event = RelayEvent::StoreFailed { call, error };
-        tell(self.settings.observer.as_deref(), &event);
+        self.tell(&PublisherEvent::StoreFailed { call, error });
     }
 }

@@ -3,6 +3,7 @@
 use crate::{dead::DeadLetters, error::Error};
 use sagaz_core::{
     Event,
+    observe::Observers,
     store::{AppendsIn, OutboxStats, OutboxStore},
 };
 use std::fmt;
@@ -64,7 +65,7 @@ impl<S: OutboxStore> Outbox<S> {
     ///
     /// Until the transaction has ended, no other one appends an event of the same key: so the order of a key is the order of
     /// commits. Whoever holds transactions open long chooses keys that are not hot. An event without a key has one to itself, or
-    /// that of its saga.
+    /// that of its saga. One without a `traceparent` has that of the code that runs, if the process keeps traces.
     ///
     /// # Errors
     ///
@@ -81,6 +82,7 @@ impl<S: OutboxStore> Outbox<S> {
     }
 
     fn completed(&self, event: Event) -> Event {
+        let event = event.in_trace(Observers::current_trace());
         let event = if event.source_uri().is_empty() {
             event.source(&self.source)
         } else {

@@ -337,7 +337,7 @@ struct Engines(Mutex<Vec<sagaz::EngineId>>);
 
 impl Observer for Engines {
     fn observe(&self, event: &Lifecycle<'_>) {
-        if let Lifecycle::LeaseRenewed { engine } = event {
+        if let Lifecycle::LeaseRenewed { engine, .. } = event {
             self.0.lock().unwrap().push(*engine);
         }
     }

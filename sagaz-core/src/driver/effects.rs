@@ -25,7 +25,7 @@ impl<G: Saga, H: Host<G>> Sink for Crew<'_, '_, G, H> {
                 self.stage.contexts[step].begin(false, attempt);
                 self.occupy(step, Task::Held(Kind::Step));
             }
-            Effect::StepStored { .. } if self.observer.is_none() => {}
+            Effect::StepStored { .. } if !self.is_watched() => {}
             Effect::Record(record) => self.host.record(record),
             effect => self.carry_out(effect),
         }

@@ -13,7 +13,7 @@ pub(crate) use troubles::{Troubles, panic_message, words};
 
 use crate::{
     context::{Shared, StepContext},
-    observe::{AttemptError, Instance, Lifecycle, Observer},
+    observe::{AttemptError, AttemptKind, End, Instance, Lifecycle, Scoping, Work as Observed},
     outcome::{FailureReason, Stuck},
     private::{AttemptEnd, RecoverEnd, RecoverFuture, Scene, StepFuture},
     saga::Saga,
@@ -165,6 +165,31 @@ enum Work<'a> {
     Wait(Pin<Box<Sleep>>),
 }
 
+/// What came of a step's work.
+enum Polled {
+    Attempt {
+        undo: bool,
+        end: thread::Result<AttemptEnd>,
+        began: Option<Instant>,
+    },
+    Recovery(thread::Result<RecoverEnd>),
+    Due,
+}
+
+impl Work<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let (undo, future, began) = match self {
+            Work::Step(future, began) => (false, future, *began),
+            Work::Undo(future, began) => (true, future, *began),
+            Work::Recover(future) => return poll_caught(future, cx).map(Polled::Recovery),
+            Work::Wait(sleep) => return sleep.as_mut().poll(cx).map(|()| Polled::Due),
+            Work::Nothing => return Poll::Pending,
+        };
+        let end = ready!(poll_caught(future, cx));
+        Poll::Ready(Polled::Attempt { undo, end, began })
+    }
+}
+
 /// What a poll of the work gives.
 enum Next {
     /// An attempt of a step completed. By itself, because it is what happens at every step.
@@ -177,7 +202,8 @@ struct Crew<'a, 'c, G: Saga, H> {
     saga: &'a G,
     stage: Stage<'a, G>,
     shared: &'a Shared,
-    observer: Option<&'a dyn Observer>,
+    /// Of the attempts that have begun: observers want to be around them.
+    scopes: Vec<(u16, Scoping)>,
     /// Made when the first attempt does not end at once.
     work: &'c mut Option<G::PerStep<Work<'a>>>,
     /// The steps that have something to do: the first `busy` places.
@@ -209,15 +235,10 @@ impl<'a, G: Saga> Stage<'a, G> {
 }
 
 /// Runs an instance until it ends or is left.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is borrowed for another time"
-)]
 pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
     saga: &'a G,
     stage: Stage<'a, G>,
     shared: &'a Shared,
-    observer: Option<&'a dyn Observer>,
     machine: &mut Machine<G::PerStep<StepCell>>,
     cancel: Option<FailureReason>,
     troubles: &'a mut Troubles,
@@ -233,7 +254,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
         saga,
         stage,
         shared,
-        observer,
+        scopes: Vec::new(),
         work: &mut work,
         active: active.as_mut(),
         busy: 0,
@@ -366,27 +387,20 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             self.tell_failed(step, false, AttemptError::Dropped, Duration::ZERO);
             return Poll::Ready(Event::StepEnded(step, Ended::Dropped));
         }
-        let event = match self.work_mut(step) {
-            Work::Step(future, began) => {
-                let (end, began) = (ready!(poll_caught(future, cx)), *began);
-                return self.attempt_ended(step, false, end, began);
-            }
-            Work::Undo(future, began) => {
-                let (end, began) = (ready!(poll_caught(future, cx)), *began);
-                return self.attempt_ended(step, true, end, began);
-            }
-            Work::Recover(future) => {
-                let end = ready!(poll_caught(future, cx));
-                self.host.attempt_over(step);
-                Event::RecoverEnded(step, self.recovered(step, end))
-            }
-            Work::Wait(sleep) => {
-                ready!(sleep.as_mut().poll(cx));
-                Event::Due(step)
-            }
-            Work::Nothing => return Poll::Pending,
+        let scope = self.take_scope(step);
+        let polled = {
+            let _entered = scope.enter();
+            self.work_mut(step).poll(cx)
         };
-        Poll::Ready(event)
+        self.keep_scope(step, scope);
+        match ready!(polled) {
+            Polled::Attempt { undo, end, began } => self.attempt_ended(step, undo, end, began),
+            Polled::Recovery(end) => {
+                self.host.attempt_over(step);
+                Poll::Ready(Event::RecoverEnded(step, self.recovered(step, end)))
+            }
+            Polled::Due => Poll::Ready(Event::Due(step)),
+        }
     }
 
     /// Begins an attempt, if the host admits it.
@@ -412,7 +426,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             step: self.name(step),
             attempt: scene.context.attempt(),
         });
-        match first_poll(|| saga.step(step, scene), cx) {
+        let scope = self.scope(step, AttemptKind::Step);
+        let first = {
+            let _entered = scope.enter();
+            first_poll(|| saga.step(step, scene), cx)
+        };
+        self.keep_scope(step, scope);
+        match first {
             First::Pending(future) => self.put_away(step, Work::Step(future, began)),
             First::Ended(Ok(AttemptEnd::Completed)) => {
                 self.host.attempt_over(step);
@@ -438,7 +458,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             step: self.name(step),
             attempt: scene.context.attempt(),
         });
-        match first_poll(|| saga.compensate(step, scene), cx) {
+        let scope = self.scope(step, AttemptKind::Compensation);
+        let first = {
+            let _entered = scope.enter();
+            first_poll(|| saga.compensate(step, scene), cx)
+        };
+        self.keep_scope(step, scope);
+        match first {
             First::Pending(future) => self.put_away(step, Work::Undo(future, began)),
             First::Ended(end) => self.attempt_ended(step, true, end, began),
         }
@@ -463,7 +489,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 ),
             }
         };
-        match first_poll(make, cx) {
+        let scope_of_recovery = self.scope(step, AttemptKind::Recovery);
+        let first = {
+            let _entered = scope_of_recovery.enter();
+            first_poll(make, cx)
+        };
+        self.keep_scope(step, scope_of_recovery);
+        match first {
             First::Pending(future) => self.put_away(step, Work::Recover(future)),
             First::Ended(end) => {
                 self.host.attempt_over(step);
@@ -474,7 +506,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
 
     /// When an attempt began, if anybody asks how long it took.
     fn began(&self) -> Option<Instant> {
-        (H::DURABLE || self.observer.is_some()).then(Instant::now)
+        (H::DURABLE || self.is_watched()).then(Instant::now)
     }
 
     /// The event of an attempt that has ended. One that completed in a transaction is in flight until that has ended, too.
@@ -557,7 +589,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
         } else if !H::DURABLE {
             self.shared.published.hand_out(step, false);
         }
-        match end {
+        let recovered = match end {
             Ok(RecoverEnd::RetryAfter(delay)) => Recovered::RetryAfter(delay),
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
@@ -583,7 +615,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 self.tell_failed(step, false, AttemptError::Panicked, Duration::ZERO);
                 Recovered::Stuck
             }
-        }
+        };
+        self.take_scope(step).end(&End::well(match recovered {
+            Recovered::RetryAfter(_) => "retry",
+            Recovered::Used => "completed",
+            Recovered::Stuck => "stuck",
+        }));
+        recovered
     }
 
     fn name(&self, step: usize) -> &'static str {
@@ -591,14 +629,57 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     }
 
     #[inline]
-    fn tell<'e>(&self, event: impl FnOnce(Instance) -> Lifecycle<'e>) {
-        if let Some(observer) = self.observer {
-            observer.observe(&event(self.shared.instance()));
+    fn tell<'e>(&self, event: impl FnOnce(Instance<'e>) -> Lifecycle<'e>)
+    where
+        'a: 'e,
+    {
+        if let Some(observers) = &self.shared.observers {
+            observers.observe(&event(self.shared.instance()));
         }
     }
 
+    /// Whether anybody is told.
     #[inline]
-    fn tell_completed(&self, step: usize, compensation: bool, took: Duration) {
+    fn is_watched(&self) -> bool {
+        self.shared.observers.is_some()
+    }
+
+    /// An attempt begins.
+    #[inline]
+    fn scope(&self, step: usize, kind: AttemptKind) -> Scoping {
+        match &self.shared.observers {
+            None => Scoping::default(),
+            Some(observers) => observers.begin(&Observed::Attempt {
+                instance: self.shared.instance(),
+                step: self.name(step),
+                kind,
+                attempt: self.stage.contexts[step].attempt(),
+            }),
+        }
+    }
+
+    /// Keeps the scope of an attempt that has not ended.
+    #[inline]
+    fn keep_scope(&mut self, step: usize, scope: Scoping) {
+        if !scope.is_none() {
+            self.scopes
+                .push((u16::try_from(step).unwrap_or(u16::MAX), scope));
+        }
+    }
+
+    fn take_scope(&mut self, step: usize) -> Scoping {
+        let place = self
+            .scopes
+            .iter()
+            .position(|(at, _)| usize::from(*at) == step);
+        place.map_or_else(Scoping::default, |place| self.scopes.swap_remove(place).1)
+    }
+
+    #[inline]
+    fn tell_completed(&mut self, step: usize, compensation: bool, took: Duration) {
+        if !self.scopes.is_empty() {
+            self.take_scope(step).end(&End::well("completed"));
+        }
         if !H::DURABLE {
             self.shared.published.hand_out(step, compensation);
         }
@@ -612,12 +693,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     }
 
     fn tell_failed(
-        &self,
+        &mut self,
         step: usize,
         compensation: bool,
         error: AttemptError<'_>,
         took: Duration,
     ) {
+        self.take_scope(step).end(&End::ill(error.as_str(), &error));
         self.shared.published.discard(step, compensation);
         let attempt = self.stage.contexts[step].attempt();
         let step = self.name(step);
@@ -671,7 +753,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
 
     /// Drops what is under way.
     fn clear(&mut self, step: usize) {
-        discard(mem::replace(self.work_mut(step), Work::Nothing));
+        let work = mem::replace(self.work_mut(step), Work::Nothing);
+        let scope = self.take_scope(step);
+        {
+            let _entered = scope.enter();
+            discard(work);
+        }
+        self.keep_scope(step, scope);
     }
 
     fn place_of(&self, step: usize) -> Option<usize> {

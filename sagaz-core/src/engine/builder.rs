@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     event::Event,
     id::EngineId,
-    observe::{Lifecycle, Observer},
+    observe::{Observer, Observers, Probe},
     saga::RunsOn,
     store::{Defined, Retention, Sender, Store, StoreError},
 };
@@ -62,16 +62,7 @@ impl Default for Config {
     }
 }
 
-/// An observer whose panics do not reach the engine: lease, scanner and instances live on tasks that it is called on.
-struct Shielded(Arc<dyn Observer>);
-
-impl Observer for Shielded {
-    fn observe(&self, event: &Lifecycle<'_>) {
-        let _ = catch_unwind(AssertUnwindSafe(|| self.0.observe(event)));
-    }
-}
-
-/// Likewise a hook after commits: the relay publishes what it forgets.
+/// A hook whose panics do not reach the engine: the relay publishes what it forgets.
 struct ShieldedHook(Arc<dyn AfterCommit>);
 
 impl AfterCommit for ShieldedHook {
@@ -90,7 +81,7 @@ pub struct EngineBuilder<S: Store> {
     store: S,
     config: Config,
     registry: Result<Registry<S>, Error>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     after_commit: Option<Arc<dyn AfterCommit>>,
 }
 
@@ -100,7 +91,7 @@ impl<S: Store> EngineBuilder<S> {
             store,
             config: Config::default(),
             registry: Ok(Registry::new()),
-            observer: None,
+            observers: Vec::new(),
             after_commit: None,
         }
     }
@@ -113,9 +104,10 @@ impl<S: Store> EngineBuilder<S> {
         self
     }
 
-    /// Is told of every lifecycle event. A panic in it is caught.
+    /// Is told what happens to this engine and its instances, beside other observers and that of the process. A panic in it
+    /// is caught.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(Arc::new(Shielded(observer)));
+        self.observers.push(observer);
         self
     }
 
@@ -204,7 +196,7 @@ impl<S: Store> EngineBuilder<S> {
             store,
             mut config,
             registry,
-            observer,
+            observers,
             after_commit,
         } = self;
         let registry = registry?;
@@ -240,7 +232,7 @@ impl<S: Store> EngineBuilder<S> {
             accepting: Arc::new(Semaphore::new(config.accepting_max)),
             config,
             registry,
-            observer,
+            observers: Observers::with_default(observers),
             after_commit,
             writers,
             flights: Mutex::new(HashMap::new()),
@@ -262,6 +254,9 @@ impl<S: Store> EngineBuilder<S> {
         }
         inner.spawn(lease::keep(Arc::clone(&inner)));
         inner.spawn(scanner::run(Arc::clone(&inner)));
+        if let Some(observers) = &inner.observers {
+            observers.watch(&Probe::engine(&inner));
+        }
         let engine = Engine { inner };
         if let Some((age, retention)) = engine.inner.config.retention {
             engine.inner.spawn(retain(engine.clone(), age, retention));

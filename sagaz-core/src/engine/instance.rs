@@ -17,25 +17,26 @@ use crate::{
     driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
     error::Error,
     id::{EngineId, SagaId, Token},
-    observe::Lifecycle,
+    observe::{Lifecycle, Trace},
     outcome::{FailureReason, Outcome, Stuck, StuckReason},
     published::Destination,
     saga::{RunsOn, Saga},
     state::{Cause, Machine, StepCell, Stored},
     step_error::StepError,
     store::{
-        Accept, Accepted, InstanceState, Progress, Snapshot, StepState, Store, Write, Written,
+        Accept, Accepted, InstanceState, Progress, Snapshot, StepState, Store, Summary, Write,
+        Written,
     },
 };
 use futures_util::FutureExt;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 /// Everything that a driver needs of an instance. Always boxed: a future that passes it on by value would keep room for
@@ -53,6 +54,8 @@ struct Loaded<G: Saga> {
     cancel: bool,
     /// The count of the lease's lapses at which the instance was surely ours.
     sure_at: u64,
+    /// When it was accepted.
+    accepted_at: Instant,
 }
 
 /// An instance in flight. Always boxed, for the same reason.
@@ -80,6 +83,7 @@ pub(crate) struct Application<G: Saga> {
     /// Gets the outcome, if somebody waits for it.
     pub(crate) outcome: oneshot::Sender<Outcome<G::Outputs>>,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) trace: Option<Trace>,
     /// A place among those that wait to be accepted.
     pub(crate) accepting: OwnedSemaphorePermit,
     /// The count of the lease's lapses before it is stored.
@@ -99,7 +103,7 @@ pub(crate) fn accept<G: RunsOn<S>, S: Store>(
     let flight = application
         .accept
         .owner
-        .map(|owner| (owner, inner.enter(id)));
+        .map(|owner| (owner, inner.enter(registration.name(), id)));
     engine.spawn(async move {
         // Boxed, so that a waiting instance keeps no room for it.
         if let Some(flight) = Box::pin(admit(inner, registration, application, flight)).await {
@@ -118,6 +122,7 @@ async fn admit<G: RunsOn<S>, S: Store>(
     let Application {
         accept,
         input,
+        trace,
         accepted,
         outcome,
         permit,
@@ -131,7 +136,7 @@ async fn admit<G: RunsOn<S>, S: Store>(
     let is_new = matches!(reply, Ok(Accepted::New));
     if is_new {
         engine.tell(&Lifecycle::Accepted {
-            instance: registration.instance(id),
+            instance: registration.instance(id, trace.as_ref()),
         });
     }
     let _ = accepted.send(reply);
@@ -154,13 +159,16 @@ async fn admit<G: RunsOn<S>, S: Store>(
         token: Token { owner, epoch: 1 },
         input,
         slots: registration.saga.slots(),
-        shared: Shared::with_id(registration.saga.definition(), id),
+        shared: Shared::with_id(registration.saga.definition(), id)
+            .told_to(engine.observers.clone())
+            .traced(trace),
         machine: machine(&*registration.saga),
         troubles: Troubles::default(),
         waits: Vec::new(),
         deadline,
         cancel: false,
         sure_at,
+        accepted_at: Instant::now(),
     });
     Some(Box::new(Flight {
         engine,
@@ -203,7 +211,7 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     let id = snapshot.summary.id;
     // Also of one that was postponed after the death of its owner, and is nobody's orphan now.
     snapshot.taken_over |= snapshot.summary.takeovers > 0;
-    let signals = inner.enter(id);
+    let signals = inner.enter(registration.name(), id);
     if snapshot.suspect {
         signals.suspect();
     }
@@ -274,7 +282,8 @@ fn load<G: Saga>(
             waits: row.wake.is_some(),
         });
     }
-    let shared = Shared::with_id(definition, summary.id);
+    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+    let shared = Shared::with_id(definition, summary.id).traced(trace);
     let cause = summary.failure.as_ref().map(|failure| Cause {
         step: failure
             .step
@@ -311,7 +320,19 @@ fn load<G: Saga>(
         deadline,
         cancel,
         sure_at,
+        accepted_at: accepted_at(summary),
     }))
+}
+
+/// By the clock of this process: as far as it agrees with the store's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how old an instance is is told to people, and decides nothing"
+)]
+fn accepted_at(summary: &Summary) -> Instant {
+    let age = SystemTime::now().duration_since(summary.created_at);
+    let now = Instant::now();
+    now.checked_sub(age.unwrap_or_default()).unwrap_or(now)
 }
 
 fn undecodable(step: Option<&str>, message: String) -> Stuck {
@@ -388,8 +409,9 @@ async fn stick<G: Saga, S: Store>(
         return;
     };
     let (id, pivot_passed) = (snapshot.summary.id, snapshot.summary.pivot_passed);
+    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
     engine.tell(&Lifecycle::Stuck {
-        instance: registration.instance(id),
+        instance: registration.instance(id, trace.as_ref()),
         stuck: &stuck,
     });
     let progress = Progress {
@@ -508,10 +530,12 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
         deadline,
         cancel,
         sure_at,
+        accepted_at: _,
     } = &mut **loaded;
     let saga = &*registration.saga;
     shared.transaction_timeout =
         G::transactor().and_then(|transactor| transactor.timeout(&engine.store));
+    shared.observers.clone_from(&engine.observers);
     shared.published.destination = Destination::Store {
         size_max: engine.config.payload_max,
     };
@@ -537,18 +561,7 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
     );
     let cancel = cancel.then_some(FailureReason::Cancelled);
     let cancel = cancel.or(overdue.then_some(FailureReason::DeadlineExceeded));
-    let observer = engine.observer.as_deref();
-    drive(
-        saga,
-        stage,
-        shared,
-        observer,
-        machine,
-        cancel,
-        troubles,
-        &mut journal,
-    )
-    .await
+    drive(saga, stage, shared, machine, cancel, troubles, &mut journal).await
 }
 
 /// Frees the place of an instance, and tells its outcome if it came to one here.
@@ -567,14 +580,18 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
         shared,
         machine,
         troubles,
+        accepted_at,
         ..
     } = *loaded;
-    let instance = registration.instance(id);
+    let trace = shared.trace.clone();
+    let instance = registration.instance(id, trace.as_deref());
+    let age = accepted_at.elapsed();
     let ended = match leave {
         Leave::Ended(InstanceState::Completed) => {
             engine.tell(&Lifecycle::Finished {
                 instance,
                 state: InstanceState::Completed,
+                age,
             });
             G::outputs(slots).map(Outcome::Completed)
         }
@@ -582,6 +599,7 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
             engine.tell(&Lifecycle::Finished {
                 instance,
                 state: InstanceState::RolledBack,
+                age,
             });
             shared.failure.into_inner().map(Outcome::RolledBack)
         }

@@ -223,7 +223,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
 
     fn refuse(&mut self, step: usize, reason: String) -> Happened {
         let name = self.registration.saga.definition().steps[step].name;
-        let instance = self.registration.instance(self.id);
+        let instance = self.registration.instance(self.id, None);
         self.engine.tell(&Lifecycle::OutputRefused {
             instance,
             step: name,

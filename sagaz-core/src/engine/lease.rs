@@ -30,6 +30,8 @@ pub(crate) struct Lease {
     lapses: AtomicU64,
     /// The last renewal was not answered: it may be the one that told of a lapse.
     in_doubt: AtomicBool,
+    /// When its task last began or ended a call.
+    heard_at: AtomicU64,
     ttl: Duration,
 }
 
@@ -40,6 +42,7 @@ impl Lease {
             valid_until: AtomicU64::new(0),
             lapses: AtomicU64::new(0),
             in_doubt: AtomicBool::new(false),
+            heard_at: AtomicU64::new(0),
             ttl,
         }
     }
@@ -47,6 +50,23 @@ impl Lease {
     /// Whether a new attempt may begin.
     pub(crate) fn is_fresh(&self) -> bool {
         micros(self.origin.elapsed()) < self.valid_until.load(Ordering::Acquire)
+    }
+
+    /// How long new attempts may begin without another renewal.
+    pub(crate) fn remaining(&self) -> Duration {
+        let until = Duration::from_micros(self.valid_until.load(Ordering::Acquire));
+        until.saturating_sub(self.origin.elapsed())
+    }
+
+    /// How long its task has neither begun nor ended a call.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_micros(self.heard_at.load(Ordering::Relaxed));
+        self.origin.elapsed().saturating_sub(heard)
+    }
+
+    fn hear(&self) {
+        self.heard_at
+            .store(micros(self.origin.elapsed()), Ordering::Relaxed);
     }
 
     /// How often it has lapsed. Whoever owned an instance before the last lapse has to ask whether it still does: a renewal
@@ -83,6 +103,7 @@ fn micros(duration: Duration) -> u64 {
 /// One renewal.
 pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError> {
     let sent = Instant::now();
+    engine.lease.hear();
     let was_in_doubt = engine.lease.in_doubt.swap(true, Ordering::AcqRel);
     let unanswered =
         |_| StoreError::transient("the store did not answer a renewal while it was of use");
@@ -90,7 +111,9 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
         engine.lease.good_for(),
         engine.store.renew(engine.id, engine.lease.ttl),
     );
-    let renewal = renewal.await.map_err(unanswered)??;
+    let renewal = renewal.await;
+    engine.lease.hear();
+    let renewal = renewal.map_err(unanswered)??;
     engine.lease.in_doubt.store(false, Ordering::Release);
     let lapsed = renewal.lapsed || was_in_doubt;
     // Looked at now: it may have passed while the renewal was under way.
@@ -104,7 +127,10 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
         // Attempts that were held back may begin.
         engine.wake_all();
     }
-    engine.tell(&Lifecycle::LeaseRenewed { engine: engine.id });
+    engine.tell(&Lifecycle::LeaseRenewed {
+        engine: engine.id,
+        lapsed,
+    });
     Ok(())
 }
 
@@ -118,6 +144,7 @@ pub(crate) async fn keep<S: Store>(engine: Arc<Inner<S>>) {
             }
             Err(error) => {
                 engine.store_failed(&error);
+                engine.tell(&Lifecycle::LeaseNotRenewed { engine: engine.id });
                 engine.lease.interval() / 10
             }
         };

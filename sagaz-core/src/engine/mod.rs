@@ -3,7 +3,7 @@
 //! The parts: `instance` drives one instance, through `journal`, which talks to the store by way of `writer`; `lease` keeps
 //! this engine's right to do so; `scanner` takes instances from the store; `operator` acts on stuck ones.
 //!
-//! Deliberately not here: SQL, brokers, metrics. An engine tells an [`Observer`] what happens.
+//! Deliberately not here: SQL, brokers, metrics. An engine tells its [`Observers`] what happens.
 
 mod builder;
 mod handle;
@@ -11,6 +11,7 @@ mod instance;
 mod journal;
 mod lease;
 mod operator;
+mod probe;
 mod registry;
 mod scanner;
 mod signals;
@@ -27,7 +28,7 @@ use crate::{
     error::Error,
     event::Event,
     id::{EngineId, SagaId},
-    observe::{Lifecycle, Observer},
+    observe::{Lifecycle, Observers},
     saga::RunsOn,
     store::{
         CancelReply, Filter, InstanceState, Page, Retention, Sender, Snapshot, StepWrite, Store,
@@ -99,13 +100,19 @@ pub trait AfterCommit: Send + Sync + 'static {
     fn committed(&self, events: Vec<Event>);
 }
 
+/// An instance in flight.
+struct InFlight {
+    saga: &'static str,
+    signals: Arc<Signals>,
+}
+
 /// What the parts of an engine share.
 struct Inner<S: Store> {
     store: S,
     id: EngineId,
     config: Config,
     registry: Registry<S>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Option<Observers>,
     after_commit: Option<Arc<dyn AfterCommit>>,
     lease: Lease,
     /// One queue for each writer.
@@ -114,7 +121,7 @@ struct Inner<S: Store> {
     room: Arc<Semaphore>,
     /// Places for instances that wait to be accepted: bounds the writers' queues.
     accepting: Arc<Semaphore>,
-    flights: Mutex<HashMap<SagaId, Arc<Signals>>>,
+    flights: Mutex<HashMap<SagaId, InFlight>>,
     watchers: Mutex<HashMap<SagaId, Arc<Notify>>>,
     /// The last claim took all that there was room for: the store may hold more.
     backlog: AtomicBool,
@@ -143,8 +150,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S: Store> Inner<S> {
     fn tell(&self, event: &Lifecycle<'_>) {
-        if let Some(observer) = &self.observer {
-            observer.observe(event);
+        if let Some(observers) = &self.observers {
+            observers.observe(event);
         }
     }
 
@@ -191,6 +198,7 @@ impl<S: Store> Inner<S> {
         *lock(&self.trouble) = Some(error.to_string());
         self.tell(&Lifecycle::StoreUnavailable {
             engine: self.id,
+            store: self.store.system(),
             error,
         });
     }
@@ -208,11 +216,15 @@ impl<S: Store> Inner<S> {
 
     /// An instance is in flight from now on. If it is already, then by a claim that this engine has lost meanwhile, without
     /// having noticed: that flight ends.
-    fn enter(&self, id: SagaId) -> Arc<Signals> {
+    fn enter(&self, saga: &'static str, id: SagaId) -> Arc<Signals> {
         let signals = Arc::new(Signals::default());
-        let former = lock(&self.flights).insert(id, Arc::clone(&signals));
+        let flight = InFlight {
+            saga,
+            signals: Arc::clone(&signals),
+        };
+        let former = lock(&self.flights).insert(id, flight);
         if let Some(former) = former {
-            former.stop_now();
+            former.signals.stop_now();
         }
         if self.is_stopping() {
             signals.stop();
@@ -235,7 +247,7 @@ impl<S: Store> Inner<S> {
             // Another flight of it may have begun since.
             if flights
                 .get(&id)
-                .is_some_and(|current| Arc::ptr_eq(current, signals))
+                .is_some_and(|current| Arc::ptr_eq(&current.signals, signals))
             {
                 flights.remove(&id);
             }
@@ -283,8 +295,8 @@ impl<S: Store> Inner<S> {
     }
 
     fn signal_cancel(&self, id: SagaId) {
-        if let Some(signals) = lock(&self.flights).get(&id) {
-            signals.cancel();
+        if let Some(flight) = lock(&self.flights).get(&id) {
+            flight.signals.cancel();
         }
     }
 
@@ -321,14 +333,14 @@ impl<S: Store> Inner<S> {
     }
 
     fn wake_all(&self) {
-        for signals in lock(&self.flights).values() {
-            signals.wake();
+        for flight in lock(&self.flights).values() {
+            flight.signals.wake();
         }
     }
 
     fn signal_all(&self, signal: impl Fn(&Signals)) {
-        for signals in lock(&self.flights).values() {
-            signal(signals);
+        for flight in lock(&self.flights).values() {
+            signal(&flight.signals);
         }
     }
 

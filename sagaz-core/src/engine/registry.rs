@@ -6,7 +6,7 @@ use crate::{
     definition::Definition,
     error::Error,
     id::SagaId,
-    observe::Instance,
+    observe::{Instance, Trace},
     saga::{RunsOn, Saga},
     store::{DefinitionKey, Runnable, RunnableStep, Snapshot, Store},
 };
@@ -54,11 +54,12 @@ impl<G: Saga> Registration<G> {
         self.limits[step].clone()
     }
 
-    pub(crate) fn instance(&self, id: SagaId) -> Instance {
-        Instance {
-            saga: self.saga.definition().name,
-            id,
-        }
+    pub(crate) fn name(&self) -> &'static str {
+        self.saga.definition().name
+    }
+
+    pub(crate) fn instance<'t>(&self, id: SagaId, trace: Option<&'t Trace>) -> Instance<'t> {
+        Instance::new(self.name(), id, trace)
     }
 }
 
@@ -165,6 +166,10 @@ impl<S: Store> Registry<S> {
             let name = G::DEFINITION.name;
             Error::invalid(format!("saga `{name}` is not registered with this engine: add `.register(..)` to its builder"))
         })
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.keys().copied()
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<dyn Registered<S>>> {

@@ -6,7 +6,7 @@
 
 use super::{Inner, lease::NOT_SURE};
 use crate::{
-    observe::{Instance, Lifecycle},
+    observe::{Instance, Lifecycle, Trace},
     outcome::{Stuck, StuckReason},
     store::{Claim, Filter, InstanceState, Poisoned, Snapshot, Store, StoreError},
 };
@@ -165,7 +165,12 @@ fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot, sure_at: u64) {
     if snapshot.suspect {
         engine.suspect.store(true, Ordering::Release);
     }
-    engine.tell(&claimed_event(registered.name(), &snapshot));
+    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+    engine.tell(&Lifecycle::Claimed {
+        instance: Instance::new(registered.name(), snapshot.summary.id, trace.as_ref()),
+        taken_over: snapshot.taken_over,
+        suspect: snapshot.suspect,
+    });
     registered.launch(Arc::clone(engine), snapshot, sure_at, permit);
 }
 
@@ -180,21 +185,10 @@ fn tell_poisoned<S: Store>(engine: &Inner<S>, poisoned: &Poisoned) {
         message: "taken over too often".into(),
     };
     engine.tell(&Lifecycle::Stuck {
-        instance: Instance { saga, id },
+        instance: Instance::new(saga, id, None),
         stuck: &stuck,
     });
     engine.announce(id);
-}
-
-fn claimed_event(saga: &'static str, snapshot: &Snapshot) -> Lifecycle<'static> {
-    Lifecycle::Claimed {
-        instance: Instance {
-            saga,
-            id: snapshot.summary.id,
-        },
-        taken_over: snapshot.taken_over,
-        suspect: snapshot.suspect,
-    }
 }
 
 /// Until the store has news, and the last look is a while ago.

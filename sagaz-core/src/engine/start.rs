@@ -10,12 +10,13 @@ use crate::{
     codec::{Codec, CodecError, Payload, digest},
     error::Error,
     id::SagaId,
+    observe::{End, Instance, Scoping, Trace, TraceContext, Work},
     saga::{RunsOn, Saga},
     store::{Accept, Accepted, Store, TransactionOf, Write, Written},
 };
 use std::{
     any::type_name,
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
@@ -24,12 +25,19 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+/// What an instance is started with, beside its input.
+#[derive(Default)]
+struct Options {
+    key: Option<String>,
+    trace: Option<TraceContext>,
+}
+
 /// An instance that is about to start: await it.
 #[must_use = "nothing starts until it is awaited"]
 pub struct Start<'e, G: Saga, S: Store> {
     engine: &'e Engine<S>,
     input: G::Input,
-    key: Option<String>,
+    options: Options,
 }
 
 impl<'e, G: Saga, S: Store> Start<'e, G, S> {
@@ -37,14 +45,21 @@ impl<'e, G: Saga, S: Store> Start<'e, G, S> {
         Self {
             engine,
             input,
-            key: None,
+            options: Options::default(),
         }
     }
 
     /// The caller's idempotency key. A second start of the same saga with this key gives the instance of the first; with a
     /// different input it is an error, and nothing is stored. A key lives as long as its instance.
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// The trace that the instance belongs to, where that is not the one of the code that starts it: of a request whose headers
+    /// were read by hand.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.options.trace = Some(trace);
         self
     }
 }
@@ -53,7 +68,7 @@ impl<G: Saga, S: Store> fmt::Debug for Start<'_, G, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Start")
             .field("saga", &G::DEFINITION.name)
-            .field("key", &self.key)
+            .field("key", &self.options.key)
             .finish_non_exhaustive()
     }
 }
@@ -63,7 +78,7 @@ impl<'e, G: RunsOn<S>, S: Store> IntoFuture for Start<'e, G, S> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(start(self.engine, self.input, self.key))
+        Box::pin(start(self.engine, self.input, self.options))
     }
 }
 
@@ -73,7 +88,7 @@ pub struct StartIn<'e, G: Saga, Tx, S: Store> {
     engine: &'e Engine<S>,
     tx: &'e mut Tx,
     input: G::Input,
-    key: Option<String>,
+    options: Options,
 }
 
 impl<'e, G: Saga, Tx, S: Store> StartIn<'e, G, Tx, S> {
@@ -82,13 +97,19 @@ impl<'e, G: Saga, Tx, S: Store> StartIn<'e, G, Tx, S> {
             engine,
             tx,
             input,
-            key: None,
+            options: Options::default(),
         }
     }
 
     /// The caller's idempotency key: see [`Start::key`].
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// The trace that the instance belongs to: see [`Start::trace`].
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.options.trace = Some(trace);
         self
     }
 }
@@ -97,7 +118,7 @@ impl<G: Saga, Tx, S: Store> fmt::Debug for StartIn<'_, G, Tx, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartIn")
             .field("saga", &G::DEFINITION.name)
-            .field("key", &self.key)
+            .field("key", &self.options.key)
             .finish_non_exhaustive()
     }
 }
@@ -107,19 +128,28 @@ impl<'e, G: RunsOn<S>, Tx: TransactionOf<S>, S: Store> IntoFuture for StartIn<'e
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(start_in(self.engine, self.tx, self.input, self.key))
+        Box::pin(start_in(self.engine, self.tx, self.input, self.options))
     }
 }
 
 /// The longest start key, in bytes.
 const START_KEY_MAX: usize = 512;
 
-/// What is stored of a new instance, if it can be; nobody owns it yet.
+/// A new instance that is about to be stored; nobody owns it yet.
+struct Admission<G: Saga> {
+    registration: Arc<Registration<G>>,
+    accept: Accept,
+    trace: Option<Trace>,
+    scope: Scoping,
+}
+
+/// What is stored of a new instance, if it can be.
 fn admit<G: RunsOn<S>, S: Store>(
     inner: &Inner<S>,
     input: &G::Input,
-    key: Option<String>,
-) -> Result<(Arc<Registration<G>>, Accept), Error> {
+    options: Options,
+) -> Result<Admission<G>, Error> {
+    let Options { key, trace } = options;
     let registration = inner.registry.get::<G>()?;
     if inner.is_stopping() {
         return Err(Error::shutting_down());
@@ -136,26 +166,76 @@ fn admit<G: RunsOn<S>, S: Store>(
         Some(_) => digest(input).map_err(|error| unserializable::<G>(error))?,
         None => String::new(),
     };
+    let id = inner.store.new_id(&registration.key.saga, key.as_deref());
+    let input = encode_input(inner, &registration, input)?;
+    let (trace, scope) = trace_of(inner, registration.instance(id, None), trace);
     let accept = Accept {
-        id: inner.store.new_id(&registration.key.saga, key.as_deref()),
+        id,
         definition: registration.key.clone(),
-        input: encode_input(inner, &registration, input)?,
+        input,
         input_digest,
         start_key: key,
         owner: None,
         deadline: registration.saga.definition().deadline,
-        trace: None,
+        trace: trace.as_ref().and_then(Trace::to_text),
     };
-    Ok((registration, accept))
+    Ok(Admission {
+        registration,
+        accept,
+        trace,
+        scope,
+    })
+}
+
+/// The trace of a new instance: under the caller, by what it said or by where it runs, with a scope for the acceptance.
+fn trace_of<S: Store>(
+    inner: &Inner<S>,
+    instance: Instance<'_>,
+    caller: Option<TraceContext>,
+) -> (Option<Trace>, Scoping) {
+    let Some(observers) = &inner.observers else {
+        return (Trace::new(caller, None), Scoping::default());
+    };
+    let scope = observers.begin(&Work::Accept {
+        instance,
+        caller: caller.as_ref(),
+    });
+    let caller = caller.or_else(|| observers.trace());
+    (Trace::new(caller, scope.trace().as_ref()), scope)
 }
 
 async fn start<G: RunsOn<S>, S: Store>(
     engine: &Engine<S>,
     input: G::Input,
-    key: Option<String>,
+    options: Options,
+) -> Result<Handle<G, S>, Error> {
+    let mut admission = admit::<G, S>(&engine.inner, &input, options)?;
+    let scope = mem::take(&mut admission.scope);
+    let started = scope.around(offer(engine, input, admission)).await;
+    end(scope, &started);
+    started
+}
+
+fn end<G: Saga, S: Store>(scope: Scoping, started: &Result<Handle<G, S>, Error>) {
+    match started {
+        Ok(_) => scope.end(&End::well("accepted")),
+        Err(error) => scope.end(&End::ill("failed", error)),
+    }
+}
+
+/// Offers a new instance to the store.
+async fn offer<G: RunsOn<S>, S: Store>(
+    engine: &Engine<S>,
+    input: G::Input,
+    admission: Admission<G>,
 ) -> Result<Handle<G, S>, Error> {
     let inner = &engine.inner;
-    let (registration, mut accept) = admit::<G, S>(inner, &input, key)?;
+    let Admission {
+        registration,
+        mut accept,
+        trace,
+        scope: _,
+    } = admission;
     let until = Instant::now() + inner.config.start_timeout;
     let accepting = timeout_at(until, Arc::clone(&inner.accepting).acquire_owned()).await;
     let Ok(accepting) = accepting else {
@@ -187,6 +267,7 @@ async fn start<G: RunsOn<S>, S: Store>(
             accepted,
             outcome,
             permit,
+            trace,
             accepting,
             sure_at,
         }),
@@ -213,10 +294,21 @@ async fn start_in<G: RunsOn<S>, Tx: TransactionOf<S>, S: Store>(
     engine: &Engine<S>,
     tx: &mut Tx,
     input: G::Input,
-    key: Option<String>,
+    options: Options,
+) -> Result<Handle<G, S>, Error> {
+    let Admission { accept, scope, .. } = admit::<G, S>(&engine.inner, &input, options)?;
+    let started = scope.around(offer_in(engine, tx, accept)).await;
+    end(scope, &started);
+    started
+}
+
+/// Offers a new instance to the store, in a transaction of the caller's.
+async fn offer_in<G: RunsOn<S>, Tx: TransactionOf<S>, S: Store>(
+    engine: &Engine<S>,
+    tx: &mut Tx,
+    accept: Accept,
 ) -> Result<Handle<G, S>, Error> {
     let inner = &engine.inner;
-    let (_, accept) = admit::<G, S>(inner, &input, key)?;
     let started = Started::of(&accept);
     match tx.write_to(&inner.store, &Write::Accept(accept)).await? {
         Written::Accepted(accepted) => {

@@ -8,7 +8,7 @@
 use super::Inner;
 use crate::{
     event::Event,
-    observe::Lifecycle,
+    observe::{End, Lifecycle, Scoping, Work},
     store::{StepWrite, Store, StoreError, Write, Written},
 };
 use std::{
@@ -107,10 +107,18 @@ async fn commit<S: Store>(engine: &Arc<Inner<S>>, batch: Vec<Job>) {
             Ok(written) => {
                 engine.tell(&Lifecycle::BatchStored {
                     engine: engine.id,
+                    store: engine.store.system(),
                     writes: writes.len(),
                     took: began.elapsed(),
                 });
                 for ((write, reply), written) in writes.into_iter().zip(replies).zip(written) {
+                    if let Written::Busy | Written::Lost = written {
+                        engine.tell(&Lifecycle::WriteConflict {
+                            engine: engine.id,
+                            store: engine.store.system(),
+                            lost: written == Written::Lost,
+                        });
+                    }
                     if written == Written::Busy {
                         again_later(engine, Job { write, reply });
                     } else {
@@ -151,11 +159,27 @@ fn again_later<S: Store>(engine: &Arc<Inner<S>>, job: Job) {
     });
 }
 
+impl<S: Store> Inner<S> {
+    fn scope_of_write(&self, writes: usize) -> Scoping {
+        let Some(observers) = &self.observers else {
+            return Scoping::default();
+        };
+        let store = self.store.system();
+        observers.begin(&Work::Write { store, writes })
+    }
+}
+
 /// Offers a batch until the store takes it, or refuses one of its rows for good.
 async fn offer<S: Store>(engine: &Inner<S>, writes: &[Write]) -> Result<Vec<Written>, String> {
     let mut backoff = Duration::from_millis(5);
     loop {
-        match engine.store.write(writes).await {
+        let scope = engine.scope_of_write(writes.len());
+        let result = scope.around(engine.store.write(writes)).await;
+        match &result {
+            Ok(_) => scope.end(&End::well("stored")),
+            Err(error) => scope.end(&End::ill("failed", error)),
+        }
+        match result {
             Ok(written) => {
                 engine.store_answered();
                 return Ok(written);

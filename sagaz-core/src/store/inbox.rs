@@ -79,3 +79,27 @@ pub enum Finished {
     /// Another one was faster: nothing of this one is stored.
     Duplicate,
 }
+
+/// What became of an event that a consumer was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Handled {
+    /// The handler's writes are stored.
+    Done,
+    /// It was handled before, or given up: nothing is done.
+    Duplicate,
+    /// The handler failed for good: the event is a dead letter.
+    Dead,
+}
+
+impl Handled {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "handled",
+            Self::Duplicate => "duplicate",
+            Self::Dead => "dead",
+        }
+    }
+}

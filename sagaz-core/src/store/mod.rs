@@ -18,7 +18,7 @@ pub mod conformance;
 pub mod fault;
 pub mod memory;
 
-pub use inbox::{Begun, Finished, InboxStore};
+pub use inbox::{Begun, Finished, Handled, InboxStore};
 pub use outbox::{
     AppendsIn, Attendance, DeadDecision, DeadLetter, DeadLetterFilter, DeadLetterId,
     DeadLetterPage, DeadState, Fate, Fetch, Fetched, KEY_EVENTS_MAX, KeyFetch, LANES, Lane, Mark,

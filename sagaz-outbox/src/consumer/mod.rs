@@ -6,29 +6,27 @@
 mod queue;
 mod run;
 mod starts;
+mod watched;
 
 pub use starts::OnEvent;
 
 use crate::{
     error::Error,
-    inbox::{Handled, HandlerError, Inbox},
+    inbox::{HandlerError, Inbox},
 };
 use futures_util::FutureExt;
 use run::{Handles, Verdict};
 use sagaz_core::{
     Event,
-    broker::{BrokerError, Malformed, Subscriber},
-    store::InboxStore,
+    broker::Subscriber,
+    observe::{Observer, Observers},
+    store::{Handled, InboxStore},
 };
 use std::{
-    collections::BTreeSet,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
+    collections::BTreeSet, fmt, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration,
 };
 use tokio::sync::watch;
+use watched::Watched;
 
 /// Handles the messages of a subscription.
 ///
@@ -58,7 +56,7 @@ use tokio::sync::watch;
 pub struct Consumer<U> {
     subscriber: U,
     config: Config,
-    observer: Option<Arc<dyn ConsumerObserver>>,
+    observers: Vec<Arc<dyn Observer>>,
     stop: watch::Sender<bool>,
 }
 
@@ -82,56 +80,6 @@ impl StopHandle {
     }
 }
 
-/// Is told what a consumer does. Called on the consumer's own task: return quickly, and do not block. A panic in it is caught.
-pub trait ConsumerObserver: Send + Sync + 'static {
-    /// Something happened.
-    fn observe(&self, event: &ConsumerEvent<'_>);
-}
-
-/// Something that happened in a consumer. It carries names, numbers and the words of errors, and never data of an event.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum ConsumerEvent<'a> {
-    /// An event met its end here.
-    Handled {
-        /// The event's type.
-        event_type: &'a str,
-        /// What became of it.
-        handled: Handled,
-        /// How long that took.
-        took: Duration,
-    },
-    /// An event is none of this consumer's types, and was acknowledged.
-    Skipped {
-        /// The event's type.
-        event_type: &'a str,
-    },
-    /// A message is no event, and went to the broker's dead letters.
-    Malformed {
-        /// Where it came from.
-        from: &'a str,
-        /// What is wrong with it.
-        malformed: &'a Malformed,
-    },
-    /// An event cannot be kept here, not even as a dead letter, and went to those of the broker.
-    Refused {
-        /// The event's type.
-        event_type: &'a str,
-        /// Why.
-        error: &'a str,
-    },
-    /// The broker did not do what it was asked: it is asked again, or delivers again.
-    BrokerFailed {
-        /// Why.
-        error: &'a BrokerError,
-    },
-    /// The store did not do what it was asked; it is asked again.
-    StoreFailed {
-        /// Why.
-        error: &'a Error,
-    },
-}
-
 impl<U: Subscriber> Consumer<U> {
     /// A consumer of these messages.
     pub fn new(subscriber: U) -> Self {
@@ -144,7 +92,7 @@ impl<U: Subscriber> Consumer<U> {
                 retries_interval: Duration::from_secs(5),
                 shutdown_grace: Duration::from_secs(10),
             },
-            observer: None,
+            observers: Vec::new(),
             stop: watch::Sender::new(false),
         }
     }
@@ -179,9 +127,9 @@ impl<U: Subscriber> Consumer<U> {
         self
     }
 
-    /// Is told what the consumer does.
-    pub fn observer(mut self, observer: Arc<dyn ConsumerObserver>) -> Self {
-        self.observer = Some(observer);
+    /// Is told what the consumer does, beside other observers and that of the process.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
         self
     }
 
@@ -210,22 +158,22 @@ impl<U: Subscriber> Consumer<U> {
         S: InboxStore,
         F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
     {
-        async move { run::run(self, &ThroughInbox { inbox, handler }).await }
+        async move {
+            let name = inbox.consumer().to_owned();
+            let watched = Watched::new(&self, name);
+            let observers = watched.observers().cloned();
+            let through = ThroughInbox {
+                inbox,
+                handler,
+                observers,
+            };
+            run::run(self, &watched, &through).await
+        }
     }
 
     /// Takes events of one type alone, whose data is a `T`, as JSON: see [`OnEvent::starts`].
     pub fn on_event<T>(self, event_type: impl Into<String>) -> OnEvent<U, T> {
         OnEvent::new(self.only([event_type]))
-    }
-
-    fn tell(&self, event: &ConsumerEvent<'_>) {
-        tell(self.observer.as_deref(), event);
-    }
-}
-
-fn tell(observer: Option<&dyn ConsumerObserver>, event: &ConsumerEvent<'_>) {
-    if let Some(observer) = observer {
-        let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
     }
 }
 
@@ -236,6 +184,7 @@ pub type Handling<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + 
 struct ThroughInbox<S, F> {
     inbox: Inbox<S>,
     handler: F,
+    observers: Option<Observers>,
 }
 
 impl<S, F> ThroughInbox<S, F>
@@ -244,7 +193,7 @@ where
     F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
 {
     async fn through(&self, event: &Event) -> Result<Handled, Error> {
-        let mut course = self.inbox.course(event);
+        let mut course = self.inbox.course(event, self.observers.as_ref());
         while let Some(mut tx) = course.begin().await? {
             // It may panic before there is a future.
             let call = async { (self.handler)(event, &mut tx).await };

@@ -1,17 +1,19 @@
 //! The loop of a consumer. It is one task: while a broker is waited for, what is being handled goes on.
 
 use super::{
-    Consumer, ConsumerEvent, ConsumerObserver,
+    Consumer,
     queue::{Queue, Work},
-    tell,
+    watched::Watched,
 };
-use crate::{error::Error, inbox::Handled};
+use crate::error::Error;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use sagaz_core::{
     Event, Retry,
     broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
+    observe::{ConsumerEvent, End},
+    store::Handled,
 };
-use std::{future, pin::pin, sync::Arc, time::Duration};
+use std::{future, pin::pin, time::Duration};
 use tokio::{
     select,
     sync::watch,
@@ -59,9 +61,15 @@ const BACKOFF: Retry = Retry {
     ..Retry::BACKOFF
 };
 
-async fn handle<H: Handles>(handles: &H, work: Work) -> Done {
+async fn handle<H: Handles>(watched: &Watched, handles: &H, work: Work) -> Done {
     let began = Instant::now();
-    let result = handles.handle(&work.event).await;
+    let scope = watched.begin(&work.event);
+    let result = scope.around(handles.handle(&work.event)).await;
+    match &result {
+        Ok(Verdict::Over(outcome)) => scope.end(&End::well(outcome.as_str())),
+        Ok(Verdict::Refused(reason)) => scope.end(&End::ill("refused", reason)),
+        Err(error) => scope.end(&End::ill("failed", error)),
+    }
     Done {
         work,
         result,
@@ -72,6 +80,7 @@ async fn handle<H: Handles>(handles: &H, work: Work) -> Done {
 /// Runs until it is stopped.
 pub(super) async fn run<U: Subscriber, H: Handles>(
     mut consumer: Consumer<U>,
+    watched: &Watched,
     handles: &H,
 ) -> Result<(), Error> {
     let mut stop = consumer.stop.subscribe();
@@ -80,12 +89,12 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
     let mut next_retries = Instant::now();
     let mut failures = 0;
     let mut receive_from = Instant::now();
-    let mut chores = Box::pin(prune(consumer.observer.clone(), handles));
+    let mut chores = Box::pin(prune(watched, handles));
     loop {
         while queue.in_hand() < consumer.config.keys_max
             && let Some(work) = queue.next()
         {
-            in_hand.push(handle(handles, work));
+            in_hand.push(handle(watched, handles, work));
         }
         let has_room = queue.held() < consumer.config.held_max;
         // Acknowledgements need the subscriber, and so does the next message: one after the other.
@@ -95,7 +104,7 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
             Some(done) = in_hand.next(), if !in_hand.is_empty() => {
                 let mut ended = vec![done];
                 while let Some(done) = ended.pop() {
-                    let settled = settle(&mut consumer, done, &mut queue);
+                    let settled = settle(&mut consumer, watched, done, &mut queue);
                     beside(settled, &mut in_hand, &mut ended).await?;
                 }
             }
@@ -108,11 +117,11 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
                             queue.push(Work { event, receipt: None });
                         }
                     }
-                    Err(error) => consumer.tell(&ConsumerEvent::StoreFailed { error: &error }),
+                    Err(error) => watched.tell(&ConsumerEvent::StoreFailed { error: &error }),
                 }
                 next_retries = Instant::now() + consumer.config.retries_interval;
                 while let Some(done) = ended.pop() {
-                    let settled = settle(&mut consumer, done, &mut queue);
+                    let settled = settle(&mut consumer, watched, done, &mut queue);
                     beside(settled, &mut in_hand, &mut ended).await?;
                 }
             }
@@ -120,17 +129,18 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
                 match delivery {
                     Ok(delivery) => {
                         failures = 0;
+                        watched.broker_answered();
                         let mut ended = Vec::new();
-                        let accepted = accept(&mut consumer, delivery, &mut queue);
+                        let accepted = accept(&mut consumer, watched, delivery, &mut queue);
                         beside(accepted, &mut in_hand, &mut ended).await;
                         while let Some(done) = ended.pop() {
-                            let settled = settle(&mut consumer, done, &mut queue);
+                            let settled = settle(&mut consumer, watched, done, &mut queue);
                             beside(settled, &mut in_hand, &mut ended).await?;
                         }
                     }
                     Err(error) if error.is_misuse() => return Err(error.into()),
                     Err(error) => {
-                        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+                        watched.broker_failed(&error);
                         failures += 1;
                         receive_from = Instant::now() + BACKOFF.delay(failures, fastrand::f64());
                     }
@@ -145,7 +155,7 @@ pub(super) async fn run<U: Subscriber, H: Handles>(
     let by = Instant::now() + consumer.config.shutdown_grace;
     while !in_hand.is_empty() {
         select! {
-            Some(done) = in_hand.next() => settle(&mut consumer, done, &mut queue).await?,
+            Some(done) = in_hand.next() => settle(&mut consumer, watched, done, &mut queue).await?,
             () = sleep_until(by) => break,
         }
     }
@@ -182,24 +192,29 @@ async fn beside<T>(
 }
 
 /// Takes a message in.
-async fn accept<U: Subscriber>(consumer: &mut Consumer<U>, delivery: Delivery, queue: &mut Queue) {
+async fn accept<U: Subscriber>(
+    consumer: &mut Consumer<U>,
+    watched: &Watched,
+    delivery: Delivery,
+    queue: &mut Queue,
+) {
     let receipt = delivery.receipt;
     let event = match delivery.event {
         Ok(event) => event,
         Err(malformed) => {
-            consumer.tell(&ConsumerEvent::Malformed {
+            watched.tell(&ConsumerEvent::Malformed {
                 from: &delivery.from,
                 malformed: &malformed,
             });
-            return nack(consumer, receipt).await;
+            return nack(consumer, watched, receipt).await;
         }
     };
     let only = consumer.config.only.as_ref();
     if only.is_some_and(|only| !only.contains(event.event_type())) {
-        consumer.tell(&ConsumerEvent::Skipped {
+        watched.tell(&ConsumerEvent::Skipped {
             event_type: event.event_type(),
         });
-        return ack(consumer, receipt).await;
+        return ack(consumer, watched, receipt).await;
     }
     queue.push(Work {
         event,
@@ -210,6 +225,7 @@ async fn accept<U: Subscriber>(consumer: &mut Consumer<U>, delivery: Delivery, q
 /// Tells the broker what came of an event.
 async fn settle<U: Subscriber>(
     consumer: &mut Consumer<U>,
+    watched: &Watched,
     done: Done,
     queue: &mut Queue,
 ) -> Result<(), Error> {
@@ -218,22 +234,22 @@ async fn settle<U: Subscriber>(
     let event_type = work.event.event_type();
     match result? {
         Verdict::Over(handled) => {
-            consumer.tell(&ConsumerEvent::Handled {
+            watched.tell(&ConsumerEvent::Handled {
                 event_type,
                 handled,
                 took,
             });
             if let Some(receipt) = work.receipt {
-                ack(consumer, receipt).await;
+                ack(consumer, watched, receipt).await;
             }
         }
         Verdict::Refused(error) => {
-            consumer.tell(&ConsumerEvent::Refused {
+            watched.tell(&ConsumerEvent::Refused {
                 event_type,
                 error: &error,
             });
             if let Some(receipt) = work.receipt {
-                nack(consumer, receipt).await;
+                nack(consumer, watched, receipt).await;
             }
         }
     }
@@ -241,31 +257,28 @@ async fn settle<U: Subscriber>(
 }
 
 /// A message whose acknowledgement fails comes again.
-async fn ack<U: Subscriber>(consumer: &mut Consumer<U>, receipt: Receipt) {
+async fn ack<U: Subscriber>(consumer: &mut Consumer<U>, watched: &Watched, receipt: Receipt) {
     if let Err(error) = consumer.subscriber.ack(receipt).await {
-        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+        watched.tell(&ConsumerEvent::BrokerFailed { error: &error });
     }
 }
 
-async fn nack<U: Subscriber>(consumer: &mut Consumer<U>, receipt: Receipt) {
+async fn nack<U: Subscriber>(consumer: &mut Consumer<U>, watched: &Watched, receipt: Receipt) {
     let nacked = consumer.subscriber.nack(receipt, Nack::DeadLetter).await;
     if let Err(error) = nacked {
-        consumer.tell(&ConsumerEvent::BrokerFailed { error: &error });
+        watched.tell(&ConsumerEvent::BrokerFailed { error: &error });
     }
 }
 
 /// Forgets what is old, now and then, for ever.
-async fn prune<H: Handles>(observer: Option<Arc<dyn ConsumerObserver>>, handles: &H) {
+async fn prune<H: Handles>(watched: &Watched, handles: &H) {
     let Some(interval) = handles.prune_interval() else {
         return future::pending().await;
     };
     loop {
         sleep(interval.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
         if let Err(error) = handles.prune().await {
-            tell(
-                observer.as_deref(),
-                &ConsumerEvent::StoreFailed { error: &error },
-            );
+            watched.tell(&ConsumerEvent::StoreFailed { error: &error });
         }
     }
 }
@@ -340,7 +353,8 @@ mod tests {
             stop.stop();
         };
         // Old records are being removed when the event comes.
-        let (ran, ()) = tokio::join!(run(consumer, &store), later);
+        let watched = Watched::new(&consumer, "view".to_owned());
+        let (ran, ()) = tokio::join!(run(consumer, &watched, &store), later);
         ran.unwrap();
         assert_eq!(store.handled.load(Ordering::Relaxed), 1);
     }

@@ -5,9 +5,15 @@
 use super::{
     Consumer,
     run::{self, Handles, Verdict},
+    watched::Watched,
 };
-use crate::{error::Error, inbox::Handled};
-use sagaz_core::{Engine, Event, Retry, RunsOn, broker::Subscriber, store::Store};
+use crate::error::Error;
+use sagaz_core::{
+    Engine, Event, Retry, RunsOn,
+    broker::Subscriber,
+    observe::{Observers, TraceContext},
+    store::{Handled, Store},
+};
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
@@ -58,7 +64,8 @@ impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
             engine,
             of: PhantomData,
         };
-        run::run(self.consumer, &starts).await
+        let watched = Watched::new(&self.consumer, G::DEFINITION.name.to_owned());
+        run::run(self.consumer, &watched, &starts).await
     }
 }
 
@@ -89,7 +96,14 @@ where
                 }
             };
             let key = format!("event:{}", event.event_id());
-            match self.engine.start::<G>(input).key(key).await {
+            let mut start = self.engine.start::<G>(input).key(key);
+            // Where no trace is kept of the handling, the event's goes on.
+            if Observers::current_trace().is_none()
+                && let Some(trace) = TraceContext::of(event)
+            {
+                start = start.trace(trace);
+            }
+            match start.await {
                 Ok(_) => return Ok(Verdict::Over(Handled::Done)),
                 Err(error) if error.is_transient() => {
                     troubles += 1;

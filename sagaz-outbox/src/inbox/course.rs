@@ -2,11 +2,12 @@
 //!
 //! Invariant: only what a handler does wrong counts as an attempt; what the store does wrong is waited for.
 
-use super::{Handled, HandlerError, Inbox, Inner, Permanent};
+use super::{HandlerError, Inbox, Inner, Permanent};
 use crate::error::{Error, words};
 use sagaz_core::{
     Event, Retry,
-    store::{Begun, CommitError, Finished, InboxStore, StoreError},
+    observe::{ConsumerEvent, ConsumerIdentity, Observers},
+    store::{Begun, CommitError, Finished, Handled, InboxStore, StoreError},
 };
 use std::{any::Any, error::Error as StdError, sync::atomic::Ordering, time::Duration};
 use tokio::time::sleep;
@@ -15,6 +16,7 @@ use tokio::time::sleep;
 pub(crate) struct Course<'c, S> {
     inbox: &'c Inbox<S>,
     event: &'c Event,
+    observers: Option<&'c Observers>,
     attempts: u32,
     troubles: Troubles,
 }
@@ -23,10 +25,15 @@ pub(crate) struct Course<'c, S> {
 type Called = Result<Result<(), HandlerError>, Box<dyn Any + Send>>;
 
 impl<'c, S: InboxStore> Course<'c, S> {
-    pub(super) fn new(inbox: &'c Inbox<S>, event: &'c Event) -> Self {
+    pub(super) fn new(
+        inbox: &'c Inbox<S>,
+        event: &'c Event,
+        observers: Option<&'c Observers>,
+    ) -> Self {
         Self {
             inbox,
             event,
+            observers,
             attempts: 0,
             troubles: Troubles::default(),
         }
@@ -108,6 +115,16 @@ impl<'c, S: InboxStore> Course<'c, S> {
         }
         counters.failed.fetch_add(1, Ordering::Relaxed);
         self.attempts += 1;
+        if let Some(observers) = self.observers {
+            observers.consumer(
+                &ConsumerIdentity::new(self.inbox.consumer(), None),
+                &ConsumerEvent::Failed {
+                    event_type: self.event.event_type(),
+                    attempts: self.attempts,
+                    error: &*error,
+                },
+            );
+        }
         if !error.is::<Permanent>() && retry.again_after(self.attempts) {
             sleep(retry.delay(self.attempts, fastrand::f64())).await;
             return Ok(None);

@@ -13,7 +13,8 @@ use course::{Course, Troubles};
 use futures_util::FutureExt;
 use sagaz_core::{
     Event, Retry,
-    store::{InboxStore, StoreError},
+    observe::{ConsumerEvent, ConsumerIdentity, End, Observers, Scoping, Work},
+    store::{Handled, InboxStore, StoreError},
 };
 use std::{
     fmt,
@@ -24,18 +25,7 @@ use std::{
     },
     time::Duration,
 };
-
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Handled {
-    /// The handler's writes are stored.
-    Done,
-    /// It was handled before, or given up: nothing is done.
-    Duplicate,
-    /// The handler failed for good: the event is a dead letter.
-    Dead,
-}
+use tokio::time::Instant;
 
 /// How many events met which end, since the inbox was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +85,7 @@ struct Inner<S> {
     retry: Retry,
     retention: Duration,
     counters: Counters,
+    observers: Option<Observers>,
 }
 
 /// Configures an [`Inbox`]: [`Inbox::builder`].
@@ -152,6 +143,7 @@ impl<S: InboxStore> InboxBuilder<S> {
                 retry: self.retry,
                 retention: self.retention,
                 counters: Counters::default(),
+                observers: Observers::with_default(Vec::new()),
             }),
         })
     }
@@ -203,7 +195,42 @@ impl<S: InboxStore> Inbox<S> {
     where
         F: AsyncFnOnce(&mut S::Tx) -> Result<(), HandlerError> + Clone,
     {
-        let mut course = self.course(event);
+        let began = Instant::now();
+        let scope = self.begin(event);
+        let outcome = scope.around(self.handle_watched(event, handler)).await;
+        match &outcome {
+            Ok(outcome) => scope.end(&End::well(outcome.as_str())),
+            Err(error) => scope.end(&End::ill("failed", error)),
+        }
+        if let (Some(observers), Ok(what)) = (&self.inner.observers, &outcome) {
+            observers.consumer(
+                &ConsumerIdentity::new(self.consumer(), None),
+                &ConsumerEvent::Handled {
+                    event_type: event.event_type(),
+                    handled: *what,
+                    took: began.elapsed(),
+                },
+            );
+        }
+        outcome
+    }
+
+    fn begin(&self, event: &Event) -> Scoping {
+        let Some(observers) = &self.inner.observers else {
+            return Scoping::default();
+        };
+        observers.begin(&Work::Handle {
+            broker: None,
+            consumer: self.consumer(),
+            event,
+        })
+    }
+
+    async fn handle_watched<F>(&self, event: &Event, handler: F) -> Result<Handled, Error>
+    where
+        F: AsyncFnOnce(&mut S::Tx) -> Result<(), HandlerError> + Clone,
+    {
+        let mut course = self.course(event, self.inner.observers.as_ref());
         while let Some(mut tx) = course.begin().await? {
             // It may panic before there is a future.
             let call = async { handler.clone()(&mut tx).await };
@@ -215,9 +242,13 @@ impl<S: InboxStore> Inbox<S> {
         Ok(Handled::Duplicate)
     }
 
-    /// The handling of an event, in parts.
-    pub(crate) fn course<'c>(&'c self, event: &'c Event) -> Course<'c, S> {
-        Course::new(self, event)
+    /// The handling of an event, in parts. `observers` are told of attempts that fail.
+    pub(crate) fn course<'c>(
+        &'c self,
+        event: &'c Event,
+        observers: Option<&'c Observers>,
+    ) -> Course<'c, S> {
+        Course::new(self, event, observers)
     }
 
     async fn ask(&self, event: &Event) -> Result<bool, StoreError> {

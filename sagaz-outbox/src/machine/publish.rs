@@ -45,13 +45,11 @@ pub(crate) enum Verdict {
     /// It is tried again.
     Retried {
         attempts: u32,
-        error: String,
         after: Duration,
     },
     /// It is given up.
     Dead {
         attempts: u32,
-        error: String,
     },
     /// The broker takes nothing until then.
     Paused,
@@ -261,11 +259,11 @@ impl Machine {
         }
         let fate = Fate::Dead {
             attempts,
-            error: error.clone(),
+            error,
             blocks,
         };
         self.hold(name, flight, fate);
-        Verdict::Dead { attempts, error }
+        Verdict::Dead { attempts }
     }
 
     fn retry(
@@ -279,15 +277,11 @@ impl Machine {
         self.leave_behind(name, flight.seq, Duration::MAX, 0);
         let fate = Fate::Retry {
             attempts,
-            error: error.clone(),
+            error,
             after,
         };
         self.hold(name, flight, fate);
-        Verdict::Retried {
-            attempts,
-            error,
-            after,
-        }
+        Verdict::Retried { attempts, after }
     }
 
     fn hold(&mut self, name: &KeyName, flight: &Flight, fate: Fate) {

@@ -1,6 +1,6 @@
 //! The settings of a relay.
 
-use super::{Config, Inner, Relay, RelayObserver, attend, retain, worker};
+use super::{Config, Inner, Relay, attend, probe::Standing, retain, worker};
 use crate::{
     error::Error,
     machine::{Limits, OnDead, Rules},
@@ -8,6 +8,7 @@ use crate::{
 use sagaz_core::{
     Retry,
     broker::Broker,
+    observe::{Observer, Observers, Probe},
     store::{OutboxStore, SentEvents, WorkerId},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ pub struct RelayBuilder<S, B> {
     store: S,
     broker: B,
     config: Config,
-    observer: Option<Arc<dyn RelayObserver>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
@@ -74,13 +75,13 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
             store,
             broker,
             config,
-            observer: None,
+            observers: Vec::new(),
         }
     }
 
-    /// Is told what the relay does.
-    pub fn observer(mut self, observer: Arc<dyn RelayObserver>) -> Self {
-        self.observer = Some(observer);
+    /// Is told what the relay does, beside other observers and that of the process.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
         self
     }
 
@@ -166,7 +167,8 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
             broker: self.broker,
             id: WorkerId::random(),
             config: self.config,
-            observer: self.observer,
+            observers: Observers::with_default(self.observers),
+            standing: Standing::default(),
             origin: Instant::now(),
         });
         let patience = Instant::now() + relay.config.start_timeout;
@@ -175,6 +177,9 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
                 return Err(error.into());
             }
             sleep(Duration::from_millis(50)).await;
+        }
+        if let Some(observers) = &relay.observers {
+            observers.watch(&Probe::relay(&relay));
         }
         let (stop, stopped) = watch::channel(false);
         let (told, to_hear) = mpsc::unbounded_channel();

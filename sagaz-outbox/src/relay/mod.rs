@@ -4,24 +4,20 @@
 
 mod attend;
 mod builder;
-mod observe;
+mod probe;
 mod retain;
 mod worker;
 
 pub use builder::RelayBuilder;
-pub use observe::{RelayEvent, RelayObserver};
 
 use crate::machine::{Limits, Rules};
+use probe::Standing;
 use sagaz_core::{
     broker::Broker,
+    observe::{Observers, PublisherEvent, PublisherIdentity, PublisherKind},
     store::{OutboxStore, SentEvents, StoreError, WorkerId},
 };
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -113,7 +109,8 @@ struct Inner<S, B> {
     broker: B,
     id: WorkerId,
     config: Config,
-    observer: Option<Arc<dyn RelayObserver>>,
+    observers: Option<Observers>,
+    standing: Standing,
     /// From here the relay counts its time.
     origin: Instant,
 }
@@ -122,19 +119,18 @@ impl<S, B> Inner<S, B> {
     fn now(&self) -> Duration {
         self.origin.elapsed()
     }
+}
 
-    fn tell(&self, event: &RelayEvent<'_>) {
-        tell(self.observer.as_deref(), event);
+impl<S: OutboxStore, B: Broker> Inner<S, B> {
+    fn tell(&self, event: &PublisherEvent<'_>) {
+        if let Some(observers) = &self.observers {
+            let (store, broker) = (self.store.system(), self.broker.system());
+            let identity = PublisherIdentity::new(PublisherKind::Relay, store, broker);
+            observers.publisher(&identity, event);
+        }
     }
 
     fn store_failed(&self, call: &'static str, error: &StoreError) {
-        self.tell(&RelayEvent::StoreFailed { call, error });
-    }
-}
-
-/// An observer that panics harms nobody.
-pub(crate) fn tell(observer: Option<&dyn RelayObserver>, event: &RelayEvent<'_>) {
-    if let Some(observer) = observer {
-        let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
+        self.tell(&PublisherEvent::StoreFailed { call, error });
     }
 }

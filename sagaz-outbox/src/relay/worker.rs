@@ -1,6 +1,6 @@
 //! The worker of a relay: carries out what the state machine says.
 
-use super::{Inner, RelayEvent, attend, attend::Told};
+use super::{Inner, attend, attend::Told};
 use crate::{
     error::words,
     machine::{Batch, Flight, Machine, Outcome, Verdict},
@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use sagaz_core::{
     Event,
     broker::{Broker, BrokerError},
+    observe::{End, PublisherEvent, Scoping, Work},
     store::{Fetched, OutboxStore, StoreError},
 };
 use std::{collections::BTreeSet, future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ enum Done {
     Published {
         flights: Vec<Flight>,
         events: Vec<Event>,
+        scopes: Vec<Scoping>,
         results: Vec<Result<(), BrokerError>>,
         took: Duration,
     },
@@ -208,6 +210,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
     fn begin_publish(&mut self, batch: Batch) {
         let Batch { flights, events } = batch;
         let relay = Arc::clone(&self.relay);
+        let scopes = self.scopes(&events);
         self.publishing += 1;
         self.calls.spawn(async move {
             let began = relay.now();
@@ -218,9 +221,20 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 took: relay.now().saturating_sub(began),
                 flights,
                 events,
+                scopes,
                 results,
             }
         });
+    }
+
+    /// One for each event, or none at all.
+    fn scopes(&self, events: &[Event]) -> Vec<Scoping> {
+        let Some(observers) = &self.relay.observers else {
+            return Vec::new();
+        };
+        let broker = self.relay.broker.system();
+        let begin = |event| observers.begin(&Work::Publish { broker, event });
+        events.iter().map(begin).collect()
     }
 
     fn ended(&mut self, done: Result<Done, JoinError>) {
@@ -230,6 +244,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             Ok(Done::Published {
                 flights,
                 events,
+                scopes,
                 results,
                 took,
             }) => {
@@ -237,11 +252,18 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 // A broker that panics has told nothing.
                 let silence = || Err(BrokerError::timed_out(took));
                 let results = results.into_iter().chain(std::iter::repeat_with(silence));
+                let results: Vec<_> = results.take(flights.len()).collect();
+                for (scope, result) in scopes.into_iter().zip(&results) {
+                    match result {
+                        Ok(()) => scope.end(&End::well("published")),
+                        Err(error) => scope.end(&End::ill("failed", error)),
+                    }
+                }
                 let told = flights.into_iter().zip(events).zip(results);
                 // What is confirmed comes first: it tells that a failure is not one of all.
                 let (sent, failed): (Vec<_>, Vec<_>) = told.partition(|(_, it)| it.is_ok());
                 for ((flight, event), result) in sent.into_iter().chain(failed) {
-                    self.published(&flight, event, result, took);
+                    self.published(&flight, event, &result, took);
                 }
             }
             Ok(Done::Read(Ok(fetched))) => {
@@ -256,7 +278,8 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 self.look_again = now + self.gap.mul_f64(0.75 + fastrand::f64() / 2.0);
                 self.look |= self.machine.was_read(fetched, now);
                 let (events, unmarked) = self.machine.load();
-                self.relay.tell(&RelayEvent::Load { events, unmarked });
+                self.relay.standing.loaded(events, unmarked);
+                self.relay.tell(&PublisherEvent::Load { events, unmarked });
             }
             Ok(Done::Read(Err(error))) => {
                 self.reads = false;
@@ -283,20 +306,20 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         &mut self,
         flight: &Flight,
         event: Event,
-        result: Result<(), BrokerError>,
+        result: &Result<(), BrokerError>,
         took: Duration,
     ) {
         let relay = &self.relay;
         let outcome = match result {
             Ok(()) => Outcome::Sent,
             Err(error) if error.is_unavailable() || error.is_misuse() => {
-                relay.tell(&RelayEvent::BrokerFailed { error: &error });
-                Outcome::Unavailable(words(&error))
+                relay.tell(&PublisherEvent::BrokerFailed { error });
+                Outcome::Unavailable(words(error))
             }
-            Err(error) if error.is_refusal() => Outcome::Refused(words(&error)),
-            Err(error) => Outcome::InDoubt(words(&error)),
+            Err(error) if error.is_refusal() => Outcome::Refused(words(error)),
+            Err(error) => Outcome::InDoubt(words(error)),
         };
-        let watched = relay.observer.is_some();
+        let watched = relay.observers.is_some();
         let about = watched.then(|| (event.event_type().to_owned(), event.time()));
         let chance = fastrand::f64();
         let verdict = self
@@ -306,28 +329,26 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
             return;
         };
         let event_type = event_type.as_str();
-        match &verdict {
-            Verdict::Sent => relay.tell(&RelayEvent::Published {
+        match (verdict, result) {
+            (Verdict::Sent, _) => relay.tell(&PublisherEvent::Published {
                 event_type,
                 made_at,
                 took,
             }),
-            Verdict::Retried {
+            (Verdict::Retried { attempts, after }, Err(error)) => {
+                relay.tell(&PublisherEvent::Retried {
+                    event_type,
+                    attempts,
+                    error,
+                    after,
+                });
+            }
+            (Verdict::Dead { attempts }, Err(error)) => relay.tell(&PublisherEvent::Dead {
+                event_type,
                 attempts,
                 error,
-                after,
-            } => relay.tell(&RelayEvent::Retried {
-                event_type,
-                attempts: *attempts,
-                error,
-                after: *after,
             }),
-            Verdict::Dead { attempts, error } => relay.tell(&RelayEvent::Dead {
-                event_type,
-                attempts: *attempts,
-                error,
-            }),
-            Verdict::Paused | Verdict::Void => {}
+            _ => {}
         }
     }
 
@@ -346,7 +367,9 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 self.machine.keep(usize::from(share));
                 self.look |= self.machine.kept_lanes() > kept;
                 let lanes = lanes.len();
-                self.relay.tell(&RelayEvent::Attended { lanes, workers });
+                self.relay.standing.attended(lanes, workers, until);
+                self.relay
+                    .tell(&PublisherEvent::Attended { lanes, workers });
             }
             Told::Released(lanes) => {
                 for lane in lanes {

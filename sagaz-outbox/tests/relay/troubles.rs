@@ -5,9 +5,10 @@ use sagaz_brokers::memory::{Fault, MemoryBroker};
 use sagaz_core::{
     Event, Retry, System,
     broker::{Broker, BrokerError},
+    observe::{Observer, PublisherEvent, PublisherIdentity},
     store::fault::{Call, Fault as StoreFault},
 };
-use sagaz_outbox::{Relay, RelayEvent, RelayObserver};
+use sagaz_outbox::Relay;
 use std::{
     sync::{
         Arc,
@@ -123,13 +124,13 @@ struct Peak {
     published: AtomicU32,
 }
 
-impl RelayObserver for Peak {
-    fn observe(&self, event: &RelayEvent<'_>) {
+impl Observer for Peak {
+    fn publisher(&self, _: &PublisherIdentity, event: &PublisherEvent<'_>) {
         match event {
-            RelayEvent::Load { events, .. } => {
+            PublisherEvent::Load { events, .. } => {
                 self.events.fetch_max(*events, Ordering::Relaxed);
             }
-            RelayEvent::Published { .. } => {
+            PublisherEvent::Published { .. } => {
                 let before = self.published.fetch_add(1, Ordering::Relaxed);
                 assert!(before > 0, "an observer that panics harms nobody");
             }

@@ -67,7 +67,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     /// Its output cannot be stored, now or later, and its effect is rolled back with it.
     fn refuse_prepared(&self, attempt: EndedAttempt, reason: String) -> Happened {
         let step = self.registration.saga.definition().steps[attempt.step].name;
-        let instance = self.registration.instance(self.id);
+        let instance = self.registration.instance(self.id, None);
         self.engine.tell(&Lifecycle::OutputRefused {
             instance,
             step,

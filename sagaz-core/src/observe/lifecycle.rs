@@ -1,48 +1,30 @@
-//! What happens to instances and engines, as it happens.
-//!
-//! An [`Observer`] sees every lifecycle event. Tracing, metrics and logs are built on it; the core itself writes none.
-//! Invariant: events carry names, numbers and the words of errors, and never an input or an output.
+//! What happens to instances and engines.
 
+use super::Trace;
 use crate::{
     id::{EngineId, SagaId},
     outcome::{Failure, Stuck},
     step_error::StepError,
     store::{InstanceState, StoreError},
 };
-use std::time::Duration;
-
-/// Is told of every lifecycle event.
-///
-/// Called on the engine's own tasks: return quickly, and do not block. An engine catches its panics; in a run in process, a
-/// panic in it is one of the run.
-///
-/// ```
-/// use sagaz_core::{Lifecycle, Observer};
-/// use std::sync::atomic::{AtomicU64, Ordering};
-///
-/// #[derive(Default)]
-/// struct Retries(AtomicU64);
-///
-/// impl Observer for Retries {
-///     fn observe(&self, event: &Lifecycle<'_>) {
-///         if let Lifecycle::StepRetried { .. } = event {
-///             self.0.fetch_add(1, Ordering::Relaxed);
-///         }
-///     }
-/// }
-/// ```
-pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
-    fn observe(&self, event: &Lifecycle<'_>);
-}
+use std::{fmt, time::Duration};
 
 /// Which instance an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instance {
+#[non_exhaustive]
+pub struct Instance<'a> {
     /// The name of the saga.
     pub saga: &'static str,
     /// The instance.
     pub id: SagaId,
+    /// The trace that it belongs to, if it is known.
+    pub trace: Option<&'a Trace>,
+}
+
+impl<'a> Instance<'a> {
+    pub(crate) const fn new(saga: &'static str, id: SagaId, trace: Option<&'a Trace>) -> Self {
+        Self { saga, id, trace }
+    }
 }
 
 /// Something that happened to an instance or to an engine.
@@ -52,12 +34,12 @@ pub enum Lifecycle<'a> {
     /// An instance was stored.
     Accepted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
     },
     /// An engine took an instance: a new one, one that was due, or one whose owner died.
     Claimed {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// Whether its owner died.
         taken_over: bool,
         /// Whether it runs as a suspect.
@@ -66,7 +48,7 @@ pub enum Lifecycle<'a> {
     /// An attempt of a step began.
     StepStarted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The number of the attempt; the first is 1.
@@ -75,7 +57,7 @@ pub enum Lifecycle<'a> {
     /// An attempt of a step or of a compensation ended with success; what it says is not stored yet.
     AttemptCompleted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The number of the attempt.
@@ -88,7 +70,7 @@ pub enum Lifecycle<'a> {
     /// A step completed, and its output is stored.
     StepCompleted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The attempt that completed it.
@@ -97,7 +79,7 @@ pub enum Lifecycle<'a> {
     /// An attempt of a step, of a compensation or of a recovery ended without success.
     AttemptFailed {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The number of the attempt.
@@ -112,7 +94,7 @@ pub enum Lifecycle<'a> {
     /// A step will be attempted again.
     StepRetried {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The attempt that failed.
@@ -123,7 +105,7 @@ pub enum Lifecycle<'a> {
     /// A step is over, without an output.
     StepFailed {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// Whether it may have had its effect.
@@ -132,14 +114,14 @@ pub enum Lifecycle<'a> {
     /// The instance failed and is being undone.
     Compensating {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// Why.
         failure: &'a Failure,
     },
     /// An attempt to undo a step began.
     CompensationStarted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step that is undone.
         step: &'static str,
         /// The number of the attempt; the first is 1.
@@ -148,7 +130,7 @@ pub enum Lifecycle<'a> {
     /// A step was undone, and that is stored.
     Compensated {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The attempt that undid it.
@@ -157,7 +139,7 @@ pub enum Lifecycle<'a> {
     /// A compensation will be attempted again.
     CompensationRetried {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// The attempt that failed.
@@ -168,52 +150,54 @@ pub enum Lifecycle<'a> {
     /// A compensation gave up.
     CompensationFailed {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
     },
     /// The retries of a step after the pivot are used up, and its recovery is asked.
     RecoveryStarted {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
     },
     /// The instance completed or was rolled back.
     Finished {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// `Completed` or `RolledBack`.
         state: InstanceState,
+        /// How long ago it was accepted: of one that another process accepted, by the clocks of store and process.
+        age: Duration,
     },
     /// The instance needs an operator.
     Stuck {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// Why.
         stuck: &'a Stuck,
     },
     /// A request to cancel, or a deadline, came too late: the pivot is passed.
     CancelRefused {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// Whether it was the deadline.
         deadline: bool,
     },
     /// The instance was given up in good order: it waits for a wake-up, or its engine shuts down.
     Released {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
     },
     /// Another engine owns the instance: the work on it here was dropped.
     LeaseLost {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
     },
     /// An output could not be stored.
     OutputRefused {
         /// Which.
-        instance: Instance,
+        instance: Instance<'a>,
         /// The step.
         step: &'static str,
         /// Why.
@@ -223,20 +207,40 @@ pub enum Lifecycle<'a> {
     BatchStored {
         /// The engine.
         engine: EngineId,
+        /// What its store is.
+        store: &'static str,
         /// How many writes it had.
         writes: usize,
         /// How long it took, failed tries included.
         took: Duration,
     },
+    /// A write was not applied. It was another owner's instance, or somebody else holds its row, and it is tried again.
+    WriteConflict {
+        /// The engine.
+        engine: EngineId,
+        /// What its store is.
+        store: &'static str,
+        /// Whether the instance is another owner's.
+        lost: bool,
+    },
     /// The store did not answer, or was busy. The engine tries again; no step fails for it.
     StoreUnavailable {
         /// The engine.
         engine: EngineId,
+        /// What its store is.
+        store: &'static str,
         /// Why.
         error: &'a StoreError,
     },
     /// The engine renewed its lease.
     LeaseRenewed {
+        /// The engine.
+        engine: EngineId,
+        /// Whether it had lapsed: others may have taken its instances over.
+        lapsed: bool,
+    },
+    /// The engine could not renew its lease; it tries again. What the store said is told as [`StoreUnavailable`](Self::StoreUnavailable).
+    LeaseNotRenewed {
         /// The engine.
         engine: EngineId,
     },
@@ -254,4 +258,28 @@ pub enum AttemptError<'a> {
     Panicked,
     /// It was dropped: by `fail_fast`, or at the end of a grace period.
     Dropped,
+}
+
+impl AttemptError<'_> {
+    /// In one word, for metrics, logs and traces.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Error(_) => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Panicked => "panicked",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl fmt::Display for AttemptError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => error.fmt(f),
+            Self::TimedOut => f.write_str("its timeout passed"),
+            Self::Panicked => f.write_str("it panicked"),
+            Self::Dropped => f.write_str("it was dropped"),
+        }
+    }
 }

@@ -1,0 +1,65 @@
+//! How an engine stands, for whoever watches it.
+
+use super::{Inner, lock};
+use crate::{
+    id::EngineId,
+    observe::EngineProbe,
+    store::{Backlog, Store, StoreError},
+};
+use futures_util::future::BoxFuture;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+impl<S: Store> EngineProbe for Inner<S> {
+    fn id(&self) -> EngineId {
+        self.id
+    }
+
+    fn store(&self) -> &'static str {
+        self.store.system()
+    }
+
+    fn in_flight(&self) -> Vec<(&'static str, usize)> {
+        let names = self.registry.names().map(|saga| (saga, 0));
+        let mut counts: BTreeMap<&'static str, usize> = names.collect();
+        for flight in lock(&self.flights).values() {
+            *counts.entry(flight.saga).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    fn in_flight_max(&self) -> usize {
+        self.config.in_flight_max
+    }
+
+    fn lease_remaining(&self) -> Duration {
+        self.lease.remaining()
+    }
+
+    fn silence(&self) -> Duration {
+        self.lease.silence()
+    }
+
+    fn silence_max(&self) -> Duration {
+        self.config.lease * 2
+    }
+
+    fn is_stopping(&self) -> bool {
+        Inner::is_stopping(self)
+    }
+
+    fn store_trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Vec<Backlog>, StoreError>> {
+        Box::pin(self.store.backlog())
+    }
+}
+
+impl<S: Store> fmt::Debug for Inner<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
