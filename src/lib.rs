@@ -28,6 +28,14 @@ pub use sagaz_storage::redis;
 #[cfg(feature = "sqlite")]
 pub use sagaz_storage::sqlite;
 
+/// What happens to instances, engines, relays and consumers: for observers of your own and, with the features `tracing`, `metrics`
+/// and `otel`, as spans, logs, metrics and health.
+pub mod observe {
+    pub use sagaz_core::observe::*;
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    pub use sagaz_observe::*;
+}
+
 /// What most programs need: `use sagaz::prelude::*`.
 pub mod prelude {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]

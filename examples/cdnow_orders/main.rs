@@ -21,6 +21,8 @@ mod audit;
 mod books;
 mod desk;
 mod files;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+mod observed;
 mod orders;
 mod place;
 mod report;
@@ -67,11 +69,26 @@ struct Args {
     /// Delete the books and what this example has in the store, and begin anew
     #[arg(long)]
     fresh: bool,
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    #[command(flatten)]
+    observed: observed::Observed,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    let observability = match args.observed.begin("cdnow-orders") {
+        Ok(observability) => observability,
+        Err(error) => return complain(&*error, 2),
+    };
+    let code = Box::pin(run_on_place(&args)).await;
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    args.observed.end(observability).await;
+    code
+}
+
+async fn run_on_place(args: &Args) -> ExitCode {
     let books_file = args.books.clone().unwrap_or_else(|| args.store.books());
     // Deleted when the store has nothing against it, and before anything of the store is: books without a store are refused,
     // and what is left of a store without its books as well, so that a kill in between is noticed.
@@ -80,17 +97,17 @@ async fn main() -> ExitCode {
     match &args.store {
         Place::Sqlite(file) => {
             let open = Box::pin(open_file(file, &books_file, fresh));
-            shop(&args, &books_file, open).await
+            shop(args, &books_file, open).await
         }
         #[cfg(feature = "postgres")]
         Place::Postgres(server) => {
             let open = Box::pin(server.open(fresh));
-            shop(&args, &books_file, open).await
+            shop(args, &books_file, open).await
         }
         #[cfg(feature = "redis")]
         Place::Redis(server) => {
             let open = Box::pin(server.open(fresh));
-            shop(&args, &books_file, open).await
+            shop(args, &books_file, open).await
         }
     }
 }

@@ -30,6 +30,9 @@ mod desk;
     reason = "the first example also looks at files before it deletes them"
 )]
 mod files;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[path = "../cdnow_orders/observed.rs"]
+mod observed;
 #[path = "../cdnow_orders/orders.rs"]
 #[expect(dead_code, reason = "the first example also compares lists of orders")]
 mod orders;
@@ -66,6 +69,9 @@ struct Args {
     /// Send no events right after their commit: leave all of them to the relay
     #[arg(long)]
     relay_only: bool,
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    #[command(flatten)]
+    observed: observed::Observed,
     #[command(subcommand)]
     consumer: Option<Consume>,
 }
@@ -95,6 +101,17 @@ enum Consume {
     },
 }
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+impl Args {
+    /// What this process is called in traces.
+    fn service(&self) -> &'static str {
+        match &self.consumer {
+            Some(Consume::Consume { role }) => role.name(),
+            None => "orders",
+        }
+    }
+}
+
 impl Place {
     /// A broker in memory is in one process, and so are its consumers.
     fn is_in_memory(&self) -> bool {
@@ -105,10 +122,17 @@ impl Place {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    let observability = match args.observed.begin(args.service()) {
+        Ok(observability) => observability,
+        Err(error) => return complain(&*error),
+    };
     let ended = match &args.consumer {
         Some(Consume::Consume { role }) => consume::process(&args.place, *role).await,
         None => Box::pin(publish::run(&args)).await,
     };
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    args.observed.end(observability).await;
     match ended {
         Ok(code) => code,
         Err(error) => complain(&*error),

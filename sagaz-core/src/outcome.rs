@@ -142,6 +142,31 @@ pub enum StuckReason {
     Undecodable,
 }
 
+impl StuckReason {
+    /// All reasons.
+    pub const ALL: [Self; 6] = [
+        Self::PivotInDoubt,
+        Self::StepGaveUp,
+        Self::CompensationGaveUp,
+        Self::OutcomeUnknown,
+        Self::Poison,
+        Self::Undecodable,
+    ];
+
+    /// The word in the store, in logs and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PivotInDoubt => "pivot_in_doubt",
+            Self::StepGaveUp => "step_gave_up",
+            Self::CompensationGaveUp => "compensation_gave_up",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Poison => "poison",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = self.step.as_deref().unwrap_or("?");

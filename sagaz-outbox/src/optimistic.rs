@@ -3,14 +3,15 @@
 //! Invariants: only an event that is the first of its key is published, so that none overtakes another; whatever is not surely
 //! published is the relay's, at once or at the latest when the lease of the event ends; no more events are kept than configured.
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use sagaz_core::{
     AfterCommit, Event, EventId, Retry,
     broker::{Broker, BrokerError},
     observe::{
-        End, Observer, Observers, PublisherEvent, PublisherIdentity, PublisherKind, Scoping, Work,
+        End, Observer, Observers, OutboxProbe, Probe, PublisherEvent, PublisherIdentity,
+        PublisherKind, RelayStanding, Scoping, Work,
     },
-    store::{OutboxStore, Place, Sender, SentEvents, StoreError, WorkerId},
+    store::{OutboxStats, OutboxStore, Place, Sender, SentEvents, StoreError, WorkerId},
 };
 use std::{
     collections::BTreeMap,
@@ -131,6 +132,9 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
             observers: Observers::with_default(std::mem::take(&mut self.observers)),
             settings: self,
         });
+        if let Some(observers) = &worker.observers {
+            observers.watch(&Probe::outbox(&worker));
+        }
         Optimistic {
             sender,
             jobs,
@@ -229,6 +233,36 @@ struct Worker<S, B> {
     queued: Arc<AtomicUsize>,
     observers: Option<Observers>,
     settings: OptimisticBuilder<S, B>,
+}
+
+impl<S: OutboxStore, B: Broker> OutboxProbe for Worker<S, B> {
+    fn store(&self) -> &'static str {
+        self.settings.store.system()
+    }
+
+    fn broker(&self) -> &'static str {
+        self.settings.broker.system()
+    }
+
+    fn relay(&self) -> Option<RelayStanding> {
+        None
+    }
+
+    fn outbox(&self) -> BoxFuture<'_, Result<OutboxStats, StoreError>> {
+        Box::pin(self.settings.store.outbox_stats())
+    }
+
+    fn broker_health(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(self.settings.broker.health())
+    }
+}
+
+impl<S, B> fmt::Debug for Worker<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("sender", &self.sender)
+            .finish_non_exhaustive()
+    }
 }
 
 async fn run<S: OutboxStore, B: Broker>(

@@ -34,7 +34,7 @@ impl PublisherIdentity {
 }
 
 /// What publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PublisherKind {
     /// The relay, from the store.

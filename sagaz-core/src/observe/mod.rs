@@ -16,7 +16,7 @@ pub use messaging::{
     ConsumerEvent, ConsumerIdentity, PublisherEvent, PublisherIdentity, PublisherKind,
 };
 pub use observers::{Observers, set_default};
-pub use probe::{ConsumerProbe, EngineProbe, Probe, RelayProbe};
+pub use probe::{ConsumerProbe, EngineProbe, OutboxProbe, Probe, RelayStanding};
 pub use scope::{AttemptKind, End, Scope, Scoped, Scoping, Work};
 pub use trace::{Trace, TraceContext};
 

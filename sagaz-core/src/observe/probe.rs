@@ -17,8 +17,8 @@ use std::{
 pub enum Probe {
     /// An engine, until it is shut down.
     Engine(Weak<dyn EngineProbe>),
-    /// A relay, until it is shut down.
-    Relay(Weak<dyn RelayProbe>),
+    /// A relay or an optimistic sender, until it is shut down.
+    Outbox(Weak<dyn OutboxProbe>),
     /// A consumer that runs.
     Consumer(Weak<dyn ConsumerProbe>),
 }
@@ -57,28 +57,41 @@ pub trait EngineProbe: Send + Sync + std::fmt::Debug {
     fn backlog(&self) -> BoxFuture<'_, Result<Vec<Backlog>, StoreError>>;
 }
 
-/// How a relay stands.
-pub trait RelayProbe: Send + Sync + std::fmt::Debug {
+/// How an outbox stands, and the relay or the optimistic sender that publishes what is in it.
+pub trait OutboxProbe: Send + Sync + std::fmt::Debug {
     /// What its store is.
     fn store(&self) -> &'static str;
 
     /// What its broker is.
     fn broker(&self) -> &'static str;
 
-    /// How many lanes it owns, and how many relays share all of them, as it was last told.
-    fn lanes(&self) -> (usize, u32);
+    /// How the relay stands; `None` of an optimistic sender.
+    fn relay(&self) -> Option<RelayStanding>;
 
-    /// Events in memory: those that wait or are not confirmed, and those that are not yet stored as sent.
-    fn load(&self) -> (usize, usize);
-
-    /// How long its lease on lanes is still good.
-    fn lease_remaining(&self) -> Duration;
-
-    /// How the outbox of its store stands.
+    /// How the outbox stands. The store is asked.
     fn outbox(&self) -> BoxFuture<'_, Result<OutboxStats, StoreError>>;
 
-    /// Whether its broker can be reached.
+    /// Whether the broker can be reached. It is asked.
     fn broker_health(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// How a relay stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "whoever makes one knows all of it"
+)]
+pub struct RelayStanding {
+    /// How many lanes it owns.
+    pub lanes: usize,
+    /// How many relays share all lanes, as it was last told.
+    pub workers: u32,
+    /// How long its lease on lanes is still good.
+    pub lease_remaining: Duration,
+    /// Events in memory that wait or are not confirmed.
+    pub events: usize,
+    /// Events that are published and not yet stored as sent.
+    pub unmarked: usize,
 }
 
 /// How a consumer stands.
@@ -100,10 +113,10 @@ impl Probe {
         Self::Engine(engine)
     }
 
-    /// Of a relay.
-    pub fn relay(relay: &Arc<impl RelayProbe + 'static>) -> Self {
-        let relay: Weak<dyn RelayProbe> = Arc::downgrade(relay) as _;
-        Self::Relay(relay)
+    /// Of a relay or an optimistic sender.
+    pub fn outbox(outbox: &Arc<impl OutboxProbe + 'static>) -> Self {
+        let outbox: Weak<dyn OutboxProbe> = Arc::downgrade(outbox) as _;
+        Self::Outbox(outbox)
     }
 
     /// Of a consumer.

@@ -179,7 +179,7 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
             sleep(Duration::from_millis(50)).await;
         }
         if let Some(observers) = &relay.observers {
-            observers.watch(&Probe::relay(&relay));
+            observers.watch(&Probe::outbox(&relay));
         }
         let (stop, stopped) = watch::channel(false);
         let (told, to_hear) = mpsc::unbounded_channel();

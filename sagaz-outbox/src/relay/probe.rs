@@ -4,7 +4,7 @@ use super::Inner;
 use futures_util::future::BoxFuture;
 use sagaz_core::{
     broker::{Broker, BrokerError},
-    observe::RelayProbe,
+    observe::{OutboxProbe, RelayStanding},
     store::{OutboxStats, OutboxStore, StoreError},
 };
 use std::{
@@ -38,7 +38,7 @@ impl Standing {
     }
 }
 
-impl<S: OutboxStore, B: Broker> RelayProbe for Inner<S, B> {
+impl<S: OutboxStore, B: Broker> OutboxProbe for Inner<S, B> {
     fn store(&self) -> &'static str {
         self.store.system()
     }
@@ -47,30 +47,22 @@ impl<S: OutboxStore, B: Broker> RelayProbe for Inner<S, B> {
         self.broker.system()
     }
 
-    fn lanes(&self) -> (usize, u32) {
-        let Standing { lanes, workers, .. } = &self.standing;
-        // Without a lease it has none.
-        let lanes = if self.lease_remaining().is_zero() {
-            0
-        } else {
-            lanes.load(Ordering::Relaxed)
-        };
-        (lanes, workers.load(Ordering::Relaxed))
-    }
-
-    fn load(&self) -> (usize, usize) {
-        let Standing {
-            events, unmarked, ..
-        } = &self.standing;
-        (
-            events.load(Ordering::Relaxed),
-            unmarked.load(Ordering::Relaxed),
-        )
-    }
-
-    fn lease_remaining(&self) -> Duration {
-        let until = self.standing.lease_until.load(Ordering::Relaxed);
-        Duration::from_micros(until).saturating_sub(self.now())
+    fn relay(&self) -> Option<RelayStanding> {
+        let standing = &self.standing;
+        let until = Duration::from_micros(standing.lease_until.load(Ordering::Relaxed));
+        let lease_remaining = until.saturating_sub(self.now());
+        Some(RelayStanding {
+            // Without a lease it has none.
+            lanes: if lease_remaining.is_zero() {
+                0
+            } else {
+                standing.lanes.load(Ordering::Relaxed)
+            },
+            workers: standing.workers.load(Ordering::Relaxed),
+            lease_remaining,
+            events: standing.events.load(Ordering::Relaxed),
+            unmarked: standing.unmarked.load(Ordering::Relaxed),
+        })
     }
 
     fn outbox(&self) -> BoxFuture<'_, Result<OutboxStats, StoreError>> {

@@ -1,0 +1,287 @@
+//! How engines, relays and brokers stand, as gauges.
+//!
+//! Invariant: a gauge that was set is set again at each sample. If nothing tells of it any more, because its engine was shut down, it
+//! is 0 where it is of this process, and not a number where it is of a store or a broker: nobody knows then.
+
+use super::{meters, registry, registry::Metric};
+use crate::watched::Watched;
+use metrics::Gauge;
+use sagaz_core::{
+    observe::{EngineProbe, OutboxProbe},
+    store::{Backlog, InstanceState, OutboxStats},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+
+/// How long a store or a broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sets gauges.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    watched: Arc<Watched>,
+    gauges: Mutex<BTreeMap<Series, (Gauge, Rule)>>,
+}
+
+type Series = (&'static str, Vec<String>);
+
+/// How a gauge is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// To what is known without asking anybody.
+    Known,
+    /// To what was asked for.
+    Asked,
+}
+
+impl Rule {
+    /// What it is when nothing tells of it.
+    const fn vacant(self) -> f64 {
+        match self {
+            Self::Known => 0.0,
+            Self::Asked => f64::NAN,
+        }
+    }
+}
+
+/// The gauges of one sample.
+struct Sample {
+    rule: Rule,
+    values: BTreeMap<Series, (Metric, f64)>,
+}
+
+impl Sample {
+    fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// Joins a value with what is there of the same series.
+    fn put(&mut self, metric: Metric, labels: &[&str], value: f64, join: fn(f64, f64) -> f64) {
+        let series = (
+            metric.name,
+            labels.iter().map(|&label| label.to_owned()).collect(),
+        );
+        let before = self.values.get(&series).map(|(_, before)| *before);
+        let value = before.map_or(value, |before| join(before, value));
+        self.values.insert(series, (metric, value));
+    }
+}
+
+fn sum(one: f64, other: f64) -> f64 {
+    one + other
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a floating-point number"
+)]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+fn yes(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
+}
+
+impl Sampler {
+    pub(crate) fn new(watched: Arc<Watched>) -> Self {
+        Self {
+            watched,
+            gauges: Mutex::default(),
+        }
+    }
+
+    /// Samples for ever.
+    pub(crate) async fn run(&self, interval: Duration) {
+        loop {
+            self.known();
+            self.asked().await;
+            sleep(interval).await;
+        }
+    }
+
+    /// Sets what is known without asking anybody.
+    pub(crate) fn known(&self) {
+        let live = self.watched.live();
+        let mut sample = Sample::new(Rule::Known);
+        sample.put(
+            registry::BUILD_INFO,
+            &[env!("CARGO_PKG_VERSION")],
+            1.0,
+            f64::max,
+        );
+        sample.put(registry::ENGINES, &[], 0.0, sum);
+        for engine in live.engines.iter().filter(|it| !it.is_stopping()) {
+            sample.put(registry::ENGINES, &[], 1.0, sum);
+            sample.put(
+                registry::IN_FLIGHT_MAX,
+                &[],
+                number(engine.in_flight_max()),
+                sum,
+            );
+            let remaining = engine.lease_remaining().as_secs_f64();
+            sample.put(registry::LEASE_REMAINING, &[], remaining, f64::min);
+            for (saga, instances) in engine.in_flight() {
+                sample.put(registry::IN_FLIGHT, &[saga], number(instances), sum);
+            }
+        }
+        for relay in live.outboxes.iter().filter_map(|it| it.relay()) {
+            sample.put(registry::RELAY_LANES, &[], number(relay.lanes), sum);
+            sample.put(
+                registry::RELAY_WORKERS,
+                &[],
+                f64::from(relay.workers),
+                f64::max,
+            );
+            sample.put(
+                registry::RELAY_EVENTS,
+                &["waiting"],
+                number(relay.events),
+                sum,
+            );
+            sample.put(
+                registry::RELAY_EVENTS,
+                &["unmarked"],
+                number(relay.unmarked),
+                sum,
+            );
+        }
+        self.set(sample);
+    }
+
+    /// Asks stores and brokers, and sets what they tell.
+    pub(crate) async fn asked(&self) {
+        let live = self.watched.live();
+        let mut sample = Sample::new(Rule::Asked);
+        let mut asked = BTreeSet::new();
+        for engine in live.engines.iter().filter(|it| !it.is_stopping()) {
+            let store = engine.store();
+            let backlog = timeout(PATIENCE, engine.backlog()).await;
+            let backlog = backlog.ok().and_then(Result::ok);
+            let is_up = backlog.is_some() && engine.store_trouble().is_none();
+            sample.put(registry::STORE_UP, &[store], yes(is_up), f64::min);
+            match backlog {
+                Some(backlog) => put_backlog(&mut sample, &**engine, &backlog),
+                None => self.keep(&mut sample, &[registry::UNFINISHED, registry::OLDEST]),
+            }
+        }
+        for outbox in &live.outboxes {
+            let stats = timeout(PATIENCE, outbox.outbox()).await;
+            let stats = stats.ok().and_then(Result::ok);
+            sample.put(
+                registry::STORE_UP,
+                &[outbox.store()],
+                yes(stats.is_some()),
+                f64::min,
+            );
+            match stats {
+                Some(stats) => put_outbox(&mut sample, &**outbox, &stats),
+                None => self.keep(
+                    &mut sample,
+                    &[registry::PENDING, registry::PENDING_AGE, registry::DEAD],
+                ),
+            }
+            if asked.insert(outbox.broker()) {
+                let health = timeout(PATIENCE, outbox.broker_health()).await;
+                let is_up = matches!(health, Ok(Ok(())));
+                sample.put(
+                    registry::BROKER_UP,
+                    &[outbox.broker()],
+                    yes(is_up),
+                    f64::min,
+                );
+            }
+        }
+        for consumer in &live.consumers {
+            let is_up = consumer.broker_trouble().is_none();
+            sample.put(
+                registry::BROKER_UP,
+                &[consumer.broker()],
+                yes(is_up),
+                f64::min,
+            );
+        }
+        self.set(sample);
+    }
+
+    /// What cannot be asked for now stays as it was: a store that is down says nothing of how much waits in it.
+    fn keep(&self, sample: &mut Sample, metrics: &[Metric]) {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        for (series, _) in gauges
+            .iter()
+            .filter(|((name, _), _)| metrics.iter().any(|it| it.name == *name))
+        {
+            sample
+                .values
+                .entry(series.clone())
+                .or_insert((registry::BUILD_INFO, f64::NAN));
+        }
+    }
+
+    fn set(&self, sample: Sample) {
+        let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        for (series, (gauge, rule)) in &*gauges {
+            if *rule == sample.rule && !sample.values.contains_key(series) {
+                gauge.set(rule.vacant());
+            }
+        }
+        for (series, (metric, value)) in sample.values {
+            if value.is_nan() {
+                continue;
+            }
+            let (gauge, _) = gauges.entry(series).or_insert_with_key(|(_, values)| {
+                let labels = metric
+                    .labels
+                    .iter()
+                    .copied()
+                    .zip(values.iter().map(String::as_str));
+                let labels: Vec<_> = labels.collect();
+                (meters::gauge(&metric, &labels), sample.rule)
+            });
+            gauge.set(value);
+        }
+    }
+}
+
+fn put_backlog(sample: &mut Sample, engine: &dyn EngineProbe, backlog: &[Backlog]) {
+    let unfinished = InstanceState::ALL
+        .into_iter()
+        .filter(|state| !state.is_final());
+    let store = engine.store();
+    for (saga, _) in engine.in_flight() {
+        for state in unfinished.clone() {
+            let labels = [store, saga, state.as_str()];
+            sample.put(registry::UNFINISHED, &labels, 0.0, f64::max);
+            sample.put(registry::OLDEST, &labels, 0.0, f64::max);
+        }
+    }
+    for of in backlog {
+        let labels = [store, of.saga.as_str(), of.state.as_str()];
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a floating-point number"
+        )]
+        sample.put(registry::UNFINISHED, &labels, of.instances as f64, f64::max);
+        sample.put(registry::OLDEST, &labels, of.oldest.as_secs_f64(), f64::max);
+    }
+}
+
+fn put_outbox(sample: &mut Sample, outbox: &dyn OutboxProbe, stats: &OutboxStats) {
+    let store = [outbox.store()];
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a floating-point number"
+    )]
+    let (pending, dead) = (stats.pending as f64, stats.dead as f64);
+    let oldest = stats.oldest.unwrap_or_default().as_secs_f64();
+    sample.put(registry::PENDING, &store, pending, f64::max);
+    sample.put(registry::PENDING_AGE, &store, oldest, f64::max);
+    sample.put(registry::DEAD, &store, dead, f64::max);
+}

@@ -1,0 +1,47 @@
+//! Spans to a collector, by OTLP over gRPC.
+
+use crate::error::SetupError;
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Tracer},
+};
+use std::time::Duration;
+
+/// How long a span waits before it is exported at most.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Exports spans in batches, on a thread of its own.
+pub(crate) fn provider(
+    endpoint: &str,
+    service: Option<&str>,
+) -> Result<SdkTracerProvider, SetupError> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build();
+    let exporter = exporter.map_err(|error| SetupError::Otlp {
+        endpoint: endpoint.to_owned(),
+        source: Box::new(error),
+    })?;
+    let batches = BatchConfigBuilder::default()
+        .with_scheduled_delay(EXPORT_INTERVAL)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(batches)
+        .build();
+    // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder.
+    let mut resource = Resource::builder();
+    if let Some(service) = service {
+        resource = resource.with_attribute(KeyValue::new("service.name", service.to_owned()));
+    }
+    Ok(SdkTracerProvider::builder()
+        .with_span_processor(processor)
+        .with_resource(resource.build())
+        .build())
+}
+
+pub(crate) fn tracer(provider: &SdkTracerProvider) -> Tracer {
+    provider.tracer("sagaz")
+}

@@ -1,0 +1,67 @@
+//! A small HTTP server: `/livez`, `/readyz` and `/metrics`.
+
+use crate::{health, metrics::Sampler, watched::Watched};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{io, net::TcpListener, sync::Arc};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pages {
+    pub(crate) watched: Arc<Watched>,
+    pub(crate) sampler: Arc<Sampler>,
+    pub(crate) prometheus: Option<PrometheusHandle>,
+}
+
+pub(crate) async fn serve(listener: TcpListener, pages: Pages) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz));
+    if pages.prometheus.is_some() {
+        router = router.route("/metrics", get(metrics));
+    }
+    axum::serve(listener, router.with_state(pages)).await
+}
+
+async fn livez(State(pages): State<Pages>) -> impl IntoResponse {
+    let health = health::glance(&pages.watched);
+    answer(health.is_live(), &health)
+}
+
+async fn readyz(State(pages): State<Pages>) -> impl IntoResponse {
+    let health = health::check(&pages.watched).await;
+    answer(health.is_ready(), &health)
+}
+
+fn answer(is_well: bool, health: &health::Health) -> impl IntoResponse + use<> {
+    let status = if is_well {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let word = if is_well { "ok" } else { "not ok" };
+    (status, format!("{word}\n{health}"))
+}
+
+async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    // As fresh as can be without asking anybody.
+    pages.sampler.known();
+    let page = pages
+        .prometheus
+        .map(|handle| handle.render())
+        .unwrap_or_default();
+    // The text format, and its version: https://prometheus.io/docs/instrumenting/exposition_formats/
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        page,
+    )
+}

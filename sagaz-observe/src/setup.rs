@@ -1,0 +1,399 @@
+//! How a process is observed: all at once, or part by part.
+
+use crate::{error::SetupError, health, health::Health, watched::Watched};
+use sagaz_core::observe::{Observer, Observers, set_default};
+use std::sync::Arc;
+
+#[cfg(feature = "metrics")]
+use crate::{
+    error::SERVE_VARIABLE,
+    metrics::{self, Counting, Kind, METRICS, Sampler},
+    server::{self, Pages},
+};
+#[cfg(feature = "metrics")]
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+#[cfg(feature = "metrics")]
+use std::{net::TcpListener, time::Duration};
+#[cfg(feature = "metrics")]
+use tokio::{runtime::Handle, task::JoinSet, time::sleep};
+
+#[cfg(feature = "tracing")]
+use crate::{
+    logs::{JsonLogs, LogFormat},
+    spans::Telling,
+};
+#[cfg(feature = "tracing")]
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+#[cfg(feature = "otel")]
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+/// Observes this process, in one call at its start, within a tokio runtime:
+///
+/// - logs to standard error, for people in a terminal and else as JSON, as far as `RUST_LOG` says, and from `info` if it says
+///   nothing;
+/// - metrics, liveness and readiness on `http://127.0.0.1:9464/metrics`, `/livez` and `/readyz`, or on the address in `SAGAZ_SERVE`;
+/// - spans by OTLP over gRPC, if `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector; `OTEL_SERVICE_NAME` says who sends them.
+///
+/// Each of these with its feature: `tracing`, `metrics`, `otel`. It installs a `tracing` subscriber and a `metrics` recorder for the
+/// process. An application that has its own calls [`attach`], or takes parts: [`Observability::builder`].
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let observability = sagaz_observe::init()?;
+/// // .. engines, relays and consumers start, and are seen
+/// observability.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`SetupError`] says what is in the way.
+pub fn init() -> Result<Observability, SetupError> {
+    let builder = Observability::builder();
+    #[cfg(feature = "tracing")]
+    let builder = builder.logs(LogFormat::Auto);
+    #[cfg(feature = "metrics")]
+    let builder = {
+        let address = std::env::var(SERVE_VARIABLE);
+        builder
+            .prometheus()
+            .serve(address.unwrap_or_else(|_| "127.0.0.1:9464".to_owned()))
+    };
+    #[cfg(feature = "otel")]
+    let builder = match std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT") {
+        Ok(endpoint) if !endpoint.is_empty() => builder.otlp(endpoint),
+        _ => builder,
+    };
+    builder.install()
+}
+
+/// Observes this process for an application that has a `tracing` subscriber and a `metrics` recorder of its own, which are to be
+/// installed before: spans, events and metrics of sagaz go to them. Nothing else is installed.
+///
+/// # Errors
+///
+/// The process is observed already.
+pub fn attach() -> Result<Observability, SetupError> {
+    Observability::builder().install()
+}
+
+/// What observes this process. Dropped, it goes on, but for its server and its samples.
+#[derive(Debug)]
+pub struct Observability {
+    watched: Arc<Watched>,
+    #[cfg(feature = "metrics")]
+    prometheus: Option<PrometheusHandle>,
+    #[cfg(feature = "metrics")]
+    address: Option<std::net::SocketAddr>,
+    #[cfg(feature = "metrics")]
+    sampler: Arc<Sampler>,
+    #[cfg(feature = "metrics")]
+    #[expect(dead_code, reason = "its tasks end with it")]
+    tasks: JoinSet<()>,
+    #[cfg(feature = "otel")]
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Configures [`Observability`]. Without any setting it is [`attach`].
+#[derive(Debug)]
+#[must_use = "nothing is observed before it is installed"]
+pub struct ObservabilityBuilder {
+    #[cfg(feature = "tracing")]
+    logs: Option<LogFormat>,
+    #[cfg(feature = "tracing")]
+    filter: Option<String>,
+    #[cfg(feature = "metrics")]
+    prometheus: bool,
+    #[cfg(feature = "metrics")]
+    serve: Option<String>,
+    #[cfg(feature = "metrics")]
+    sample_interval: Duration,
+    #[cfg(feature = "otel")]
+    otlp: Option<String>,
+    #[cfg(feature = "otel")]
+    service: Option<String>,
+}
+
+impl Observability {
+    /// Configures it part by part.
+    pub fn builder() -> ObservabilityBuilder {
+        ObservabilityBuilder {
+            #[cfg(feature = "tracing")]
+            logs: None,
+            #[cfg(feature = "tracing")]
+            filter: None,
+            #[cfg(feature = "metrics")]
+            prometheus: false,
+            #[cfg(feature = "metrics")]
+            serve: None,
+            #[cfg(feature = "metrics")]
+            sample_interval: Duration::from_secs(10),
+            #[cfg(feature = "otel")]
+            otlp: None,
+            #[cfg(feature = "otel")]
+            service: None,
+        }
+    }
+
+    /// How the engines, stores, relays, brokers and consumers of this process stand. Stores and brokers are asked.
+    pub async fn health(&self) -> Health {
+        health::check(&self.watched).await
+    }
+
+    /// Whether the tasks of this process go on by themselves. Nobody is asked.
+    #[must_use]
+    pub fn liveness(&self) -> Health {
+        health::glance(&self.watched)
+    }
+
+    /// The page of `/metrics`, if Prometheus was asked for. Stores and brokers are asked first.
+    #[cfg(feature = "metrics")]
+    pub async fn metrics_page(&self) -> Option<String> {
+        let prometheus = self.prometheus.as_ref()?;
+        self.sampler.known();
+        self.sampler.asked().await;
+        Some(prometheus.render())
+    }
+
+    /// Where it serves; of interest if that was said with port 0.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.address
+    }
+
+    /// Exports what is not exported yet, and ends the server and the samples. Call it last.
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(clippy::unused_async, reason = "it waits where something is exported")
+    )]
+    pub async fn shutdown(self) {
+        #[cfg(feature = "otel")]
+        if let Some(provider) = self.provider {
+            // It blocks until the collector has answered.
+            let flushed = tokio::task::spawn_blocking(move || {
+                let _ = provider.force_flush();
+                let _ = provider.shutdown();
+            });
+            let _ = flushed.await;
+        }
+    }
+}
+
+impl ObservabilityBuilder {
+    /// Installs a `tracing` subscriber for the process that writes logs to standard error.
+    #[cfg(feature = "tracing")]
+    pub fn logs(mut self, format: LogFormat) -> Self {
+        self.logs = Some(format);
+        self
+    }
+
+    /// What is logged and exported, as `RUST_LOG` has it, which this overrides. Default: from `info`.
+    #[cfg(feature = "tracing")]
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Installs a `metrics` recorder for the process that keeps what [`serve`](Self::serve) serves on `/metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn prometheus(mut self) -> Self {
+        self.prometheus = true;
+        self
+    }
+
+    /// Serves `/livez` and `/readyz` on this address, such as `0.0.0.0:9464`, and `/metrics` with [`prometheus`](Self::prometheus).
+    #[cfg(feature = "metrics")]
+    pub fn serve(mut self, address: impl Into<String>) -> Self {
+        self.serve = Some(address.into());
+        self
+    }
+
+    /// How often stores and brokers are asked how they stand. Default 10 s.
+    #[cfg(feature = "metrics")]
+    pub fn sample_interval(mut self, interval: Duration) -> Self {
+        self.sample_interval = interval.max(Duration::from_millis(10));
+        self
+    }
+
+    /// Exports spans by OTLP over gRPC to this collector, such as `http://collector:4317`. Installs a `tracing` subscriber for the
+    /// process.
+    #[cfg(feature = "otel")]
+    pub fn otlp(mut self, endpoint: impl Into<String>) -> Self {
+        self.otlp = Some(endpoint.into());
+        self
+    }
+
+    /// Who exports spans: `service.name`. Default: what `OTEL_SERVICE_NAME` says.
+    #[cfg(feature = "otel")]
+    pub fn service_name(mut self, name: impl Into<String>) -> Self {
+        self.service = Some(name.into());
+        self
+    }
+
+    /// Installs what was asked for, and observes every engine, relay and consumer that starts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] says what is in the way.
+    pub fn install(self) -> Result<Observability, SetupError> {
+        let watched = Arc::new(Watched::default());
+        #[cfg_attr(
+            not(any(feature = "tracing", feature = "metrics")),
+            expect(unused_mut, reason = "there is nothing to add")
+        )]
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&watched) as _];
+        // What may be refused comes before what cannot be taken back.
+        #[cfg(feature = "metrics")]
+        let (handle, listener) = (
+            Handle::try_current(),
+            self.serve.as_deref().map(listen).transpose()?,
+        );
+        #[cfg(feature = "metrics")]
+        let handle = handle.map_err(|_| SetupError::NoRuntime)?;
+        #[cfg(feature = "otel")]
+        let provider = match &self.otlp {
+            Some(endpoint) => Some(crate::otlp::provider(endpoint, self.service.as_deref())?),
+            None => None,
+        };
+        #[cfg(feature = "tracing")]
+        {
+            self.subscribe(
+                #[cfg(feature = "otel")]
+                provider.as_ref(),
+            )?;
+            observers.push(Arc::new(Telling));
+        }
+        #[cfg(feature = "metrics")]
+        let prometheus = if self.prometheus {
+            Some(prometheus()?)
+        } else {
+            None
+        };
+        #[cfg(feature = "metrics")]
+        {
+            metrics::describe();
+            observers.push(Arc::new(Counting::default()));
+        }
+        let observers = Observers::of(observers).ok_or(SetupError::ObservedAlready)?;
+        set_default(observers).map_err(|_| SetupError::ObservedAlready)?;
+        #[cfg(feature = "metrics")]
+        let (sampler, tasks, address) = {
+            let sampler = Arc::new(Sampler::new(Arc::clone(&watched)));
+            let mut tasks = JoinSet::new();
+            let (own, interval) = (Arc::clone(&sampler), self.sample_interval);
+            tasks.spawn_on(async move { own.run(interval).await }, &handle);
+            if let Some(prometheus) = prometheus.clone() {
+                tasks.spawn_on(upkeep(prometheus), &handle);
+            }
+            let address = listener.as_ref().and_then(|it| it.local_addr().ok());
+            if let Some(listener) = listener {
+                let pages = Pages {
+                    watched: Arc::clone(&watched),
+                    sampler: Arc::clone(&sampler),
+                    prometheus: prometheus.clone(),
+                };
+                tasks.spawn_on(
+                    async move {
+                        let _ = server::serve(listener, pages).await;
+                    },
+                    &handle,
+                );
+            }
+            (sampler, tasks, address)
+        };
+        Ok(Observability {
+            watched,
+            #[cfg(feature = "metrics")]
+            prometheus,
+            #[cfg(feature = "metrics")]
+            address,
+            #[cfg(feature = "metrics")]
+            sampler,
+            #[cfg(feature = "metrics")]
+            tasks,
+            #[cfg(feature = "otel")]
+            provider,
+        })
+    }
+
+    /// Installs a subscriber, if something is asked for that needs one.
+    #[cfg(feature = "tracing")]
+    fn subscribe(
+        &self,
+        #[cfg(feature = "otel")] provider: Option<&SdkTracerProvider>,
+    ) -> Result<(), SetupError> {
+        #[cfg(feature = "otel")]
+        let export =
+            provider.map(|it| tracing_opentelemetry::layer().with_tracer(crate::otlp::tracer(it)));
+        #[cfg(not(feature = "otel"))]
+        let export: Option<tracing_subscriber::layer::Identity> = None;
+        if self.logs.is_none() && export.is_none() {
+            return Ok(());
+        }
+        let from_environment = || std::env::var("RUST_LOG").ok().filter(|it| !it.is_empty());
+        let filter = self
+            .filter
+            .clone()
+            .or_else(from_environment)
+            .unwrap_or_else(|| "info".to_owned());
+        let filter = EnvFilter::try_new(&filter).map_err(|error| SetupError::Filter {
+            filter,
+            source: Box::new(error),
+        })?;
+        let logs = self.logs.map(|format| {
+            if format.is_json() {
+                JsonLogs::new(std::io::stderr).boxed()
+            } else {
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .boxed()
+            }
+        });
+        let subscriber = Registry::default().with(export).with(logs).with(filter);
+        subscriber
+            .try_init()
+            .map_err(|_| SetupError::SubscribedAlready)
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn listen(address: &str) -> Result<TcpListener, SetupError> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| SetupError::Listen {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+/// A recorder with the buckets of the registry.
+#[cfg(feature = "metrics")]
+fn prometheus() -> Result<PrometheusHandle, SetupError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in METRICS.iter().filter(|it| it.kind == Kind::Histogram) {
+        builder = builder
+            .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)
+            .expect("a histogram of the registry has buckets");
+    }
+    builder
+        .install_recorder()
+        .map_err(|_| SetupError::RecordedAlready)
+}
+
+/// Values of histograms wait in memory until they are put into buckets: at a scrape, or here.
+#[cfg(feature = "metrics")]
+async fn upkeep(prometheus: PrometheusHandle) {
+    loop {
+        sleep(Duration::from_secs(5)).await;
+        prometheus.run_upkeep();
+    }
+}
