@@ -47,7 +47,7 @@ async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::Unbounded
         let rows = |count: usize, row: &str| vec![row; count].join(",");
         if !accepts.is_empty() {
             let row = format!(
-                "(?,'order',1,'f','pending',0,'me',1,0,0,NULL,NULL,NULL,'',NULL,NULL,NULL,{now},{now},'application/json',?)"
+                "(?,'order',1,'f','pending',0,'me',1,0,0,NULL,NULL,NULL,'',NULL,NULL,NULL,{now},{now},'application/json',?,NULL)"
             );
             let _ = write!(
                 sql,

@@ -137,6 +137,7 @@ struct Figures {
     writes: Vec<f64>,
     instances: Vec<f64>,
     many: Vec<f64>,
+    backlogs: Vec<f64>,
 }
 
 pub(crate) async fn compare(url: &str) {
@@ -159,6 +160,11 @@ pub(crate) async fn compare(url: &str) {
     for _ in 0..setting("ROUNDS", ROUNDS) {
         for (at, store) in [&empty, &full].into_iter().enumerate() {
             let (claim, write) = claim_and_write(store, owner).await;
+            let began = Instant::now();
+            store.backlog().await.expect("a backlog");
+            figures[at]
+                .backlogs
+                .push(began.elapsed().as_secs_f64() * 1e3);
             figures[at].claims.push(claim);
             figures[at].writes.push(write);
             let each =
@@ -194,6 +200,7 @@ pub(crate) async fn compare(url: &str) {
             empty_figures.many,
             full_figures.many,
         ),
+        ("a backlog", empty_figures.backlogs, full_figures.backlogs),
     ];
     for (what, empty, full) in rows {
         let ratios = full.iter().zip(&empty).map(|(full, empty)| full / empty);

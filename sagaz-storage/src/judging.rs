@@ -8,7 +8,7 @@ use crate::value::{decoding, from_json, step_state, unreadable};
 use sagaz_core::StepKind;
 use sagaz_core::{
     EngineId, SagaId, StuckReason,
-    store::{Candidate, Claim, DefinitionKey, InstanceState, StoredStep, Verdict},
+    store::{Candidate, Claim, DefinitionKey, InstanceState, Poisoned, StoredStep, Verdict},
 };
 use serde::Serialize;
 use serde_json::json as json_value;
@@ -56,6 +56,8 @@ pub(crate) struct Aside {
 #[derive(Debug, Serialize)]
 pub(crate) struct Decision {
     pub(crate) id: SagaId,
+    #[serde(skip)]
+    saga: String,
     pub(crate) owner: Option<EngineId>,
     pub(crate) takeovers: u32,
     pub(crate) version: u32,
@@ -169,6 +171,7 @@ impl Decision {
             .saturating_add(u32::from(standing.is_orphaned));
         let mut decision = Self {
             id,
+            saga: standing.saga,
             owner: None,
             takeovers,
             version,
@@ -208,6 +211,14 @@ impl Decision {
             Verdict::Skip => {}
         }
         decision
+    }
+
+    /// Whether the instance was found to be poison.
+    pub(crate) fn poisoned(&self) -> Option<Poisoned> {
+        self.state.is_some().then(|| Poisoned {
+            id: self.id,
+            saga: self.saga.clone(),
+        })
     }
 }
 

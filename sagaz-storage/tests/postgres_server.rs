@@ -514,6 +514,7 @@ mod postgres {
         let before = counts(&mut admin, &schema).await;
         let owner = engine(&store).await;
         store.define(&definition()).await.unwrap();
+        store.backlog().await.unwrap();
         let mut all = Vec::new();
         for _ in 0..INSTANCES {
             all.push(owned(&store, owner).await);
@@ -541,6 +542,10 @@ mod postgres {
             .unwrap();
         let stuck = Filter::all().state(InstanceState::Stuck);
         assert!(store.list(&stuck).await.unwrap().instances.is_empty());
+        assert_eq!(
+            store.backlog().await.unwrap().len(),
+            known.map_or(0, |few| few.min(1) as usize)
+        );
         // A session tells its counts when it ends, at the latest.
         store.close().await;
         let began = Instant::now();
@@ -564,6 +569,116 @@ mod postgres {
             entries < 40 * INSTANCES,
             "{entries} index entries for {INSTANCES} instances, {known:?} known"
         );
+    }
+
+    /// Whether its session is set up for that or not, and whatever the server knew of the tables.
+    #[tokio::test]
+    async fn the_backlog_reads_nothing_of_what_has_ended() {
+        const ENDED: i64 = 20_000;
+        for prepared in [true, false] {
+            let schema = schema();
+            let store = options(&schema).prepared(prepared).connect().await.unwrap();
+            assert!(store.backlog().await.unwrap().is_empty());
+            let mut admin = session().await;
+            let fill = format!(
+                "ALTER TABLE {schema}.saga_instance SET (autovacuum_enabled = off);
+                INSERT INTO {schema}.saga_instance (id, saga, version, fingerprint, state, epoch, ended_at, input_digest, created_at,
+                    updated_at, content_type, input_text)
+                SELECT gen_random_uuid(), 'shop', 1, 'graph', 'completed', 1, now(), '', now(), now(), 'application/json', '{{}}'
+                FROM generate_series(1, {ENDED})"
+            );
+            let fill = sqlx::raw_sql(AssertSqlSafe(fill));
+            fill.execute(&mut admin).await.unwrap();
+            let owner = engine(&store).await;
+            for _ in 0..3 {
+                owned(&store, owner).await;
+            }
+            let before = counts(&mut admin, &schema).await;
+            for _ in 0..10 {
+                let backlog = store.backlog().await.unwrap();
+                assert_eq!(backlog.len(), 1);
+                assert_eq!(backlog[0].instances, 3);
+            }
+            store.close().await;
+            let began = Instant::now();
+            let after = loop {
+                let counts = counts(&mut admin, &schema).await;
+                if counts.entries - before.entries >= 30 || counts.scans > before.scans {
+                    break counts;
+                }
+                assert!(
+                    began.elapsed() < HOUR,
+                    "the server does not tell its counts"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            assert_eq!(after.scans, before.scans);
+            let entries = after.entries - before.entries;
+            assert!(entries < 100, "{entries} index entries for 3 instances");
+        }
+    }
+
+    /// Engines of the release before go on meanwhile: what they have prepared keeps its meaning.
+    #[tokio::test]
+    async fn what_code_of_the_second_schema_writes_is_read() {
+        let schema = schema();
+        let mut old = session().await;
+        let migrations = [
+            include_str!("../migrations/postgres/0001_instances.sql"),
+            include_str!("../migrations/postgres/0002_outbox.sql"),
+        ];
+        run(&mut old, format!("CREATE SCHEMA {schema}")).await;
+        for migration in migrations {
+            let migration = migration.replace("sagaz.", &format!("{schema}."));
+            let migration = sqlx::raw_sql(AssertSqlSafe(migration));
+            migration.execute(&mut old).await.unwrap();
+        }
+        let versions = format!(
+            "INSERT INTO {schema}.saga_meta VALUES ('schema_version', '2'), ('oldest_code', '1')"
+        );
+        run(&mut old, versions).await;
+        let write = format!(
+            "INSERT INTO {schema}.saga_instance (id, saga, version, fingerprint, state, epoch, ended_at, input_digest, created_at,
+                updated_at, content_type, input_text)
+            VALUES ($1, 'shop', 1, 'graph', 'completed', 1, now(), '', now(), now(), 'application/json', '{{}}')"
+        );
+        let archive = format!(
+            "WITH gone AS (DELETE FROM {schema}.saga_instance WHERE id = $1 RETURNING *), archived AS (
+                INSERT INTO {schema}.saga_archive SELECT * FROM gone)
+            SELECT count(*) FROM gone"
+        );
+        let [archived, kept, later] = [(); 3].map(|()| SagaId::new());
+        for id in [archived, kept] {
+            let write = sqlx::query(AssertSqlSafe(write.clone())).bind(id.as_uuid());
+            write.execute(&mut old).await.unwrap();
+        }
+        let archive_old = async |old: &mut PgConnection, id: SagaId| {
+            let archive = sqlx::query_scalar(AssertSqlSafe(archive.clone())).bind(id.as_uuid());
+            let moved: i64 = archive.fetch_one(old).await.unwrap();
+            assert_eq!(moved, 1);
+        };
+        archive_old(&mut old, archived).await;
+
+        let store = connect(&schema).await;
+        let write = sqlx::query(AssertSqlSafe(write)).bind(later.as_uuid());
+        write.execute(&mut old).await.unwrap();
+        for id in [kept, later] {
+            let snapshot = store.load(id).await.unwrap().unwrap();
+            assert_eq!(
+                (snapshot.input.bytes, snapshot.trace),
+                (b"{}".to_vec(), None)
+            );
+        }
+        archive_old(&mut old, later).await;
+        let moved = store.prune(Duration::ZERO, 10, Retention::Archive).await;
+        assert_eq!(moved.unwrap(), 1);
+        for id in [archived, kept, later] {
+            let snapshot = store.archived(id).await.unwrap().unwrap();
+            assert_eq!(
+                (snapshot.input.bytes, snapshot.trace),
+                (b"{}".to_vec(), None)
+            );
+        }
     }
 
     #[tokio::test]

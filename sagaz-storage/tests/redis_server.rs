@@ -89,6 +89,32 @@ mod redis {
         assert_eq!(stored(&few, id).await.summary.id, id);
     }
 
+    /// Also where it shares its set with younger ones.
+    #[tokio::test]
+    async fn the_oldest_of_a_backlog_is_found() {
+        let store = options(&prefix()).partitions(1).connect().await.unwrap();
+        let owner = engine(&store).await;
+        let (first, _) = owned(&store, owner).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for _ in 0..5 {
+            owned(&store, owner).await;
+        }
+        let youngest = Accept {
+            trace: Some(String::new()),
+            ..accept(Some(owner))
+        };
+        let id = youngest.id;
+        store.write(&[Write::Accept(youngest)]).await.unwrap();
+        let created = stored(&store, first).await.summary.created_at;
+        let youngest = stored(&store, id).await;
+        assert_eq!(youngest.trace.as_deref(), Some(""));
+        let backlog = store.backlog().await.unwrap();
+        assert_eq!(backlog.len(), 1);
+        assert_eq!(backlog[0].instances, 7);
+        let between = youngest.summary.created_at.duration_since(created).unwrap();
+        assert!(backlog[0].oldest >= between && between >= Duration::from_millis(20));
+    }
+
     #[tokio::test]
     async fn p10_an_id_that_does_not_fit_its_start_key_is_refused() {
         let store = store().await;

@@ -2,7 +2,10 @@
 #![cfg(feature = "sqlite")]
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use sagaz_core::store::{SagaStore, StoreError};
+use sagaz_core::{
+    SagaId,
+    store::{Retention, SagaStore, StoreError},
+};
 use sagaz_storage::sqlite::{OpenError, Sqlite};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -76,8 +79,46 @@ async fn a_missing_file_is_created() {
             "SELECT group_concat(key || '=' || value) FROM saga_meta"
         )
         .await,
-        "oldest_code=1,schema_version=1"
+        "oldest_code=1,schema_version=2"
     );
+}
+
+/// Also later: what has it open since before is of the first schema still.
+#[tokio::test]
+async fn what_code_of_the_first_schema_writes_is_read() {
+    const ROW: &str = "INSERT INTO saga_instance (id, saga, version, fingerprint, state, epoch, input_digest, created_at, updated_at,
+            content_type, input)
+        VALUES (?, 'shop', 1, 'graph', 'completed', 1, '', 1, 1, 'application/json', '{}')";
+    let (_directory, path) = place();
+    run(
+        &path,
+        include_str!("../migrations/sqlite/0001_instances.sql"),
+    )
+    .await;
+    run(
+        &path,
+        "INSERT INTO saga_meta VALUES ('schema_version', '1'), ('oldest_code', '1')",
+    )
+    .await;
+    let mut old = connection(&path).await;
+    let (before, later) = (SagaId::new(), SagaId::new());
+    let row = sqlx::query(ROW).bind(before.to_string());
+    row.execute(&mut old).await.unwrap();
+    let store = Sqlite::open(&path).await.unwrap();
+    let row = sqlx::query(ROW).bind(later.to_string());
+    row.execute(&mut old).await.unwrap();
+    for id in [before, later] {
+        let snapshot = store.load(id).await.unwrap().unwrap();
+        assert_eq!(snapshot.input.bytes, b"{}");
+        assert_eq!(snapshot.trace, None);
+    }
+    let moved = store.prune(Duration::ZERO, 10, Retention::Archive).await;
+    assert_eq!(moved.unwrap(), 2);
+    for id in [before, later] {
+        let snapshot = store.archived(id).await.unwrap().unwrap();
+        assert_eq!(snapshot.input.bytes, b"{}");
+        assert_eq!(snapshot.trace, None);
+    }
 }
 
 #[tokio::test]
@@ -174,7 +215,7 @@ async fn a_newer_schema_that_no_longer_serves_this_code_is_refused() {
             OpenError::NewerSchema {
                 schema: 9,
                 oldest_code: 8,
-                code: 1,
+                code: 2,
                 ..
             }
         ),

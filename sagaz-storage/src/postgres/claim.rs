@@ -402,11 +402,7 @@ async fn fill(
     decisions: &[Decision],
     asides: &mut Vec<Aside>,
 ) -> Result<(), sqlx::Error> {
-    claimed.poisoned = decisions
-        .iter()
-        .filter(|decision| decision.state.is_some())
-        .map(|decision| decision.id)
-        .collect();
+    claimed.poisoned = decisions.iter().filter_map(Decision::poisoned).collect();
     let taken: Vec<&Decision> = decisions
         .iter()
         .filter(|decision| decision.owner.is_some())

@@ -26,6 +26,7 @@ pub(super) struct Accepts {
     start_keys: Vec<Option<String>>,
     digests: Vec<String>,
     deadlines_ms: Vec<Option<i64>>,
+    traces: Vec<Option<String>>,
     payloads: Payloads,
 }
 
@@ -44,6 +45,9 @@ impl Accepts {
         self.start_keys.push(accept.start_key.clone());
         self.digests.push(accept.input_digest.clone());
         self.deadlines_ms.push(accept.deadline.map(millis));
+        let trace = accept.trace.as_deref();
+        self.traces
+            .push(trace.map(|trace| without_nul(trace).into_owned()));
         self.payloads.push(Some(&accept.input));
     }
 
@@ -56,7 +60,8 @@ impl Accepts {
             .bind(self.owners)
             .bind(self.start_keys)
             .bind(self.digests)
-            .bind(self.deadlines_ms);
+            .bind(self.deadlines_ms)
+            .bind(self.traces);
         self.payloads.bind(query)
     }
 }

@@ -82,10 +82,10 @@ pub use error::ConnectError;
 use database::Database;
 use news::Notifications;
 use sagaz_core::{
-    EngineId, SagaId,
+    EngineId, SagaId, System,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
+        Backlog, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
+        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -245,6 +245,12 @@ fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
     url.parse().map_err(|source| ConnectError::Url { source })
 }
 
+impl System for Postgres {
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+}
+
 impl SagaStore for Postgres {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         write::write(&self.database, batch).await
@@ -288,6 +294,10 @@ impl SagaStore for Postgres {
 
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
         read::count(&self.database).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        read::backlog(&self.database).await
     }
 
     async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {

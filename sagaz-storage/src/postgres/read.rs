@@ -7,7 +7,7 @@ use super::{
 use crate::value::{as_u64, millis, states};
 use sagaz_core::{
     SagaId,
-    store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
+    store::{Backlog, Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
 use sqlx::{Row, postgres::PgConnection};
 
@@ -69,6 +69,15 @@ const LIST_UNFINISHED: &str = concat!(
 );
 
 const COUNT: &str = "SELECT saga, state, count(*) FROM sagaz.saga_instance GROUP BY saga, state";
+
+/// From the index of what is not finished.
+const BACKLOG: &str = "SELECT i.saga, i.state, count(*) AS instances,
+        (extract(epoch FROM clock_timestamp() - min(i.created_at)) * 1000)::bigint AS oldest_ms
+    FROM sagaz.saga_instance AS i WHERE i.ended_at IS NULL GROUP BY i.saga, i.state";
+
+/// Entry by entry: that also marks the entries of what has ended since, so that nobody looks them up again before the next vacuum. To
+/// make a bitmap of them would not.
+const BEGIN_BACKLOG: &str = "BEGIN READ ONLY; SET LOCAL enable_bitmapscan = off";
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
     snapshot(database, &STORE, id).await
@@ -186,4 +195,22 @@ pub(super) async fn count(
         .await?;
     counts.sort_unstable();
     Ok(counts)
+}
+
+pub(super) async fn backlog(database: &Database) -> Result<Vec<Backlog>, StoreError> {
+    database
+        .call_in(&database.readers, Some(BEGIN_BACKLOG), async |connection| {
+            let rows = database.query(BACKLOG).fetch_all(connection).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Backlog {
+                        saga: row.try_get("saga")?,
+                        state: row::state(row, "state")?,
+                        instances: as_u64(row.try_get("instances")?),
+                        oldest: row::time_left(row, "oldest_ms")?.unwrap_or_default(),
+                    })
+                })
+                .collect()
+        })
+        .await
 }

@@ -51,7 +51,8 @@ macro_rules! snapshot_columns {
             summary_columns!(),
             ", ",
             ms_left!("i.deadline_at"),
-            " AS deadline_ms, i.cancel_requested, i.interventions, i.content_type, i.input_text AS text, i.input_bytes AS bytes"
+            " AS deadline_ms, i.trace, i.cancel_requested, i.interventions, i.content_type, i.input_text AS text,
+            i.input_bytes AS bytes"
         )
     };
 }
@@ -105,6 +106,7 @@ pub(super) fn snapshot(row: &PgRow) -> Result<Snapshot, sqlx::Error> {
     summary.failure = json(row, "failure")?;
     summary.stuck = json(row, "stuck")?;
     let mut snapshot = Snapshot::new(summary, input);
+    snapshot.trace = row.try_get("trace")?;
     snapshot.deadline = time_left(row, "deadline_ms")?;
     snapshot.cancel_requested = row.try_get("cancel_requested")?;
     snapshot.interventions = json(row, "interventions")?.unwrap_or_default();

@@ -10,10 +10,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_instances.sql"),
     include_str!("../../migrations/postgres/0002_outbox.sql"),
+    include_str!("../../migrations/postgres/0003_trace.sql"),
 ];
 
 /// The schema that this code makes, and reads.
-const CODE: u32 = 2;
+const CODE: u32 = 3;
 
 /// The oldest code that the schema of this code still serves.
 const OLDEST_CODE: u32 = 1;

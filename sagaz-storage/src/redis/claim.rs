@@ -459,9 +459,7 @@ async fn carry_out(
         let Some(now_ms) = reply.next().and_then(number) else {
             continue;
         };
-        if decision.state.is_some() {
-            claimed.poisoned.push(found.id);
-        }
+        claimed.poisoned.extend(decision.poisoned());
         let Some(taken) = reply.next() else { continue };
         match fields(taken).snapshot(found.id, now_ms) {
             Ok(mut snapshot) => {

@@ -30,10 +30,10 @@ use connect::Nodes;
 use fresh::Fresh;
 use keys::Space;
 use sagaz_core::{
-    EngineId, SagaId,
+    EngineId, SagaId, System,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
+        Backlog, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
+        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use server::Server;
@@ -186,6 +186,12 @@ impl Store {
     }
 }
 
+impl System for Redis {
+    fn system(&self) -> &'static str {
+        "redis"
+    }
+}
+
 impl SagaStore for Redis {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         write::write(&self.store, batch).await
@@ -229,6 +235,10 @@ impl SagaStore for Redis {
 
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
         read::count(&self.store).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        read::backlog(&self.store).await
     }
 
     async fn prune(

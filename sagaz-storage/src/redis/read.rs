@@ -4,14 +4,14 @@ use super::{
     Store,
     request::{Request, bytes, elements, number, text},
     row::{Fields, SUMMARY, Unreadable},
-    script::{COUNT, IDS, LOAD, NOW},
+    script::{BACKLOG, COUNT, IDS, LOAD, NOW, Script},
     server::Line,
 };
 use crate::value::{as_u64, millis, states};
 use redis::Value;
 use sagaz_core::{
     SagaId,
-    store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError, Summary},
+    store::{Backlog, Cursor, Filter, InstanceState, Page, Snapshot, StoreError, Summary},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -212,37 +212,69 @@ async fn now(store: &Store) -> Result<SystemTime, StoreError> {
 
 pub(super) async fn count(store: &Store) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
     let states = InstanceState::ALL;
-    let requests: Vec<_> = store
-        .space
-        .tags
-        .iter()
-        .map(|tag| {
-            let request = Request::script(&COUNT, tag);
-            states
-                .iter()
-                .fold(request, |request, state| request.text(state.as_str()))
-        })
-        .collect();
     let mut counts = BTreeMap::<_, u64>::new();
-    for row in store
-        .server
-        .ask(Line::Reader, &requests)
-        .await?
-        .into_iter()
-        .flat_map(elements)
-    {
-        let mut row = elements(row).into_iter();
-        let Some(saga) = row.next().and_then(text) else {
-            continue;
-        };
-        for (state, count) in states.iter().zip(row.filter_map(number)) {
+    for (saga, row) in by_saga(store, &COUNT, &states).await? {
+        for (state, count) in states.iter().zip(row) {
             if count > 0 {
-                *counts.entry((saga.clone(), *state)).or_default() += as_u64(count);
+                *counts.entry((saga.clone(), *state)).or_default() += count;
             }
         }
     }
     Ok(counts
         .into_iter()
         .map(|((saga, state), count)| (saga, state, count))
+        .collect())
+}
+
+/// The oldest is the one of the lowest id of its partition: ids begin with the time at which they were made, by their makers' clocks.
+pub(super) async fn backlog(store: &Store) -> Result<Vec<Backlog>, StoreError> {
+    let states = InstanceState::ALL.map(|state| (!state.is_final()).then_some(state));
+    let states: Vec<_> = states.into_iter().flatten().collect();
+    let mut backlog = BTreeMap::<_, (u64, u64)>::new();
+    for (saga, row) in by_saga(store, &BACKLOG, &states).await? {
+        for (state, part) in states.iter().zip(row.chunks_exact(2)) {
+            if part[0] > 0 {
+                let (instances, oldest_ms) = backlog.entry((saga.clone(), *state)).or_default();
+                *instances += part[0];
+                *oldest_ms = part[1].max(*oldest_ms);
+            }
+        }
+    }
+    Ok(backlog
+        .into_iter()
+        .map(|((saga, state), (instances, oldest_ms))| Backlog {
+            saga,
+            state,
+            instances,
+            oldest: Duration::from_millis(oldest_ms),
+        })
+        .collect())
+}
+
+/// What each partition has of each saga: its name, and numbers.
+async fn by_saga(
+    store: &Store,
+    script: &'static Script,
+    states: &[InstanceState],
+) -> Result<Vec<(String, Vec<u64>)>, StoreError> {
+    let requests: Vec<_> = store
+        .space
+        .tags
+        .iter()
+        .map(|tag| {
+            let request = Request::script(script, tag);
+            states
+                .iter()
+                .fold(request, |request, state| request.text(state.as_str()))
+        })
+        .collect();
+    let replies = store.server.ask(Line::Reader, &requests).await?;
+    let rows = replies.into_iter().flat_map(elements);
+    Ok(rows
+        .filter_map(|row| {
+            let mut row = elements(row).into_iter();
+            let saga = row.next().and_then(text)?;
+            Some((saga, row.filter_map(number).map(as_u64).collect()))
+        })
         .collect())
 }

@@ -186,6 +186,9 @@ impl Fields {
                 .to_vec(),
         };
         let mut snapshot = Snapshot::new(summary, input);
+        if self.get("trace").is_some() {
+            snapshot.trace = Some(self.text("trace")?);
+        }
         if self.get("deadline").is_some() {
             snapshot.deadline = Some(left(self.parsed("deadline")?, now_ms));
         }

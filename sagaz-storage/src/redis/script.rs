@@ -47,6 +47,7 @@ scripts! {
     IDS = "lua/ids.lua";
     NOW = "lua/now.lua";
     COUNT = "lua/count.lua";
+    BACKLOG = "lua/text.lua" "lua/backlog.lua";
     OLD = "lua/text.lua" "lua/old.lua";
     PREPARE = "lua/prepare.lua";
     /// Progress with events: one that has none does not pay for the function.

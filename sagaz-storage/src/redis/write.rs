@@ -67,7 +67,7 @@ fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreE
         )));
     }
     store.check_size(format_args!("the input of instance {id}"), &write.input)?;
-    Ok(Request::script(&ACCEPT, store.space.tag(*id))
+    let request = Request::script(&ACCEPT, store.space.tag(*id))
         .shown(id)
         .text(saga)
         .shown(definition.version)
@@ -86,7 +86,11 @@ fn accept<'a>(store: &'a Store, write: &'a Accept) -> Result<Request<'a>, StoreE
                 .map_or_else(String::new, |after| millis(after).to_string()),
         )
         .text(&write.input.content_type)
-        .bytes(&write.input.bytes))
+        .bytes(&write.input.bytes);
+    Ok(match &write.trace {
+        None => request,
+        Some(trace) => request.text(trace),
+    })
 }
 
 fn progress<'a>(store: &'a Store, write: &'a Progress) -> Result<Request<'a>, StoreError> {

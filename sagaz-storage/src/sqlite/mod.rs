@@ -38,10 +38,10 @@ pub use transaction::Turn;
 use connection::Database;
 use news::Seen;
 use sagaz_core::{
-    EngineId, SagaId,
+    EngineId, SagaId, System,
     store::{
-        CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState, OperatorWrite,
-        Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
+        Backlog, CancelReply, Claim, Claimed, Defined, DefinitionKey, Filter, InstanceState,
+        OperatorWrite, Page, Renewal, Retention, SagaStore, Snapshot, StoreError, Write, Written,
     },
 };
 use std::{
@@ -149,6 +149,12 @@ impl Options {
     }
 }
 
+impl System for Sqlite {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+}
+
 impl SagaStore for Sqlite {
     async fn write(&self, batch: &[Write]) -> Result<Vec<Written>, StoreError> {
         write::write(&self.database, batch).await
@@ -192,6 +198,10 @@ impl SagaStore for Sqlite {
 
     async fn count(&self) -> Result<Vec<(String, InstanceState, u64)>, StoreError> {
         read::count(&self.database).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        read::backlog(&self.database).await
     }
 
     async fn archived(&self, id: SagaId) -> Result<Option<Snapshot>, StoreError> {

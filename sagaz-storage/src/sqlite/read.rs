@@ -8,7 +8,7 @@ use super::{
 use crate::value::{as_u64, millis, states, to_json};
 use sagaz_core::{
     SagaId,
-    store::{Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
+    store::{Backlog, Cursor, Filter, InstanceState, Page, Snapshot, StoreError},
 };
 use sqlx::{Row, SqliteConnection};
 
@@ -71,6 +71,24 @@ const LIST: &str = concat!(
 );
 
 const COUNT: &str = "SELECT saga, state, count(*) FROM saga_instance GROUP BY saga, state";
+
+/// Each pair of a saga and a state is a part of the index; what has ended is passed over.
+const BACKLOG: &str = concat!(
+    "WITH RECURSIVE
+        name(saga) AS (
+            SELECT min(saga) FROM saga_instance
+            UNION ALL
+            SELECT (SELECT min(i.saga) FROM saga_instance AS i WHERE i.saga > name.saga)
+            FROM name WHERE name.saga IS NOT NULL
+        ),
+        unfinished(state) AS (VALUES ('pending'), ('executing'), ('compensating'), ('stuck'))
+    SELECT name.saga, unfinished.state, count(*) AS instances, ",
+    now!(),
+    " - min(i.created_at) AS oldest_ms
+    FROM name CROSS JOIN unfinished CROSS JOIN saga_instance AS i INDEXED BY saga_instance_listing
+        ON i.saga = name.saga AND i.state = unfinished.state
+    GROUP BY name.saga, unfinished.state"
+);
 
 pub(super) async fn load(database: &Database, id: SagaId) -> Result<Option<Snapshot>, StoreError> {
     read_snapshot(database, &STORE, &id.to_string())
@@ -184,4 +202,52 @@ pub(super) async fn count(
     let mut counts = counted.map_err(|error| database.error(error))?;
     counts.sort_unstable();
     Ok(counts)
+}
+
+pub(super) async fn backlog(database: &Database) -> Result<Vec<Backlog>, StoreError> {
+    let backlog = sqlx::query(BACKLOG)
+        .fetch_all(&database.readers)
+        .await
+        .and_then(|rows| {
+            rows.iter()
+                .map(|row| {
+                    Ok(Backlog {
+                        saga: row.try_get("saga")?,
+                        state: row::state(row, "state")?,
+                        instances: as_u64(row.try_get("instances")?),
+                        oldest: row::time_left(row, "oldest_ms")?.unwrap_or_default(),
+                    })
+                })
+                .collect::<Result<Vec<_>, sqlx::Error>>()
+        });
+    backlog.map_err(|error| database.error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::Sqlite;
+    use sqlx::AssertSqlSafe;
+
+    /// However much has ended: of a saga and a state that are asked for, and from the index alone.
+    #[tokio::test]
+    async fn the_backlog_reads_nothing_of_what_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(directory.path().join("sagas.db"))
+            .await
+            .unwrap();
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {BACKLOG}"));
+        let rows = sqlx::query(explain).fetch_all(&store.database.readers);
+        let rows = rows.await.unwrap();
+        let plan: Vec<&str> = rows.iter().map(|row| row.get("detail")).collect();
+        let by_saga = "SEARCH i USING COVERING INDEX saga_instance_listing (saga>?)";
+        let by_state = "SEARCH i USING COVERING INDEX saga_instance_listing (saga=? AND state=?)";
+        assert!(
+            plan.contains(&by_saga) && plan.contains(&by_state),
+            "{plan:?}"
+        );
+        let scans =
+            |line: &&str| line.starts_with("SCAN i") || line.starts_with("SCAN saga_instance");
+        assert!(!plan.iter().any(scans), "{plan:?}");
+    }
 }

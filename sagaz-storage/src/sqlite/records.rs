@@ -3,7 +3,7 @@
 //! text to be parsed anew for every field, a batch takes almost twice as long.
 //!
 //! Invariant: every text arrives in the database as it was. SQLite's JSON ends a text at a NUL character; so a key with
-//! one is refused, and in an error's words it is replaced.
+//! one is refused, and in an error's words and in a trace it is replaced.
 
 use super::events::Stored;
 use crate::value::{as_i64, lease_millis, millis, record, without_nul};
@@ -63,6 +63,7 @@ pub(super) struct Acceptance<'a> {
     start_key: Option<&'a str>,
     input_digest: &'a str,
     deadline_ms: Option<i64>,
+    trace: Option<Cow<'a, str>>,
     content_type: &'a str,
     at: usize,
     len: usize,
@@ -169,6 +170,7 @@ impl<'a> Batch<'a> {
             start_key: accept.start_key.as_deref(),
             input_digest: &accept.input_digest,
             deadline_ms: accept.deadline.map(millis),
+            trace: accept.trace.as_deref().map(without_nul),
             content_type: &accept.input.content_type,
             at,
             len,

@@ -24,7 +24,7 @@ macro_rules! snapshot_columns {
             summary_columns!(),
             ", max(0, i.deadline_at - ",
             now!(),
-            ") AS deadline_ms, i.cancel_requested, i.interventions, i.content_type, i.input"
+            ") AS deadline_ms, i.trace, i.cancel_requested, i.interventions, i.content_type, i.input"
         )
     };
 }
@@ -78,6 +78,7 @@ pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
     summary.failure = json(row, "failure")?;
     summary.stuck = json(row, "stuck")?;
     let mut snapshot = Snapshot::new(summary, input);
+    snapshot.trace = row.try_get("trace")?;
     snapshot.deadline = time_left(row, "deadline_ms")?;
     snapshot.cancel_requested = row.try_get("cancel_requested")?;
     snapshot.interventions = json(row, "interventions")?.unwrap_or_default();

@@ -9,10 +9,13 @@ use sqlx::{Row, SqliteConnection};
 use std::path::Path;
 
 /// The migrations in order: the first brings the tables to schema 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_instances.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_instances.sql"),
+    include_str!("../../migrations/sqlite/0002_trace.sql"),
+];
 
 /// The schema that this code makes, and reads.
-const CODE: u32 = 1;
+const CODE: u32 = 2;
 
 /// The oldest code that the schema of this code still serves.
 const OLDEST_CODE: u32 = 1;

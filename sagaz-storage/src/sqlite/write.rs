@@ -19,13 +19,13 @@ macro_rules! accept {
     () => {
         concat!(
             "INSERT INTO saga_instance (id, saga, version, fingerprint, state, owner, epoch, wake_at, deadline_at,
-                start_key, input_digest, created_at, updated_at, content_type, input)
+                start_key, input_digest, trace, created_at, updated_at, content_type, input)
             SELECT id, saga, version, fingerprint, 'pending', owner, owner IS NOT NULL,
                 CASE WHEN owner IS NULL THEN ",
             now!(),
             " END, ",
             now!(),
-            " + deadline_ms, start_key, input_digest, ",
+            " + deadline_ms, start_key, input_digest, trace, ",
             now!(),
             ", ",
             now!(),
@@ -35,7 +35,8 @@ macro_rules! accept {
                 SELECT value->>'$.id' AS id, value->>'$.saga' AS saga, value->>'$.version' AS version,
                     value->>'$.fingerprint' AS fingerprint, value->>'$.owner' AS owner,
                     value->>'$.start_key' AS start_key, value->>'$.input_digest' AS input_digest,
-                    value->>'$.deadline_ms' AS deadline_ms, value->>'$.content_type' AS content_type,
+                    value->>'$.deadline_ms' AS deadline_ms, value->>'$.trace' AS trace,
+                    value->>'$.content_type' AS content_type,
                     substr(?, value->>'$.at', value->>'$.len') AS payload
                 FROM jsonb_each(?)
             )

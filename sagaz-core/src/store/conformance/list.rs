@@ -261,6 +261,7 @@ pub async fn the_backlog_is_what_has_not_ended(harness: &impl Harness) {
     }
     let other = accept_of(definition("shipping"));
     store_accept(&store, &other).await;
+    store_accept(&store, &accept()).await;
 
     let mut backlog = store.backlog().await.unwrap();
     backlog.sort_by(|a, b| (&a.saga, a.state).cmp(&(&b.saga, b.state)));
@@ -269,7 +270,7 @@ pub async fn the_backlog_is_what_has_not_ended(harness: &impl Harness) {
         .map(|it| (it.saga.as_str(), it.state, it.instances))
         .collect();
     let expected = [
-        (SAGA, InstanceState::Pending, 1),
+        (SAGA, InstanceState::Pending, 2),
         (SAGA, InstanceState::Executing, 1),
         (SAGA, InstanceState::Compensating, 1),
         (SAGA, InstanceState::Stuck, 2),

@@ -4,18 +4,19 @@
 
 use super::super::event::key_lock;
 
-/// New instances. Parameters: the columns of [`Accepts`] (1 to 11).
+/// New instances. Parameters: the columns of [`Accepts`] (1 to 12).
 macro_rules! accept {
     () => {
         "INSERT INTO sagaz.saga_instance (id, saga, version, fingerprint, state, owner, epoch, wake_at, deadline_at, start_key,
-            input_digest, created_at, updated_at, content_type, input_text, input_bytes)
+            input_digest, trace, created_at, updated_at, content_type, input_text, input_bytes)
         SELECT a.id, a.saga, a.version, a.fingerprint, 'pending', a.owner, CASE WHEN a.owner IS NULL THEN 0 ELSE 1 END,
             CASE WHEN a.owner IS NULL THEN clock_timestamp() END,
-            clock_timestamp() + a.deadline_ms * interval '1 millisecond', a.start_key, a.input_digest, clock_timestamp(),
-            clock_timestamp(), a.content_type, a.text, a.bytes
+            clock_timestamp() + a.deadline_ms * interval '1 millisecond', a.start_key, a.input_digest, a.trace,
+            clock_timestamp(), clock_timestamp(), a.content_type, a.text, a.bytes
         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
-                $9::text[], $10::text[], $11::bytea[])
-            AS a(id, saga, version, fingerprint, owner, start_key, input_digest, deadline_ms, content_type, text, bytes)
+                $9::text[], $10::text[], $11::text[], $12::bytea[])
+            AS a(id, saga, version, fingerprint, owner, start_key, input_digest, deadline_ms, trace, content_type, text,
+                bytes)
         ORDER BY a.saga, a.start_key, a.id
         ON CONFLICT DO NOTHING
         RETURNING id, false AS cancel_requested"
@@ -107,12 +108,12 @@ pub(super) const BOTH: &str = concat!(
     accept!(),
     "), ",
     progress!(
-        "$12::uuid[]",
-        "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
-                $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
+        "$13::uuid[]",
+        "$13::uuid[], $14::uuid[], $15::bigint[], $16::text[], $17::boolean[], $18::text[], $19::text[], $20::boolean[],
+                $21::bigint[], $22::boolean[], $23::bigint[], $24::bigint[]",
         "",
-        "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
-                $32::bigint[], $33::text[], $34::text[], $35::bytea[]"
+        "$25::uuid[], $26::text[], $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::bigint[], $32::text[],
+                $33::bigint[], $34::text[], $35::text[], $36::bytea[]"
     ),
     " SELECT id, cancel_requested FROM accepted UNION ALL SELECT id, cancel_requested FROM changed"
 );
@@ -121,21 +122,21 @@ pub(super) const BOTH: &str = concat!(
 /// their ids; `guests` and `locks`, the other locks of keys, without waiting; the rest for the writes that are not `busy`. Busy is
 /// also one whose row was `seen` in another version than it is held in: somebody wrote it while this statement waited, maybe the
 /// same, and what is stored of its steps cannot be seen here. Events are skipped if the row of their step has its new state
-/// already: then an earlier try stored them, and they may be sent and gone. Parameters: those of both (1 to 35), the columns of
+/// already: then an earlier try stored them, and they may be sent and gone. Parameters: those of both (1 to 36), the columns of
 /// [`Events`](super::events::Events).
 pub(super) const EVENTS: &str = concat!(
     "WITH e AS MATERIALIZED (
-        SELECT * FROM unnest($36::uuid[], $37::text[], $38::text[], $39::text[], $40::uuid[], $41::integer[], $42::text[],
-                $43::text[], $44::text[], $45::text[], $46::text[], $47::text[], $48::text[], $49::text[], $50::text[],
-                $51::bytea[], $52::uuid[], $53::bigint[])
+        SELECT * FROM unnest($37::uuid[], $38::text[], $39::text[], $40::text[], $41::uuid[], $42::integer[], $43::text[],
+                $44::text[], $45::text[], $46::text[], $47::text[], $48::text[], $49::text[], $50::text[], $51::text[],
+                $52::bytea[], $53::uuid[], $54::bigint[])
             WITH ORDINALITY AS e(instance, step, state, lock, guest, lane, id, key, type, source, subject, time, attributes,
                 content_type, text, bytes, sender, lease_ms, n)
     ), seen AS MATERIALIZED (
-        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12)
+        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($13)
     ), held AS MATERIALIZED (
-        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($12) ORDER BY i.id FOR NO KEY UPDATE
+        SELECT i.id, i.xmin::text AS version FROM sagaz.saga_instance AS i WHERE i.id = ANY($13) ORDER BY i.id FOR NO KEY UPDATE
     ), guests AS MATERIALIZED (
-        SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($40) AND (SELECT count(*) FROM held) >= 0
+        SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($41) AND (SELECT count(*) FROM held) >= 0
         FOR NO KEY UPDATE SKIP LOCKED
     ), locks AS MATERIALIZED (
         SELECT k.key, pg_try_advisory_xact_lock(",
@@ -146,7 +147,7 @@ pub(super) const EVENTS: &str = concat!(
     ), busy AS MATERIALIZED (
         SELECT DISTINCT e.instance AS id FROM e
         WHERE (e.lock IN (SELECT l.key FROM locks AS l WHERE NOT l.is_ours)) IS TRUE
-            OR (e.guest IN (SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($40))) IS TRUE
+            OR (e.guest IN (SELECT i.id FROM sagaz.saga_instance AS i WHERE i.id = ANY($41))) IS TRUE
                 AND (e.guest IN (SELECT g.id FROM guests AS g)) IS NOT TRUE
             OR (e.instance IN (SELECT s.id FROM seen AS s
                 WHERE ((s.id, s.version) IN (SELECT h.id, h.version FROM held AS h)) IS NOT TRUE)) IS TRUE
@@ -154,12 +155,12 @@ pub(super) const EVENTS: &str = concat!(
     accept!(),
     "), ",
     progress!(
-        "$12::uuid[]",
-        "$12::uuid[], $13::uuid[], $14::bigint[], $15::text[], $16::boolean[], $17::text[], $18::text[], $19::boolean[],
-                $20::bigint[], $21::boolean[], $22::bigint[], $23::bigint[]",
+        "$13::uuid[]",
+        "$13::uuid[], $14::uuid[], $15::bigint[], $16::text[], $17::boolean[], $18::text[], $19::text[], $20::boolean[],
+                $21::bigint[], $22::boolean[], $23::bigint[], $24::bigint[]",
         "WHERE (v.id IN (SELECT b.id FROM busy AS b)) IS NOT TRUE",
-        "$24::uuid[], $25::text[], $26::text[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
-                $32::bigint[], $33::text[], $34::text[], $35::bytea[]"
+        "$25::uuid[], $26::text[], $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::bigint[], $32::text[],
+                $33::bigint[], $34::text[], $35::text[], $36::bytea[]"
     ),
     ", published AS (
         INSERT INTO sagaz.outbox (lane, seq, xid, id, key, type, source, subject, time, attributes, content_type, data_text,

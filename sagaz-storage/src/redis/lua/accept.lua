@@ -1,4 +1,5 @@
--- ARGV: id, saga, version, fingerprint, owner, whether it has a start key, that, digest, deadline, content type, input.
+-- ARGV: id, saga, version, fingerprint, owner, whether it has a start key, that, digest, deadline, content type, input; and its
+-- trace, if it has one.
 -- 1: it is stored, by this or an earlier try. Else the id and the digest of the instance that has its start key.
 local id, saga, version, fingerprint, owner = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local instance = T .. ':i:' .. id
@@ -26,6 +27,10 @@ end
 if ARGV[9] ~= '' then
   fields[#fields + 1] = 'deadline'
   fields[#fields + 1] = string.format('%.0f', now + ARGV[9])
+end
+if ARGV[12] then
+  fields[#fields + 1] = 'trace'
+  fields[#fields + 1] = ARGV[12]
 end
 -- The first write: the one that a full server refuses, and then nothing is written.
 call('HSET', instance, unpack(fields))

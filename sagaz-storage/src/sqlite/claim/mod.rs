@@ -179,11 +179,7 @@ fn fill(
     asides: &mut Vec<Aside>,
 ) -> Result<(), sqlx::Error> {
     claimed.next_due = Outlook::read(rows)?.next_due;
-    claimed.poisoned = decisions
-        .iter()
-        .filter(|decision| decision.state.is_some())
-        .map(|decision| decision.id)
-        .collect();
+    claimed.poisoned = decisions.iter().filter_map(Decision::poisoned).collect();
 
     let mut steps = BTreeMap::<_, Result<Vec<_>, Unreadable>>::new();
     for row in of(rows, "step")? {
