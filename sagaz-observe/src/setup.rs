@@ -24,7 +24,9 @@ use crate::{
 };
 #[cfg(feature = "tracing")]
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    layer::{Identity, SubscriberExt},
+    util::SubscriberInitExt,
 };
 
 #[cfg(feature = "otel")]
@@ -332,7 +334,7 @@ impl ObservabilityBuilder {
         let export =
             provider.map(|it| tracing_opentelemetry::layer().with_tracer(crate::otlp::tracer(it)));
         #[cfg(not(feature = "otel"))]
-        let export: Option<tracing_subscriber::layer::Identity> = None;
+        let export: Option<Identity> = None;
         if self.logs.is_none() && export.is_none() {
             return Ok(());
         }
@@ -346,15 +348,14 @@ impl ObservabilityBuilder {
             filter,
             source: Box::new(error),
         })?;
-        let logs = self.logs.map(|format| {
-            if format.is_json() {
-                JsonLogs::new(std::io::stderr).boxed()
-            } else {
-                tracing_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
-                    .boxed()
-            }
-        });
+        // Not an `Option` of a layer, which is not told of the subscriber that it is part of.
+        let logs = match self.logs {
+            None => Identity::new().boxed(),
+            Some(format) if format.is_json() => JsonLogs::new(std::io::stderr).boxed(),
+            Some(_) => tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .boxed(),
+        };
         let subscriber = Registry::default().with(export).with(logs).with(filter);
         subscriber
             .try_init()

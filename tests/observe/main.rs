@@ -1,0 +1,14 @@
+//! What an operator sees, seen: by a collector of spans, by Prometheus, in logs and over HTTP.
+//!
+//! What is observed is a process of its own, because it is observed once: this test binary, started anew ([`process`]), or an
+//! example.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod collector;
+mod http;
+mod logs;
+#[path = "../relays/place.rs"]
+mod place;
+mod process;
+mod shop;
+mod traces;

@@ -1,0 +1,112 @@
+//! Processes that are observed: this binary, with one of its tests as the body.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+};
+
+/// The variable that says what a process is to do.
+const PART: &str = "SAGAZ_OBSERVED_PART";
+
+/// A process. It is killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts the test `body` as a process, and tells it its part.
+    pub(crate) fn start(
+        body: &str,
+        part: &impl serde::Serialize,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args([body, "--exact", "--nocapture", "--test-threads=1"])
+            .env(PART, serde_json::to_string(part).unwrap())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Waits until it says this.
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+        let said = self
+            .lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(words));
+        said.unwrap_or_else(|| {
+            panic!(
+                "the process has ended without saying `{words}`: {}",
+                self.errors()
+            )
+        })
+    }
+
+    fn errors(&mut self) -> String {
+        let Some(stderr) = self.take_stderr() else {
+            return String::new();
+        };
+        BufReader::new(stderr)
+            .lines()
+            .map_while(Result::ok)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Tells it something.
+    pub(crate) fn tell(&mut self, words: &str) {
+        let input = self.child.stdin.as_mut().unwrap();
+        writeln!(input, "{words}").unwrap();
+        input.flush().unwrap();
+    }
+
+    /// Lets it end in good order: its input ends.
+    pub(crate) fn end(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success(), "{}", self.errors());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The part of this process; `None` if it is no such process.
+pub(crate) fn part<T: serde::de::DeserializeOwned>() -> Option<T> {
+    let part = env::var(PART).ok()?;
+    Some(serde_json::from_str(&part).unwrap())
+}
+
+/// Tells the test that started this process.
+pub(crate) fn say(words: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "observed: {words}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Until the test lets this process end.
+pub(crate) async fn until_told_to_end() {
+    let mut input = tokio::io::stdin();
+    let _ = tokio::io::copy(&mut input, &mut tokio::io::sink()).await;
+}

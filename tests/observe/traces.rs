@@ -1,0 +1,336 @@
+//! One trace, from the request that starts a saga to what its last event starts: over a crash, and through a broker.
+
+use crate::{
+    collector::{Collector, Seen},
+    place::Place,
+    process::{self, Process, say},
+    shop::{Buy, CARD, Payment, Purchase, RECEIPT, Ship},
+};
+use sagaz::{
+    Engine, InstanceState, Memory, Observer,
+    observe::{Lifecycle, Observability, TraceContext},
+    outbox::{Consumer, Relay},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tracing::Instrument;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    role: Role,
+    place: Place,
+    collector: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Role {
+    /// Takes the request, and dies in the third step.
+    Shop,
+    /// Takes over, and publishes.
+    Successor,
+    /// Consumes.
+    Shipping,
+}
+
+/// Says which steps are stored.
+struct Says;
+
+impl Observer for Says {
+    fn observe(&self, event: &Lifecycle<'_>) {
+        match event {
+            Lifecycle::StepCompleted { step, .. } => say(&format!("stored {step}")),
+            Lifecycle::Finished {
+                instance, state, ..
+            } => say(&format!("{} {state}", instance.saga)),
+            _ => {}
+        }
+    }
+}
+
+/// Not a test of its own: the body of a process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn body() {
+    let Some(Part {
+        role,
+        place,
+        collector,
+    }) = process::part()
+    else {
+        return;
+    };
+    let observability = Observability::builder()
+        .otlp(collector)
+        .service_name(format!("{role:?}").to_lowercase())
+        .filter("info")
+        .install()
+        .unwrap();
+    match role {
+        Role::Shop => shop(&place).await,
+        Role::Successor => successor(&place).await,
+        Role::Shipping => shipping(&place).await,
+    }
+    observability.shutdown().await;
+}
+
+async fn shop(place: &Place) {
+    let engine = Engine::builder(place.store().await)
+        .register(Buy { hangs: true })
+        .lease(Duration::from_secs(1))
+        .observer(Arc::new(Says))
+        .start()
+        .await
+        .unwrap();
+    let purchase = Purchase {
+        number: 7,
+        card: CARD.to_owned(),
+    };
+    // What a web framework's middleware does.
+    let request = tracing::info_span!("request", otel.name = "POST /orders", otel.kind = "server");
+    let handle = engine
+        .start::<Buy>(purchase)
+        .into_future()
+        .instrument(request.clone())
+        .await
+        .unwrap();
+    drop(request);
+    say(&format!("instance {}", handle.id()));
+    process::until_told_to_end().await;
+}
+
+async fn successor(place: &Place) {
+    let store = place.store().await;
+    let relay = Relay::builder(store.clone(), place.broker().await)
+        .start()
+        .await
+        .unwrap();
+    let engine = Engine::builder(store)
+        .register(Buy { hangs: false })
+        .observer(Arc::new(Says))
+        .start()
+        .await
+        .unwrap();
+    process::until_told_to_end().await;
+    engine.shutdown().await;
+    relay.shutdown().await;
+}
+
+async fn shipping(place: &Place) {
+    let engine = Engine::builder(Memory::new())
+        .register(Ship)
+        .observer(Arc::new(Says))
+        .start()
+        .await
+        .unwrap();
+    let consumer = Consumer::new(place.subscribe("shipping").await);
+    let stop = consumer.stop_handle();
+    let shipping = engine.clone();
+    let running = tokio::spawn(async move {
+        consumer
+            .on_event::<Payment>("payment.charged")
+            .starts::<Ship, _>(&shipping)
+            .await
+    });
+    say("subscribed");
+    process::until_told_to_end().await;
+    stop.stop();
+    running.await.unwrap().unwrap();
+    engine.shutdown().await;
+}
+
+/// The spans of a trace by name; each name is that of one span, but for attempts that were repeated.
+struct Tree<'s>(&'s [Seen]);
+
+impl<'s> Tree<'s> {
+    fn all(&self, name: &str) -> Vec<&'s Seen> {
+        self.0.iter().filter(|span| span.name == name).collect()
+    }
+
+    fn one(&self, name: &str) -> &'s Seen {
+        match self.all(name)[..] {
+            [span] => span,
+            ref spans => panic!("{} spans are named `{name}`", spans.len()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_starts() {
+    let Some(place) = Place::on("SAGAZ_TEST_RABBITMQ_URL") else {
+        return;
+    };
+    let collector = Collector::start().await;
+    let start = |role| {
+        let part = Part {
+            role,
+            place: place.clone(),
+            collector: collector.url.clone(),
+        };
+        Process::start("traces::body", &part, &[])
+    };
+    let mut shipping = start(Role::Shipping);
+    shipping.wait_for("subscribed");
+    let mut shop = start(Role::Shop);
+    shop.wait_for("stored charge");
+    // A span that was not exported dies with its process, so what is to be there is waited for.
+    collector
+        .wait_for(&["POST /orders", "buy accepted", "buy reserve", "buy charge"])
+        .await;
+    shop.kill();
+    let mut successor = start(Role::Successor);
+    successor.wait_for("buy completed");
+    shipping.wait_for("ship completed");
+    successor.end();
+    shipping.end();
+    let names = [
+        "buy completed",
+        "publish payment.charged",
+        "process payment.charged",
+        "ship completed",
+    ];
+    let spans = collector.wait_for(&names).await;
+    let of_trace: Vec<Seen> = {
+        let trace = &spans
+            .iter()
+            .find(|span| span.name == "POST /orders")
+            .unwrap()
+            .trace;
+        spans
+            .iter()
+            .filter(|span| span.trace == *trace)
+            .cloned()
+            .collect()
+    };
+    let tree = Tree(&of_trace);
+    let root = tree.one("POST /orders");
+    assert_eq!(root.parent, "");
+
+    // Attempts are under whoever started the instance, those of its second owner as well.
+    let accepted = tree.one("buy accepted");
+    assert_eq!(
+        (&accepted.parent, accepted.service.as_str()),
+        (&root.id, "shop")
+    );
+    let reserve = tree.one("buy reserve");
+    assert_eq!(
+        (&reserve.parent, reserve.service.as_str()),
+        (&root.id, "shop")
+    );
+    let [failed, charge] = tree.all("buy charge")[..] else {
+        panic!(
+            "the first attempt to charge fails: {:?}",
+            tree.all("buy charge")
+        );
+    };
+    assert_eq!((&failed.parent, &charge.parent), (&root.id, &root.id));
+    assert_eq!(
+        (failed.status, failed.attributes["outcome"].as_str()),
+        (2, "failed")
+    );
+    assert_eq!(
+        (charge.status, charge.attributes["attempt"].as_str()),
+        (0, "2")
+    );
+    for name in ["buy book", "buy confirm"] {
+        let attempt = tree.one(name);
+        assert_eq!(
+            (&attempt.parent, attempt.service.as_str()),
+            (&root.id, "successor"),
+            "{name}"
+        );
+    }
+    let end = tree.one("buy completed");
+    assert_eq!((&end.parent, end.service.as_str()), (&root.id, "successor"));
+    assert_eq!(
+        end.links,
+        [accepted.id.clone()],
+        "the end is linked to the acceptance"
+    );
+
+    // What a step does is under its attempt, and so is what becomes of its event.
+    assert_eq!(tree.one("ask_the_warehouse").parent, reserve.id);
+    let publish = tree.one("publish payment.charged");
+    assert_eq!(
+        (&publish.parent, publish.service.as_str(), publish.kind),
+        (&charge.id, "successor", 4)
+    );
+    let attributes =
+        |span: &Seen, names: [&str; 3]| names.map(|name| span.attributes[name].clone());
+    let names = [
+        "messaging.system",
+        "messaging.operation.type",
+        "cloudevents.event_type",
+    ];
+    assert_eq!(
+        attributes(publish, names),
+        ["rabbitmq", "send", "payment.charged"]
+    );
+    let process = tree.one("process payment.charged");
+    assert_eq!(
+        (&process.parent, process.service.as_str(), process.kind),
+        (&charge.id, "shipping", 5)
+    );
+    assert_eq!(
+        attributes(process, names),
+        ["rabbitmq", "process", "payment.charged"]
+    );
+    assert_eq!(tree.one("ship accepted").parent, process.id);
+    assert_eq!(tree.one("ship pack").parent, process.id);
+    let shipped = tree.one("ship completed");
+    assert_eq!(shipped.links, [tree.one("ship accepted").id.clone()]);
+
+    assert_connected(&of_trace);
+    let all = format!("{spans:?}");
+    assert!(
+        !all.contains(CARD) && !all.contains(RECEIPT),
+        "a payload is in a span"
+    );
+    picture(&of_trace);
+}
+
+/// Every span but the root has its parent in the trace.
+fn assert_connected(spans: &[Seen]) {
+    let by_id: BTreeMap<&str, &Seen> = spans.iter().map(|span| (span.id.as_str(), span)).collect();
+    for span in spans.iter().filter(|span| !span.parent.is_empty()) {
+        assert!(
+            by_id.contains_key(span.parent.as_str()),
+            "the parent of {span:?} is missing"
+        );
+    }
+}
+
+fn picture(_: &[Seen]) {}
+
+/// The trace is that which the caller names, where the code that starts the instance runs in none.
+#[tokio::test]
+async fn a_trace_that_the_caller_names_is_stored_and_goes_with_events() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let store = Memory::new();
+    let engine = Engine::builder(store.clone())
+        .register(Buy { hangs: false })
+        .start()
+        .await
+        .unwrap();
+    let purchase = Purchase {
+        number: 7,
+        card: CARD.to_owned(),
+    };
+    let trace = TraceContext::new(PARENT, Some("vendor=1")).unwrap();
+    let handle = engine.start::<Buy>(purchase).trace(trace).await.unwrap();
+    assert!(handle.outcome().await.unwrap().is_completed());
+    let snapshot = engine.inspect(handle.id()).await.unwrap().unwrap();
+    assert_eq!(snapshot.summary.state, InstanceState::Completed);
+    assert!(snapshot.trace.unwrap().contains(PARENT));
+    let broker = sagaz::brokers::memory::MemoryBroker::new();
+    let relay = Relay::builder(store, broker.clone()).start().await.unwrap();
+    let subscription = sagaz::brokers::Subscription::new("test", ["payment.charged"]);
+    let mut subscriber = broker.subscribe(subscription).unwrap();
+    let delivery = sagaz::broker::Subscriber::receive(&mut subscriber)
+        .await
+        .unwrap();
+    let event = delivery.event.unwrap();
+    let attribute = |name: &str| event.attributes().get(name).map(String::as_str);
+    assert_eq!(attribute("traceparent"), Some(PARENT));
+    assert_eq!(attribute("tracestate"), Some("vendor=1"));
+    relay.shutdown().await;
+    engine.shutdown().await;
+}
