@@ -1,11 +1,38 @@
 //! Whether the read model is what the services' books say.
 
 use crate::{Place, consume};
+use sagaz::InstanceState;
 use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 use std::{collections::BTreeMap, error::Error};
 
 /// What was paid, and whether it was shipped, by order.
 pub(crate) type View = BTreeMap<i64, (i64, bool)>;
+
+/// How the orders have ended, in words.
+pub(crate) fn ended(counts: &[(String, InstanceState, u64)]) -> String {
+    let of = |wanted| {
+        let counts = counts.iter().filter(|(_, state, _)| *state == wanted);
+        counts.map(|(.., instances)| instances).sum::<u64>()
+    };
+    format!(
+        "{} completed, {} rolled back, {} stuck",
+        of(InstanceState::Completed),
+        of(InstanceState::RolledBack),
+        of(InstanceState::Stuck)
+    )
+}
+
+/// How many events the broker has, by the store's archive.
+pub(crate) async fn published(place: &Place) -> Result<i64, Box<dyn Error>> {
+    let options = SqliteConnectOptions::new()
+        .filename(place.folder.join("orders.db"))
+        .read_only(true);
+    let pool = SqlitePool::connect_with(options).await?;
+    let count = sqlx::query_scalar("SELECT count(*) FROM saga_outbox_archive");
+    let published = count.fetch_one(&pool).await?;
+    pool.close().await;
+    Ok(published)
+}
 
 /// What the services really did and did not take back.
 pub(crate) async fn books(place: &Place) -> Result<View, Box<dyn Error>> {

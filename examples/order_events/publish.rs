@@ -73,6 +73,8 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         orders.len(),
         began.elapsed()
     );
+    println!("{}", check::ended(&engine.count().await?));
+    println!("{} events were published", check::published(place).await?);
     wait_consumed(place).await?;
     engine.shutdown().await;
     optimistic.shutdown().await;

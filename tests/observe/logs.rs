@@ -1,9 +1,9 @@
 //! Logs: what a step says has the fields of its attempt, and nothing has a payload.
 
 use crate::{
+    buy::{Buy, CARD, Purchase, RECEIPT},
     collector::Collector,
     process::{self, Process, say},
-    shop::{Buy, CARD, Purchase, RECEIPT},
 };
 use sagaz::{
     Engine, Memory,

@@ -4,11 +4,17 @@
 //! example.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod buy;
+mod cardinality;
 mod collector;
+mod health;
 mod http;
 mod logs;
 #[path = "../relays/place.rs"]
 mod place;
 mod process;
+mod prometheus;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod shop;
 mod traces;

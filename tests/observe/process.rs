@@ -71,6 +71,18 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has died by itself.
+    pub(crate) fn wait_until_dead(mut self) {
+        // Its input stays open meanwhile.
+        let _input = self.child.stdin.take();
+        assert!(!self.child.wait().unwrap().success());
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Tells it something.
     pub(crate) fn tell(&mut self, words: &str) {
         let input = self.child.stdin.as_mut().unwrap();

@@ -1,10 +1,10 @@
 //! One trace, from the request that starts a saga to what its last event starts: over a crash, and through a broker.
 
 use crate::{
+    buy::{Buy, CARD, Payment, Purchase, RECEIPT, Ship},
     collector::{Collector, Seen},
     place::Place,
     process::{self, Process, say},
-    shop::{Buy, CARD, Payment, Purchase, RECEIPT, Ship},
 };
 use sagaz::{
     Engine, InstanceState, Memory, Observer,

@@ -3,7 +3,7 @@
 use crate::{
     audit::audit,
     places::Place,
-    servers::{PostgresServer, Server, skipped},
+    servers::{Places, PostgresServer, skipped},
     worker::{ledger, seeded, spawn},
 };
 use sagaz::store::{SagaStore, Store};
@@ -39,7 +39,7 @@ mod redis {
     }
 }
 
-async fn processes_are_killed_and_the_server_crashes<V: Server>() {
+async fn processes_are_killed_and_the_server_crashes<V: Places>() {
     let mut server = match V::begin() {
         Ok(server) => server,
         Err(why) => return skipped(&why),

@@ -118,7 +118,7 @@ mod postgres {
 #[cfg(feature = "redis")]
 mod redis {
     use super::*;
-    use crate::servers::{RedisServer, Server, skipped};
+    use crate::servers::{Places, RedisServer, Server, skipped};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p7_a_process_that_was_stopped_past_its_lease_changes_nothing_when_it_goes_on() {

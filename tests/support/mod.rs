@@ -1,8 +1,8 @@
 //! A world in which attempts have effects, and in which a test says what each attempt comes to.
 
 use sagaz::{
-    AttemptError, Failure, Lifecycle, Observer, SagaId, StepContext, StepError, compensate, saga,
-    step,
+    AttemptError, Failure, Lifecycle, Observer, SagaId, StepContext, StepError, compensate,
+    observe::AttemptKind, saga, step,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -216,6 +216,13 @@ impl Recorder {
     }
 }
 
+fn undo(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::Compensation => "undo ",
+        _ => "",
+    }
+}
+
 impl Observer for Recorder {
     fn observe(&self, event: &Lifecycle<'_>) {
         let text = match event {
@@ -235,23 +242,20 @@ impl Observer for Recorder {
             Lifecycle::AttemptCompleted {
                 step,
                 attempt,
-                compensation,
+                kind,
                 ..
             } => {
-                format!(
-                    "{}{step} #{attempt} ended",
-                    if *compensation { "undo " } else { "" }
-                )
+                format!("{}{step} #{attempt} ended", undo(*kind))
             }
             Lifecycle::StepCompleted { step, attempt, .. } => format!("{step} #{attempt} stored"),
             Lifecycle::AttemptFailed {
                 step,
                 attempt,
-                compensation,
+                kind,
                 error,
                 ..
             } => {
-                let undo = if *compensation { "undo " } else { "" };
+                let undo = undo(*kind);
                 let how = match error {
                     AttemptError::Error(_) => "failed",
                     AttemptError::TimedOut => "timed out",

@@ -384,7 +384,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             if !begun {
                 return Poll::Ready(Event::StepEnded(step, Ended::NotBegun));
             }
-            self.tell_failed(step, false, AttemptError::Dropped, Duration::ZERO);
+            self.tell_failed(
+                step,
+                AttemptKind::Step,
+                AttemptError::Dropped,
+                Duration::ZERO,
+            );
             return Poll::Ready(Event::StepEnded(step, Ended::Dropped));
         }
         let scope = self.take_scope(step);
@@ -548,14 +553,14 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                     step,
                     StepError::retryable(format!("timed out after {timeout:?}")),
                 );
-                self.tell_failed(step, undo, AttemptError::TimedOut, since(began));
+                self.tell_failed(step, kind_of(undo), AttemptError::TimedOut, since(began));
                 Ended::Interrupted
             }
             Err(panic) => {
                 let panic = panic_message(&*panic);
                 self.troubles
                     .set(step, StepError::retryable(format!("panicked: {panic}")));
-                self.tell_failed(step, undo, AttemptError::Panicked, since(began));
+                self.tell_failed(step, kind_of(undo), AttemptError::Panicked, since(began));
                 Ended::Interrupted
             }
         };
@@ -569,7 +574,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             clean: error.clean,
         };
         self.troubles.keep(step, Arc::clone(error));
-        self.tell_failed(step, undo, AttemptError::Error(error), took);
+        self.tell_failed(step, kind_of(undo), AttemptError::Error(error), took);
         ended
     }
 
@@ -594,7 +599,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
             Ok(RecoverEnd::Unpublished(error)) => {
-                self.tell_failed(step, false, AttemptError::Error(&error), Duration::ZERO);
+                self.tell_failed(
+                    step,
+                    AttemptKind::Recovery,
+                    AttemptError::Error(&error),
+                    Duration::ZERO,
+                );
                 self.troubles.keep(step, error);
                 Recovered::Stuck
             }
@@ -603,7 +613,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                     step,
                     StepError::unknown("the recovery took longer than the timeout of its step"),
                 );
-                self.tell_failed(step, false, AttemptError::TimedOut, Duration::ZERO);
+                self.tell_failed(
+                    step,
+                    AttemptKind::Recovery,
+                    AttemptError::TimedOut,
+                    Duration::ZERO,
+                );
                 Recovered::Stuck
             }
             Err(panic) => {
@@ -612,7 +627,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                     step,
                     StepError::unknown(format!("the recovery panicked: {panic}")),
                 );
-                self.tell_failed(step, false, AttemptError::Panicked, Duration::ZERO);
+                self.tell_failed(
+                    step,
+                    AttemptKind::Recovery,
+                    AttemptError::Panicked,
+                    Duration::ZERO,
+                );
                 Recovered::Stuck
             }
         };
@@ -687,7 +707,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             instance,
             step: self.name(step),
             attempt: self.stage.contexts[step].attempt(),
-            compensation,
+            kind: kind_of(compensation),
             took,
         });
     }
@@ -695,11 +715,12 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     fn tell_failed(
         &mut self,
         step: usize,
-        compensation: bool,
+        kind: AttemptKind,
         error: AttemptError<'_>,
         took: Duration,
     ) {
         self.take_scope(step).end(&End::ill(error.as_str(), &error));
+        let compensation = kind == AttemptKind::Compensation;
         self.shared.published.discard(step, compensation);
         let attempt = self.stage.contexts[step].attempt();
         let step = self.name(step);
@@ -707,7 +728,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             instance,
             step,
             attempt,
-            compensation,
+            kind,
             error,
             took,
         });
@@ -786,6 +807,14 @@ fn event_of(step: usize, undo: bool, ended: Ended) -> Event {
         Event::UndoEnded(step, ended)
     } else {
         Event::StepEnded(step, ended)
+    }
+}
+
+const fn kind_of(undo: bool) -> AttemptKind {
+    if undo {
+        AttemptKind::Compensation
+    } else {
+        AttemptKind::Step
     }
 }
 

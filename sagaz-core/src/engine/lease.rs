@@ -118,6 +118,7 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
     let lapsed = renewal.lapsed || was_in_doubt;
     // Looked at now: it may have passed while the renewal was under way.
     let was_fresh = engine.lease.is_fresh();
+    let is_first = engine.lease.lapses() == NOT_SURE;
     engine.lease.renewed(sent, lapsed);
     engine.set_rivals(renewal.other_engines);
     for id in renewal.cancel_requested {
@@ -129,7 +130,8 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
     }
     engine.tell(&Lifecycle::LeaseRenewed {
         engine: engine.id,
-        lapsed,
+        // Before the first there was none.
+        lapsed: lapsed && !is_first,
     });
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What happens to instances and engines.
 
-use super::Trace;
+use super::{AttemptKind, Trace};
 use crate::{
     id::{EngineId, SagaId},
     outcome::{Failure, Stuck},
@@ -62,8 +62,8 @@ pub enum Lifecycle<'a> {
         step: &'static str,
         /// The number of the attempt.
         attempt: u32,
-        /// Whether it was an attempt to undo the step.
-        compensation: bool,
+        /// What it was an attempt to do.
+        kind: AttemptKind,
         /// How long it ran.
         took: Duration,
     },
@@ -84,8 +84,8 @@ pub enum Lifecycle<'a> {
         step: &'static str,
         /// The number of the attempt.
         attempt: u32,
-        /// Whether it was an attempt to undo the step.
-        compensation: bool,
+        /// What it was an attempt to do.
+        kind: AttemptKind,
         /// What happened.
         error: AttemptError<'a>,
         /// How long it ran.
@@ -263,8 +263,9 @@ pub enum AttemptError<'a> {
 impl AttemptError<'_> {
     /// In one word, for metrics, logs and traces.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Error(error) if error.is_pending() => "pending",
             Self::Error(_) => "failed",
             Self::TimedOut => "timed_out",
             Self::Panicked => "panicked",

@@ -102,7 +102,7 @@ pub trait ConsumerProbe: Send + Sync + std::fmt::Debug {
     /// What its broker is.
     fn broker(&self) -> &'static str;
 
-    /// Why the broker last gave nothing, until it does.
+    /// Why the broker gave nothing, if it failed a moment ago and has given nothing since.
     fn broker_trouble(&self) -> Option<String>;
 }
 

@@ -135,6 +135,7 @@ pub(super) fn stuck(saga: &'static str, reason: StuckReason) -> Counter {
 pub(super) struct StepMeters {
     pub(super) completed: Counter,
     pub(super) failed: Counter,
+    pub(super) pending: Counter,
     pub(super) timed_out: Counter,
     pub(super) panicked: Counter,
     pub(super) dropped: Counter,
@@ -177,6 +178,7 @@ impl StepMeters {
         Self {
             completed: ended("completed"),
             failed: ended("failed"),
+            pending: ended("pending"),
             timed_out: ended("timed_out"),
             panicked: ended("panicked"),
             dropped: ended("dropped"),

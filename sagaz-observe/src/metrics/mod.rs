@@ -20,7 +20,7 @@ use meters::{
 use sagaz_core::{
     broker::BrokerError,
     observe::{
-        AttemptError, ConsumerEvent, ConsumerIdentity, Instance, Lifecycle, Observer,
+        AttemptError, AttemptKind, ConsumerEvent, ConsumerIdentity, Instance, Lifecycle, Observer,
         PublisherEvent, PublisherIdentity, PublisherKind,
     },
     store::{Handled, InstanceState, StoreError},
@@ -82,16 +82,23 @@ impl Counting {
 
     fn attempt(
         &self,
-        step: (&'static str, &'static str, bool),
+        (saga, step): (&'static str, &'static str),
+        kind: AttemptKind,
         error: Option<&AttemptError<'_>>,
         took: Duration,
     ) {
+        if kind == AttemptKind::Recovery {
+            // Recoveries are counted when they are asked.
+            return;
+        }
+        let step = (saga, step, kind == AttemptKind::Compensation);
         self.steps.with(&step, StepMeters::new, |meters| {
             let outcome = match error {
                 None => &meters.completed,
                 Some(AttemptError::TimedOut) => &meters.timed_out,
                 Some(AttemptError::Panicked) => &meters.panicked,
                 Some(AttemptError::Dropped) => &meters.dropped,
+                Some(AttemptError::Error(error)) if error.is_pending() => &meters.pending,
                 Some(_) => &meters.failed,
             };
             outcome.increment(1);
@@ -177,21 +184,21 @@ impl Observer for Counting {
             Lifecycle::AttemptCompleted {
                 instance,
                 step,
-                compensation,
+                kind,
                 took,
                 ..
             } => {
-                self.attempt((instance.saga, step, compensation), None, took);
+                self.attempt((instance.saga, step), kind, None, took);
             }
             Lifecycle::AttemptFailed {
                 instance,
                 step,
-                compensation,
+                kind,
                 error,
                 took,
                 ..
             } => {
-                self.attempt((instance.saga, step, compensation), Some(&error), took);
+                self.attempt((instance.saga, step), kind, Some(&error), took);
             }
             Lifecycle::StepCompleted { instance, step, .. } => {
                 self.step(&instance, step, |it| it.over.increment(1));

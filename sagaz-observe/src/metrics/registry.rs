@@ -141,7 +141,7 @@ registry! {
     }
     "Steps and compensations" {
         ATTEMPTS: Counter() Count "sagaz_step_attempts_total" ["saga", "step", "kind", "outcome"]
-            "Attempts that ended, of steps (`kind=\"step\"`) and of their compensations (`kind=\"compensation\"`): `completed`, `failed`, `timed_out`, `panicked` or `dropped`.";
+            "Attempts that ended, of steps (`kind=\"step\"`) and of their compensations (`kind=\"compensation\"`): `completed`, `failed`, `pending` (the work is under way elsewhere), `timed_out`, `panicked` or `dropped`.";
         ATTEMPT_DURATION: Histogram(ATTEMPT) Seconds "sagaz_step_attempt_duration_seconds" ["saga", "step", "kind"]
             "How long attempts ran.";
         RETRIES: Counter() Count "sagaz_step_retries_total" ["saga", "step", "kind"]

@@ -117,7 +117,6 @@ impl Sampler {
             1.0,
             f64::max,
         );
-        sample.put(registry::ENGINES, &[], 0.0, sum);
         for engine in live.engines.iter().filter(|it| !it.is_stopping()) {
             sample.put(registry::ENGINES, &[], 1.0, sum);
             sample.put(

@@ -6,7 +6,11 @@ use sagaz_core::{
     broker::{BrokerError, Subscriber},
     observe::{ConsumerEvent, ConsumerIdentity, ConsumerProbe, Observers, Probe, Scoping, Work},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// A consumer that runs, as its observers see it.
 pub(super) struct Watched {
@@ -18,8 +22,12 @@ pub(super) struct Watched {
 struct Standing {
     consumer: String,
     broker: &'static str,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<(Instant, String)>>,
 }
+
+/// How long a failure of the broker counts if nothing comes after it: longer than it is left alone. A broker that has nothing to
+/// give and one that is back look the same.
+const TROUBLE: Duration = Duration::from_secs(10);
 
 impl Watched {
     pub(super) fn new<U: Subscriber>(consumer: &Consumer<U>, name: String) -> Self {
@@ -64,7 +72,7 @@ impl Watched {
     }
 
     pub(super) fn broker_failed(&self, error: &BrokerError) {
-        *self.standing.trouble() = Some(error.to_string());
+        *self.standing.trouble() = Some((Instant::now(), error.to_string()));
         self.tell(&ConsumerEvent::BrokerFailed { error });
     }
 
@@ -74,7 +82,7 @@ impl Watched {
 }
 
 impl Standing {
-    fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn trouble(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,6 +97,8 @@ impl ConsumerProbe for Standing {
     }
 
     fn broker_trouble(&self) -> Option<String> {
-        self.trouble().clone()
+        let trouble = self.trouble().clone();
+        let recent = trouble.filter(|(at, _)| at.elapsed() < TROUBLE);
+        recent.map(|(_, words)| words)
     }
 }

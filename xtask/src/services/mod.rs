@@ -182,7 +182,7 @@ impl Program {
 }
 
 /// By what the names of their tests contain.
-pub(crate) const PROGRAMS: [(&str, Program); 6] = [
+pub(crate) const PROGRAMS: [(&str, Program); 7] = [
     (
         "native_postgres::",
         Program {
@@ -195,6 +195,13 @@ pub(crate) const PROGRAMS: [(&str, Program); 6] = [
         Program {
             what: "PgBouncer",
             ensure: native::pgbouncer,
+        },
+    ),
+    (
+        "prometheus::",
+        Program {
+            what: "Prometheus",
+            ensure: native::prometheus,
         },
     ),
     (

@@ -116,6 +116,14 @@ pub(super) fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
+/// Whether there are Prometheus and its tool, after an installation if not.
+pub(super) fn prometheus() -> Done {
+    if find("prometheus").is_none() || find("promtool").is_none() {
+        install("prometheus", "Prometheus", None)?;
+    }
+    Ok(())
+}
+
 /// Whether there is a `PgBouncer`, after an installation if there is none.
 pub(super) fn pgbouncer() -> Done {
     let is_there = || Path::new("/usr/sbin/pgbouncer").exists() || find("pgbouncer").is_some();

@@ -1,7 +1,6 @@
 //! A private Redis, with the settings that every promise needs.
 
 use super::{Server, free_port};
-use crate::places::Prefix;
 use std::{
     env,
     process::{Child, Command, Stdio},
@@ -19,8 +18,6 @@ pub(crate) struct RedisServer {
 }
 
 impl Server for RedisServer {
-    type Place = Prefix;
-
     fn begin() -> Result<Self, String> {
         let paths = env::var_os("PATH").unwrap_or_default();
         if !env::split_paths(&paths).any(|folder| folder.join("redis-server").exists()) {
@@ -37,11 +34,8 @@ impl Server for RedisServer {
         Ok(server)
     }
 
-    fn place(&self) -> Prefix {
-        Prefix {
-            url: format!("redis://127.0.0.1:{}", self.port),
-            name: "sagaz".to_owned(),
-        }
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     fn crash(&mut self) {

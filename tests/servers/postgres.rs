@@ -1,7 +1,6 @@
 //! A private PostgreSQL.
 
 use super::{Server, free_port};
-use crate::places::Schema;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -16,8 +15,6 @@ pub(crate) struct PostgresServer {
 }
 
 impl Server for PostgresServer {
-    type Place = Schema;
-
     fn begin() -> Result<Self, String> {
         let programs = programs().ok_or(
             "PostgreSQL's server programs are not installed (Debian: `apt-get install postgresql`)",
@@ -43,11 +40,8 @@ impl Server for PostgresServer {
         Ok(server)
     }
 
-    fn place(&self) -> Schema {
-        Schema {
-            url: format!("postgres://postgres@127.0.0.1:{}/postgres", self.port),
-            name: "sagaz".to_owned(),
-        }
+    fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
     fn crash(&mut self) {

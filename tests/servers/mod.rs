@@ -8,17 +8,14 @@ pub(crate) use postgres::PostgresServer;
 #[cfg(feature = "redis")]
 pub(crate) use redis::RedisServer;
 
-use crate::places::Place;
 use std::{env, io::Write, net::TcpListener};
 
 pub(crate) trait Server: Sized {
-    type Place: Place;
-
     /// Starts one, or says why there is none to start.
     fn begin() -> Result<Self, String>;
 
-    /// A store on it.
-    fn place(&self) -> Self::Place;
+    /// Where it is to be reached, whenever it runs.
+    fn url(&self) -> String;
 
     /// Ends it in the middle of everything: what it did not write to its disk is lost.
     fn crash(&mut self);
@@ -39,7 +36,7 @@ pub(crate) fn skipped(why: &str) {
     );
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -1,0 +1,282 @@
+//! The examples with misbehaving services, scraped: every metric is there, counts are those of the example's own report, and
+//! every panel of a dashboard shows something.
+
+use super::{Prometheus, deploy::dashboards, rules};
+use crate::servers::free_port;
+use sagaz::observe::{Kind, METRICS};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// An example that serves its metrics at its end.
+struct Example {
+    child: Child,
+    report: BufReader<std::process::ChildStdout>,
+}
+
+/// Built with the tests.
+fn program(name: &str) -> PathBuf {
+    let mut path = env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.join("examples").join(name)
+}
+
+impl Example {
+    fn start(name: &str, arguments: &[&str], address: String) -> Self {
+        let mut child = Command::new(program(name))
+            .args(arguments)
+            .args(["--serve", &address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let report = BufReader::new(child.stdout.take().unwrap());
+        Self { child, report }
+    }
+
+    /// Its report, up to the line with these words.
+    fn report(&mut self, last: &str) -> String {
+        let mut report = String::new();
+        while !report.contains(last) {
+            let before = report.len();
+            self.report.read_line(&mut report).unwrap();
+            assert!(
+                report.len() > before,
+                "it has ended, and not said `{last}`: {report}"
+            );
+        }
+        report
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The number before these words.
+#[track_caller]
+fn before(report: &str, words: &str) -> f64 {
+    let (head, _) = report
+        .split_once(words)
+        .unwrap_or_else(|| panic!("no `{words}` in {report}"));
+    let number = head
+        .trim_end()
+        .rsplit(char::is_whitespace)
+        .next()
+        .unwrap()
+        .replace(',', "");
+    number
+        .parse()
+        .unwrap_or_else(|_| panic!("no number before `{words}`: {report}"))
+}
+
+/// The number after these words.
+#[track_caller]
+fn after(report: &str, words: &str) -> f64 {
+    let (_, tail) = report
+        .split_once(words)
+        .unwrap_or_else(|| panic!("no `{words}` in {report}"));
+    let number = tail.split_whitespace().next().unwrap().replace(',', "");
+    number
+        .parse()
+        .unwrap_or_else(|_| panic!("no number after `{words}`: {report}"))
+}
+
+/// One that is scraping already when the example begins, and the address that it scrapes.
+fn prometheus() -> Option<(Prometheus, String)> {
+    let address = format!("127.0.0.1:{}", free_port());
+    let prometheus = Prometheus::start(&[address.clone()], &rules())?;
+    prometheus.wait("it scrapes", || match prometheus.query("up").is_empty() {
+        false => Ok(()),
+        true => Err("nothing".to_owned()),
+    });
+    Some((prometheus, address))
+}
+
+/// Waits until the last scrape has everything that a process counted, which no longer changes.
+#[track_caller]
+fn assert_number(prometheus: &Prometheus, query: &str, expected: f64) {
+    prometheus.wait(&format!("`{query}` is {expected}"), || {
+        let told = prometheus.query(query);
+        let told = told.first().map_or(0.0, |(_, number)| *number);
+        if told.total_cmp(&expected).is_eq() {
+            Ok(())
+        } else {
+            Err(format!("it is {told}"))
+        }
+    });
+}
+
+#[test]
+fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let Some((prometheus, address)) = prometheus() else {
+        return;
+    };
+    let arguments = ["--count", "2000", "--folder", folder];
+    let mut example = Example::start("order_events", &arguments, address);
+    // While it runs: some gauges are of what runs.
+    prometheus.wait("every metric appears", || {
+        let missing: Vec<_> = METRICS
+            .iter()
+            .map(|metric| match metric.kind {
+                Kind::Histogram => format!("{}_count", metric.name),
+                _ => metric.name.to_owned(),
+            })
+            .filter(|series| {
+                prometheus
+                    .query(&format!("max_over_time({series}[5m])"))
+                    .is_empty()
+            })
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{missing:?} are missing"))
+        }
+    });
+    let report = example.report("as in the books");
+    let number = |query: &str, expected| assert_number(&prometheus, query, expected);
+    let (completed, rolled_back) = (before(&report, "completed"), before(&report, "rolled back"));
+    assert!(completed > 1_500.0 && rolled_back > 50.0, "{report}");
+    number("sum(sagaz_instances_accepted_total)", 2_000.0);
+    number(
+        "sum(sagaz_instances_finished_total{outcome=\"completed\"})",
+        completed,
+    );
+    number(
+        "sum(sagaz_instances_finished_total{outcome=\"rolled_back\"})",
+        rolled_back,
+    );
+    number(
+        "sum(sagaz_instance_duration_seconds_count)",
+        completed + rolled_back,
+    );
+    let published = before(&report, "events were published");
+    number("sum(sagaz_outbox_published_total)", published);
+    for consumer in ["billing", "shipping"] {
+        let handled = after(&report, &format!("{consumer}:"));
+        assert!(handled > 300.0, "{report}");
+        let of = |outcome: &str| {
+            format!(
+                "sum(sagaz_inbox_events_total{{consumer=\"{consumer}\",outcome=~\"{outcome}\"}})"
+            )
+        };
+        number(&of("handled"), handled);
+        // Every event comes to every consumer.
+        number(&of("handled|duplicate|skipped"), published);
+        number(
+            &format!("sum(sagaz_inbox_duration_seconds_count{{consumer=\"{consumer}\"}})"),
+            handled,
+        );
+    }
+    let labels = BTreeMap::from([
+        ("$__rate_interval", "5m"),
+        ("$__range", "5m"),
+        ("$__interval", "1m"),
+    ]);
+    let mut empty = Vec::new();
+    for (file, expressions) in dashboards() {
+        for expression in expressions {
+            let mut query = expression.clone();
+            for (variable, value) in &labels {
+                query = query.replace(variable, value);
+            }
+            let query = without_variables(&query);
+            if prometheus.query(&query).is_empty() {
+                empty.push((file.clone(), query));
+            }
+        }
+    }
+    assert!(empty.is_empty(), "these panels show nothing: {empty:#?}");
+    example.end();
+}
+
+/// What is left to choose is everything: `"$saga"` becomes `".*"`.
+fn without_variables(query: &str) -> String {
+    let mut parts = query.split('$');
+    let mut without = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part
+            .find(|it: char| !it.is_ascii_alphanumeric() && it != '_')
+            .unwrap_or(part.len());
+        without += ".*";
+        without += &part[end..];
+    }
+    without
+}
+
+#[test]
+fn attempts_retries_and_compensations_are_counted_as_the_example_counts_them() {
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let orders = std::fs::read_to_string(super::path("examples/data/cdnow_orders.csv")).unwrap();
+    let some: Vec<&str> = orders.lines().take(601).collect();
+    let file = folder.path().join("orders.csv");
+    std::fs::write(&file, some.join("\n")).unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (store, books) = (at("sagas.db"), at("books.db"));
+    let arguments = [
+        "--orders",
+        file.to_str().unwrap(),
+        "--store",
+        &store,
+        "--books",
+        &books,
+    ];
+    let Some((prometheus, address)) = prometheus() else {
+        return;
+    };
+    let mut example = Example::start("cdnow_orders", &arguments, address);
+    let report = example.report("The books balance.");
+    let number = |query: &str, expected| assert_number(&prometheus, query, expected);
+    number(
+        "sum(sagaz_step_attempts_total{kind=\"step\"})",
+        before(&report, "attempts of steps"),
+    );
+    number(
+        "sum(sagaz_step_retries_total{kind=\"step\"})",
+        before(&report, "retries"),
+    );
+    number(
+        "sum(sagaz_step_attempts_total{outcome=\"timed_out\"})",
+        before(&report, "timeouts"),
+    );
+    number(
+        "sum(sagaz_step_attempts_total{kind=\"compensation\"})",
+        before(&report, "attempts to undo"),
+    );
+    number(
+        "sum(sagaz_compensations_total{outcome=\"compensated\"})",
+        before(&report, "steps undone"),
+    );
+    number(
+        "sum(sagaz_instances_finished_total)",
+        before(&report, "orders finished"),
+    );
+    number(
+        "sum(sagaz_instances_finished_total{outcome=\"completed\"})",
+        after(&report, "completed"),
+    );
+    number(
+        "sum(sagaz_instances_finished_total{outcome=\"rolled_back\"})",
+        after(&report, "rolled back"),
+    );
+    number("sum(sagaz_instances_stuck_total)", after(&report, "stuck"));
+    example.end();
+}
