@@ -251,6 +251,9 @@ impl ObservabilityBuilder {
         )]
         let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&watched) as _];
         // What may be refused comes before what cannot be taken back.
+        if Observers::with_default(Vec::new()).is_some() {
+            return Err(SetupError::ObservedAlready);
+        }
         #[cfg(feature = "metrics")]
         let (handle, listener) = (
             Handle::try_current(),

@@ -2,7 +2,9 @@
 
 use crate::{Line, completed, engine, failure, outcome, permanent, support::*, unclear};
 use sagaz::{
-    Engine, Lifecycle, Observer, StepContext, StepError, compensate, saga, step,
+    Engine, Lifecycle, Observer, StepContext, StepError, compensate,
+    observe::{End, Probe, Scope, TraceContext, Work},
+    saga, step,
     store::memory::Memory,
 };
 use std::sync::{Arc, Mutex};
@@ -67,27 +69,67 @@ async fn a_failing_instance_is_told_in_order() {
     assert_eq!(recorder.events(), expected);
 }
 
-/// Panics at each event that it is asked about, as often as it says.
-struct Panicking(Mutex<u32>);
+/// Panics at whatever it is asked, as often as it says.
+#[derive(Clone)]
+struct Panicking(Arc<Mutex<u32>>);
 
-impl Observer for Panicking {
-    fn observe(&self, event: &Lifecycle<'_>) {
+impl Panicking {
+    fn panic(&self, at: &dyn std::fmt::Debug) {
         let mut left = self
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *left > 0 {
             *left -= 1;
-            panic!("the observer panics at {event:?}");
+            panic!("the observer panics at {at:?}");
         }
+    }
+}
+
+impl Observer for Panicking {
+    fn observe(&self, event: &Lifecycle<'_>) {
+        self.panic(event);
+    }
+
+    fn begin(&self, work: &Work<'_>) -> Option<Box<dyn Scope>> {
+        self.panic(work);
+        Some(Box::new(self.clone()))
+    }
+
+    fn trace(&self) -> Option<TraceContext> {
+        self.panic(&"trace");
+        None
+    }
+
+    fn watch(&self, probe: Probe) {
+        self.panic(&probe);
+    }
+}
+
+impl Scope for Panicking {
+    fn enter(&self) {
+        self.panic(&"enter");
+    }
+
+    fn exit(&self) {
+        self.panic(&"exit");
+    }
+
+    fn trace(&self) -> Option<TraceContext> {
+        self.panic(&"trace of a scope");
+        None
+    }
+
+    fn end(self: Box<Self>, end: &End<'_>) {
+        self.panic(end);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn p1_a_panicking_observer_strands_no_instance() {
-    for times in [1, 2, 3, 5, 8, 13, u32::MAX] {
+    for times in [1, 2, 3, 5, 8, 13, 21, 34, u32::MAX] {
         let (store, world) = (Memory::new(), World::new());
-        let observer = Arc::new(Panicking(Mutex::new(0)));
+        let observer = Arc::new(Panicking(Arc::default()));
         let engine = engine(&store, &world)
             .observer(Arc::clone(&observer) as _)
             .start()

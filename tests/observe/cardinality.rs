@@ -36,7 +36,7 @@ impl Varied {
 
     #[step(depends_on = ["first"], no_compensation)]
     async fn second(&self, number: &Number) -> Result<u32, StepError> {
-        if number.0 % 7 == 0 {
+        if number.0.is_multiple_of(7) {
             return Err(StepError::permanent(format!(
                 "number {} is declined",
                 number.0

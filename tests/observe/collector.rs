@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     net::TcpListener,
     sync::{Arc, Mutex},
     time::Duration,
@@ -46,7 +47,10 @@ pub(crate) struct Collector {
 struct Keeps(Arc<Mutex<Vec<Seen>>>);
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn attributes(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
@@ -98,7 +102,7 @@ impl TraceService for Keeps {
 }
 
 impl Collector {
-    pub(crate) async fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

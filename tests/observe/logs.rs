@@ -46,13 +46,25 @@ async fn body() {
 }
 
 async fn lines(format: &str) -> (String, Vec<String>) {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let part = (collector.url.clone(), format.to_owned());
     let mut process = Process::start("logs::body", &part, &[]);
     let stderr = process.take_stderr().unwrap();
     let said = process.wait_for("instance ");
     let instance = said.rsplit(' ').next().unwrap().to_owned();
     process.end();
+    // A batch of writes, which is no instance's.
+    let spans = collector.wait_for(&["write memory"]).await;
+    let write = spans
+        .iter()
+        .find(|span| span.name == "write memory")
+        .unwrap();
+    assert_eq!(write.parent, "");
+    let of = |name: &str| write.attributes[name].as_str();
+    assert_eq!(
+        (of("db.system.name"), of("db.operation.name")),
+        ("memory", "write")
+    );
     let lines: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
     for secret in [CARD, RECEIPT] {
         assert!(

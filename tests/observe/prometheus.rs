@@ -50,8 +50,8 @@ fn rules() -> String {
 }
 
 impl Prometheus {
-    /// One that scrapes these addresses, with these rules; `None` if it is not installed.
-    fn start(targets: &[String], rules: &str) -> Option<Self> {
+    /// One that scrapes this address, with these rules; `None` if it is not installed.
+    fn start(target: &str, rules: &str) -> Option<Self> {
         if !is_installed("prometheus") {
             skipped("prometheus is not installed (Debian: `apt-get install prometheus`)");
             return None;
@@ -60,7 +60,7 @@ impl Prometheus {
         let config = serde_json::json!({
             "global": { "scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms" },
             "rule_files": ["rules.yaml"],
-            "scrape_configs": [{ "job_name": "sagaz", "static_configs": [{ "targets": targets }] }],
+            "scrape_configs": [{ "job_name": "sagaz", "static_configs": [{ "targets": [target] }] }],
         });
         // What is JSON is YAML.
         fs::write(folder.path().join("config.yaml"), config.to_string()).unwrap();

@@ -3,6 +3,7 @@
 use crate::{
     buy::{Buy, CARD, Payment, Purchase, RECEIPT, Ship},
     collector::{Collector, Seen},
+    picture,
     place::Place,
     process::{self, Process, say},
 };
@@ -12,7 +13,11 @@ use sagaz::{
     outbox::{Consumer, Relay},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tracing::Instrument;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,12 +158,8 @@ impl<'s> Tree<'s> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_starts() {
-    let Some(place) = Place::on("SAGAZ_TEST_RABBITMQ_URL") else {
-        return;
-    };
-    let collector = Collector::start().await;
+/// What three processes export of one request, the first of which is killed, and when that was.
+async fn spans_of_a_crash(place: &Place, collector: &Collector) -> (Vec<Seen>, Duration) {
     let start = |role| {
         let part = Part {
             role,
@@ -172,10 +173,10 @@ async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_
     let mut shop = start(Role::Shop);
     shop.wait_for("stored charge");
     // A span that was not exported dies with its process, so what is to be there is waited for.
-    collector
-        .wait_for(&["POST /orders", "buy accepted", "buy reserve", "buy charge"])
-        .await;
+    let names = ["POST /orders", "buy accepted", "buy reserve", "buy charge"];
+    collector.wait_for(&names).await;
     shop.kill();
+    let killed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut successor = start(Role::Successor);
     successor.wait_for("buy completed");
     shipping.wait_for("ship completed");
@@ -187,41 +188,56 @@ async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_
         "process payment.charged",
         "ship completed",
     ];
-    let spans = collector.wait_for(&names).await;
-    let of_trace: Vec<Seen> = {
-        let trace = &spans
-            .iter()
-            .find(|span| span.name == "POST /orders")
-            .unwrap()
-            .trace;
-        spans
-            .iter()
-            .filter(|span| span.trace == *trace)
-            .cloned()
-            .collect()
+    (collector.wait_for(&names).await, killed_at)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_starts() {
+    let Some(place) = Place::on("SAGAZ_TEST_RABBITMQ_URL") else {
+        return;
     };
+    let collector = Collector::start();
+    let (spans, killed_at) = spans_of_a_crash(&place, &collector).await;
+    let request = spans.iter().find(|span| span.name == "POST /orders");
+    let trace = &request.unwrap().trace;
+    let of_trace = spans.iter().filter(|span| span.trace == *trace);
+    let of_trace: Vec<Seen> = of_trace.cloned().collect();
     let tree = Tree(&of_trace);
+    attempts_are_under_whoever_started_the_instance(&tree);
+    events_are_under_the_attempt_that_publishes_them(&tree);
+    assert_connected(&of_trace);
+    let all = format!("{spans:?}");
+    let is_payload = |secret| all.contains(secret);
+    assert!(
+        !is_payload(CARD) && !is_payload(RECEIPT),
+        "a payload is in a span"
+    );
+    update_picture(&of_trace, u64::try_from(killed_at.as_nanos()).unwrap());
+}
+
+/// Those of its second owner as well.
+fn attempts_are_under_whoever_started_the_instance(tree: &Tree<'_>) {
     let root = tree.one("POST /orders");
     assert_eq!(root.parent, "");
-
-    // Attempts are under whoever started the instance, those of its second owner as well.
     let accepted = tree.one("buy accepted");
-    assert_eq!(
-        (&accepted.parent, accepted.service.as_str()),
-        (&root.id, "shop")
-    );
     let reserve = tree.one("buy reserve");
-    assert_eq!(
-        (&reserve.parent, reserve.service.as_str()),
-        (&root.id, "shop")
-    );
+    for (span, service) in [
+        (accepted, "shop"),
+        (reserve, "shop"),
+        (tree.one("buy book"), "successor"),
+        (tree.one("buy confirm"), "successor"),
+        (tree.one("buy completed"), "successor"),
+    ] {
+        let is_there = span.parent == root.id && span.service == service;
+        assert!(is_there, "{span:?} is not of {service}, below the request");
+    }
     let [failed, charge] = tree.all("buy charge")[..] else {
         panic!(
             "the first attempt to charge fails: {:?}",
             tree.all("buy charge")
         );
     };
-    assert_eq!((&failed.parent, &charge.parent), (&root.id, &root.id));
+    assert!(failed.parent == root.id && charge.parent == root.id);
     assert_eq!(
         (failed.status, failed.attributes["outcome"].as_str()),
         (2, "failed")
@@ -230,61 +246,38 @@ async fn one_trace_from_the_request_over_a_crash_and_a_broker_to_what_the_event_
         (charge.status, charge.attributes["attempt"].as_str()),
         (0, "2")
     );
-    for name in ["buy book", "buy confirm"] {
-        let attempt = tree.one(name);
-        assert_eq!(
-            (&attempt.parent, attempt.service.as_str()),
-            (&root.id, "successor"),
-            "{name}"
-        );
-    }
     let end = tree.one("buy completed");
-    assert_eq!((&end.parent, end.service.as_str()), (&root.id, "successor"));
     assert_eq!(
         end.links,
-        [accepted.id.clone()],
+        [&*accepted.id],
         "the end is linked to the acceptance"
     );
-
-    // What a step does is under its attempt, and so is what becomes of its event.
+    // What a step does is under its attempt.
     assert_eq!(tree.one("ask_the_warehouse").parent, reserve.id);
+}
+
+/// And so is what becomes of them.
+fn events_are_under_the_attempt_that_publishes_them(tree: &Tree<'_>) {
+    const PRODUCER: i32 = 4;
+    const CONSUMER: i32 = 5;
+    let charge = tree.all("buy charge")[1];
     let publish = tree.one("publish payment.charged");
-    assert_eq!(
-        (&publish.parent, publish.service.as_str(), publish.kind),
-        (&charge.id, "successor", 4)
-    );
-    let attributes =
-        |span: &Seen, names: [&str; 3]| names.map(|name| span.attributes[name].clone());
-    let names = [
-        "messaging.system",
-        "messaging.operation.type",
-        "cloudevents.event_type",
-    ];
-    assert_eq!(
-        attributes(publish, names),
-        ["rabbitmq", "send", "payment.charged"]
-    );
     let process = tree.one("process payment.charged");
-    assert_eq!(
-        (&process.parent, process.service.as_str(), process.kind),
-        (&charge.id, "shipping", 5)
-    );
-    assert_eq!(
-        attributes(process, names),
-        ["rabbitmq", "process", "payment.charged"]
-    );
+    for (span, service, kind, operation) in [
+        (publish, "successor", PRODUCER, "send"),
+        (process, "shipping", CONSUMER, "process"),
+    ] {
+        assert_eq!((&span.parent, span.service.as_str()), (&charge.id, service));
+        assert_eq!(span.kind, kind);
+        let of = |name: &str| span.attributes[name].as_str();
+        assert_eq!(of("messaging.system"), "rabbitmq");
+        assert_eq!(of("messaging.operation.type"), operation);
+        assert_eq!(of("cloudevents.event_type"), "payment.charged");
+    }
     assert_eq!(tree.one("ship accepted").parent, process.id);
     assert_eq!(tree.one("ship pack").parent, process.id);
     let shipped = tree.one("ship completed");
-    assert_eq!(shipped.links, [tree.one("ship accepted").id.clone()]);
-
-    assert_connected(&of_trace);
-    let all = format!("{spans:?}");
-    assert!(
-        !all.contains(CARD) && !all.contains(RECEIPT),
-        "a payload is in a span"
-    );
-    picture(&of_trace);
+    assert_eq!(shipped.links, [&*tree.one("ship accepted").id]);
 }
 
 /// Every span but the root has its parent in the trace.
@@ -298,7 +291,13 @@ fn assert_connected(spans: &[Seen]) {
     }
 }
 
-fn picture(_: &[Seen]) {}
+/// The picture in the README is of this trace.
+fn update_picture(trace: &[Seen], killed_at: u64) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/trace.svg");
+        std::fs::write(file, picture::draw(trace, killed_at)).unwrap();
+    }
+}
 
 /// The trace is that which the caller names, where the code that starts the instance runs in none.
 #[tokio::test]

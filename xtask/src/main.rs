@@ -4,6 +4,7 @@
 //! so that it can be repeated by hand, and the first one that fails ends the task.
 
 mod macro_cost;
+mod observe_cost;
 mod services;
 
 use services::Kind;
@@ -21,7 +22,8 @@ usage: cargo xtask <task>
   ci           lint and test, then every feature alone, and what would be published
   services     `up`, `down` or `status` of the servers that tests need, or of those that are named behind it, such as
                `services up redis nats`; `test` starts them by itself
-  macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`";
+  macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`
+  observe-cost measures what the features `metrics` and `otel` cost where nobody observes";
 
 type Done = Result<(), String>;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["lint"] => lint(),
         ["macro-cost"] => macro_cost::measure(),
+        ["observe-cost"] => observe_cost::measure(),
         ["services", verb, ref names @ ..] => services::command(verb, names),
         ["ci"] => lint()
             .and_then(|()| test())

@@ -48,9 +48,10 @@ impl Observers {
     #[inline]
     pub(crate) fn enabled_default() -> Option<Self> {
         let default = DEFAULT.get()?;
-        let mut all = default.0.iter();
-        let is_enabled = all.any(|observer| quietly(|| observer.is_enabled()).unwrap_or(false));
-        is_enabled.then(|| default.clone())
+        let is_enabled = || default.0.iter().any(|observer| observer.is_enabled());
+        quietly(is_enabled)
+            .unwrap_or(false)
+            .then(|| default.clone())
     }
 
     fn each(&self, tell: impl Fn(&dyn Observer)) {

@@ -129,7 +129,7 @@ fn every_alert_fires_of_a_real_fault_and_clears_when_it_is_over() {
         (Err(why), _) | (_, Err(why)) => return skipped(&why),
     };
     let address = format!("127.0.0.1:{}", free_port());
-    let Some(prometheus) = Prometheus::start(&[address.clone()], &hurried(&rules())) else {
+    let Some(prometheus) = Prometheus::start(&address, &hurried(&rules())) else {
         return;
     };
     let part = Part {

@@ -28,10 +28,10 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Example {
-    fn start(name: &str, arguments: &[&str], address: String) -> Self {
+    fn start(name: &str, arguments: &[&str], address: &str) -> Self {
         let mut child = Command::new(program(name))
             .args(arguments)
-            .args(["--serve", &address])
+            .args(["--serve", address])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -100,10 +100,13 @@ fn after(report: &str, words: &str) -> f64 {
 /// One that is scraping already when the example begins, and the address that it scrapes.
 fn prometheus() -> Option<(Prometheus, String)> {
     let address = format!("127.0.0.1:{}", free_port());
-    let prometheus = Prometheus::start(&[address.clone()], &rules())?;
-    prometheus.wait("it scrapes", || match prometheus.query("up").is_empty() {
-        false => Ok(()),
-        true => Err("nothing".to_owned()),
+    let prometheus = Prometheus::start(&address, &rules())?;
+    prometheus.wait("it scrapes", || {
+        if prometheus.query("up").is_empty() {
+            Err("it does not".to_owned())
+        } else {
+            Ok(())
+        }
     });
     Some((prometheus, address))
 }
@@ -130,7 +133,7 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
         return;
     };
     let arguments = ["--count", "2000", "--folder", folder];
-    let mut example = Example::start("order_events", &arguments, address);
+    let mut example = Example::start("order_events", &arguments, &address);
     // While it runs: some gauges are of what runs.
     prometheus.wait("every metric appears", || {
         let missing: Vec<_> = METRICS
@@ -242,7 +245,7 @@ fn attempts_retries_and_compensations_are_counted_as_the_example_counts_them() {
     let Some((prometheus, address)) = prometheus() else {
         return;
     };
-    let mut example = Example::start("cdnow_orders", &arguments, address);
+    let mut example = Example::start("cdnow_orders", &arguments, &address);
     let report = example.report("The books balance.");
     let number = |query: &str, expected| assert_number(&prometheus, query, expected);
     number(
