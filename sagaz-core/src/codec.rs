@@ -64,6 +64,25 @@ impl CodecError {
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
+
+    /// What is wrong and where, without the value that is wrong, which the error's own words may have: for logs.
+    #[must_use]
+    pub fn without_values(&self) -> String {
+        let Some(error) = self.0.downcast_ref::<serde_json::Error>() else {
+            return "it cannot be read or written".to_owned();
+        };
+        let what = match error.classify() {
+            serde_json::error::Category::Io => "it cannot be read or written",
+            serde_json::error::Category::Syntax => "it is no JSON",
+            serde_json::error::Category::Data => "a value is not of the kind that is wanted",
+            serde_json::error::Category::Eof => "it ends too early",
+        };
+        format!(
+            "{what}, at line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    }
 }
 
 impl fmt::Display for CodecError {

@@ -17,6 +17,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// What all attempts of one instance share.
 pub(crate) struct Shared {
@@ -26,12 +27,17 @@ pub(crate) struct Shared {
     /// Of attempts that are about to begin.
     transactions: Mutex<Vec<(u16, AnyTransaction)>>,
     pub(crate) published: Published,
-    /// Whoever is told of the instance.
-    pub(crate) observers: Option<Observers>,
-    /// The trace that the instance belongs to. Boxed, because most of what waits has none.
-    pub(crate) trace: Option<Box<Trace>>,
+    /// Boxed, so that what nobody watches keeps no room for it.
+    watch: Option<Box<Watch>>,
     /// How long a transactional attempt may take if it says nothing itself.
     pub(crate) transaction_timeout: Option<Duration>,
+}
+
+/// Who watches an instance.
+struct Watch {
+    observers: Option<Observers>,
+    trace: Option<Trace>,
+    accepted_at: Instant,
 }
 
 impl Shared {
@@ -42,8 +48,7 @@ impl Shared {
             failure: OnceLock::new(),
             transactions: Mutex::default(),
             published: Published::default(),
-            observers: None,
-            trace: None,
+            watch: None,
             transaction_timeout: None,
         }
     }
@@ -83,25 +88,48 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Somebody is told of the instance, which was accepted then, or it belongs to a trace.
+    pub(crate) fn watched(
+        mut self,
+        observers: Option<Observers>,
+        trace: Option<Trace>,
+        accepted_at: Instant,
+    ) -> Self {
+        if observers.is_some() || trace.is_some() {
+            self.watch = Some(Box::new(Watch {
+                observers,
+                trace,
+                accepted_at,
+            }));
+        }
+        self
+    }
+
     pub(crate) fn instance(&self) -> Instance<'_> {
-        Instance::new(self.definition.name, self.id(), self.trace.as_deref())
+        Instance::new(self.definition.name, self.id(), self.trace())
     }
 
-    pub(crate) fn told_to(mut self, observers: Option<Observers>) -> Self {
-        self.observers = observers;
-        self
+    /// Whoever is told of it.
+    #[inline]
+    pub(crate) fn observers(&self) -> Option<&Observers> {
+        self.watch.as_ref()?.observers.as_ref()
     }
 
-    pub(crate) fn traced(mut self, trace: Option<Trace>) -> Self {
-        self.trace = trace.map(Box::new);
-        self
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.watch.as_ref()?.trace.as_ref()
+    }
+
+    /// How long ago it was accepted, if anybody is told.
+    pub(crate) fn age(&self) -> Duration {
+        let watch = self.watch.as_ref();
+        watch.map_or(Duration::ZERO, |watch| watch.accepted_at.elapsed())
     }
 
     /// The trace context of what an attempt does that runs now: its own or, if nobody keeps one for it, that of whoever started the
     /// instance.
     fn current_trace(&self) -> Option<TraceContext> {
-        let own = self.observers.as_ref().and_then(Observers::trace);
-        own.or_else(|| self.trace.as_ref().map(|trace| trace.parent().clone()))
+        let own = self.observers().and_then(Observers::trace);
+        own.or_else(|| self.trace().map(|trace| trace.parent().clone()))
     }
 }
 
@@ -218,11 +246,11 @@ impl<'run> StepContext<'run> {
     /// process every event is one: there is no outbox, unless the run is [`run_publishing`](crate::Saga::run_publishing).
     pub fn publish(&self, event: Event) -> Result<(), PublishError> {
         let event = event.of_step(self.saga(), self.saga_id(), self.step());
-        let event = event.in_trace(self.shared.current_trace());
         let step = usize::from(self.step);
+        let trace = || self.shared.current_trace();
         self.shared
             .published
-            .push(step, self.is_compensation(), event)
+            .push(step, self.is_compensation(), event, trace)
     }
 
     /// Why the instance is undone; `None` while it is not.

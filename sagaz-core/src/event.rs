@@ -451,10 +451,11 @@ impl Event {
         }))
     }
 
-    /// Says to which trace it belongs, if that is known and its author did not say it.
-    pub fn in_trace(self, trace: Option<TraceContext>) -> Self {
+    /// Says to which trace it belongs, if that is known and its author did not say it, as far as that leaves an event which can
+    /// be published with this limit.
+    pub fn in_trace(self, trace: Option<TraceContext>, size_max: usize) -> Self {
         match trace {
-            Some(trace) => trace.give_to(self),
+            Some(trace) => trace.give_to(self, size_max),
             None => self,
         }
     }

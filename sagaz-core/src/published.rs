@@ -4,7 +4,10 @@
 //! dropped. What was put into a write stays here until the store has acknowledged that write, so that a write which is made anew
 //! has it again.
 
-use crate::event::{Event, PublishError};
+use crate::{
+    event::{Event, PublishError},
+    observe::TraceContext,
+};
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -43,12 +46,20 @@ struct Publication {
     undo: bool,
     /// It is in the write that is in flight.
     offered: bool,
+    /// As its author made it: what is added to it refuses none.
+    size: usize,
     event: Event,
 }
 
 impl Published {
     /// Keeps an event of an attempt.
-    pub(crate) fn push(&self, step: usize, undo: bool, event: Event) -> Result<(), PublishError> {
+    pub(crate) fn push(
+        &self,
+        step: usize,
+        undo: bool,
+        event: Event,
+        trace: impl FnOnce() -> Option<TraceContext>,
+    ) -> Result<(), PublishError> {
         let size_max = match &self.destination {
             Destination::Nowhere => {
                 return Err(PublishError::of(
@@ -63,7 +74,7 @@ impl Published {
         let mut list = lock(self.list.get_or_init(Box::default));
         let own = list.iter().filter(|it| it.step == step && it.undo == undo);
         let (count, size) = own.fold((1, event.size()), |(count, size), it| {
-            (count + 1, size + it.event.size())
+            (count + 1, size + it.size)
         });
         if count > EVENTS_MAX {
             let words = format!("an attempt publishes at most {EVENTS_MAX} events");
@@ -80,7 +91,8 @@ impl Published {
             step,
             undo,
             offered: false,
-            event,
+            size: event.size(),
+            event: event.in_trace(trace(), size_max),
         });
         Ok(())
     }

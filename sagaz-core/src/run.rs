@@ -83,11 +83,11 @@ async fn run_in_process<G: Saga>(
     destination: Destination,
 ) -> Outcome<G::Outputs> {
     let definition = saga.definition();
-    // Nobody asks for the time if nobody is told.
-    let began = observers.is_some().then(Instant::now);
-    let shared = Shared::new(definition)
-        .publishing(destination)
-        .told_to(observers);
+    let mut shared = Shared::new(definition).publishing(destination);
+    if observers.is_some() {
+        // Nobody asks for the time if nobody is told.
+        shared = shared.watched(observers, None, Instant::now());
+    }
     let slots = saga.slots();
     let mut machine = Machine::new(definition, false, saga.per_step_copied(StepCell::BLANK));
     let mut troubles = Troubles::default();
@@ -115,11 +115,11 @@ async fn run_in_process<G: Saga>(
         .await;
     }
     let finished = |state| {
-        if let Some(observers) = &shared.observers {
+        if let Some(observers) = shared.observers() {
             observers.observe(&Lifecycle::Finished {
                 instance: shared.instance(),
                 state,
-                age: began.map_or(Duration::ZERO, |began| began.elapsed()),
+                age: shared.age(),
             });
         }
     };
@@ -140,7 +140,7 @@ async fn run_in_process<G: Saga>(
         }
         _ => {
             let stuck = stuck::<G>(&machine, &troubles, &shared);
-            if let Some(observers) = &shared.observers {
+            if let Some(observers) = shared.observers() {
                 observers.observe(&Lifecycle::Stuck {
                     instance: shared.instance(),
                     stuck: &stuck,

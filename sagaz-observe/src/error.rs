@@ -12,7 +12,7 @@ pub enum SetupError {
     ObservedAlready,
     /// The process has a subscriber already.
     #[error(
-        "this process has a `tracing` subscriber already: leave `.logs(..)` and `.otlp(..)` out, and add the layers of sagaz to it"
+        "this process has a `tracing` subscriber already: leave `.logs(..)` and `.otlp(..)` out; spans and events of sagaz go to it, and `JsonLogs` and a layer of `tracing-opentelemetry` can be added to it"
     )]
     SubscribedAlready,
     /// The process has a recorder already.

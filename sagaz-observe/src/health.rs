@@ -1,7 +1,10 @@
 //! Whether this process lives, and whether it is ready: of its engines, stores, relays, brokers and consumers.
 //!
 //! A process *lives* while its tasks go on; one that does not is to be started again. It is *ready* while it can do its work: a
-//! store or a broker that is away makes it unready, and starting it again would not help.
+//! store or a broker that is away makes it unready, and starting it again would not help. One in which nothing runs has nothing to
+//! be ready for.
+//!
+//! A store is asked nothing: its engine and its relay talk to it all the time, and know.
 
 use crate::watched::Watched;
 use sagaz_core::observe::{EngineProbe, RelayStanding};
@@ -51,12 +54,11 @@ impl Health {
         !self.parts.iter().any(is_dead)
     }
 
-    /// Whether everything works now.
+    /// Whether something runs, and everything works now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.parts
-            .iter()
-            .all(|part| part.standing == Standing::Ready)
+        let is_ready = |part: &Part| part.standing == Standing::Ready;
+        !self.parts.is_empty() && self.parts.iter().all(is_ready)
     }
 
     fn put(&mut self, kind: &'static str, name: impl Into<String>, standing: Standing) {
@@ -94,45 +96,67 @@ impl fmt::Display for Health {
     }
 }
 
-/// Asks engines, relays, stores and brokers how they stand.
+/// How everything stands, brokers included, which are asked.
 pub(crate) async fn check(watched: &Watched) -> Health {
+    let mut health = glance(watched);
+    for outbox in &watched.live().outboxes {
+        let answer = timeout(PATIENCE, outbox.broker_health()).await;
+        health.put("broker", outbox.broker(), of_answer(answer));
+    }
+    health
+}
+
+/// How everything stands, without asking anybody.
+pub(crate) fn glance(watched: &Watched) -> Health {
     let live = watched.live();
     let mut health = Health::default();
-    for engine in &live.engines {
+    for kind in live.starting {
+        health.put(kind, "new", unready("it is starting"));
+    }
+    for engine in live.engines.iter().filter(|it| !it.is_stopped()) {
         health.put("engine", engine.id().to_string(), of_engine(&**engine));
-        health.put("store", engine.store(), of_store(&**engine).await);
+        let trouble = engine.store_trouble();
+        health.put("store", engine.store(), unready_if(trouble));
     }
     for outbox in &live.outboxes {
         if let Some(relay) = outbox.relay() {
             health.put("relay", outbox.store(), of_relay(&relay));
         }
-        let answer = timeout(PATIENCE, outbox.outbox()).await;
-        health.put("store", outbox.store(), of_answer(answer));
-        let answer = timeout(PATIENCE, outbox.broker_health()).await;
-        health.put("broker", outbox.broker(), of_answer(answer));
     }
     for consumer in &live.consumers {
-        let standing = consumer
-            .broker_trouble()
-            .map_or(Standing::Ready, Standing::Unready);
-        health.put("consumer", consumer.consumer(), standing.clone());
-        health.put("broker", consumer.broker(), standing);
+        let of_broker = unready_if(consumer.broker_trouble());
+        health.put("consumer", consumer.consumer(), of_broker.clone());
+        health.put("broker", consumer.broker(), of_broker);
+        if let Some(store) = consumer.store() {
+            let of_store = unready_if(consumer.store_trouble());
+            health.put("consumer", consumer.consumer(), of_store.clone());
+            health.put("store", store, of_store);
+        }
+    }
+    for (consumer, why) in live.ended {
+        health.put(
+            "consumer",
+            consumer,
+            Standing::Dead(format!("it has ended: {why}")),
+        );
     }
     health
 }
 
-/// Without asking anybody.
-pub(crate) fn glance(watched: &Watched) -> Health {
-    let mut health = Health::default();
-    for engine in &watched.live().engines {
-        health.put("engine", engine.id().to_string(), of_engine(&**engine));
-    }
-    health
+fn unready(why: &str) -> Standing {
+    Standing::Unready(why.to_owned())
+}
+
+fn unready_if(trouble: Option<String>) -> Standing {
+    trouble.map_or(Standing::Ready, Standing::Unready)
 }
 
 fn of_engine(engine: &dyn EngineProbe) -> Standing {
     if engine.is_stopping() {
-        return Standing::Unready("it is shutting down".to_owned());
+        return unready("it is shutting down");
+    }
+    if let Some(task) = engine.ended_task() {
+        return Standing::Dead(format!("its task `{task}` has ended"));
     }
     let silence = engine.silence();
     if silence > engine.silence_max() {
@@ -141,21 +165,16 @@ fn of_engine(engine: &dyn EngineProbe) -> Standing {
         ));
     }
     if engine.lease_remaining().is_zero() {
-        return Standing::Unready("its lease has lapsed: no new attempt begins".to_owned());
+        return unready("its lease has lapsed: no new attempt begins");
     }
     Standing::Ready
 }
 
-async fn of_store(engine: &dyn EngineProbe) -> Standing {
-    if let Some(trouble) = engine.store_trouble() {
-        return Standing::Unready(trouble);
-    }
-    of_answer(timeout(PATIENCE, engine.backlog()).await)
-}
-
 fn of_relay(relay: &RelayStanding) -> Standing {
-    if relay.lease_remaining.is_zero() {
-        Standing::Unready("its lease has lapsed: nothing is published".to_owned())
+    if relay.is_dead {
+        Standing::Dead("its worker has ended".to_owned())
+    } else if relay.lease_remaining.is_zero() {
+        unready("its lease has lapsed: nothing is published")
     } else {
         Standing::Ready
     }
@@ -166,5 +185,162 @@ fn of_answer<T, E: fmt::Display>(answer: Result<Result<T, E>, Elapsed>) -> Stand
         Ok(Ok(_)) => Standing::Ready,
         Ok(Err(error)) => Standing::Unready(error.to_string()),
         Err(_) => Standing::Unready(format!("it did not answer within {PATIENCE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::BoxFuture;
+    use sagaz_core::{
+        EngineId,
+        observe::{Observer, Probe},
+        store::{Backlog, StoreError},
+    };
+    use std::sync::Arc;
+
+    #[derive(Clone, Debug)]
+    struct Engine {
+        silence: Duration,
+        lease_remaining: Duration,
+        ended_task: Option<&'static str>,
+        trouble: Option<String>,
+        is_stopping: bool,
+        is_stopped: bool,
+    }
+
+    const SOUND: Engine = Engine {
+        silence: Duration::from_secs(5),
+        lease_remaining: Duration::from_secs(10),
+        ended_task: None,
+        trouble: None,
+        is_stopping: false,
+        is_stopped: false,
+    };
+
+    impl EngineProbe for Engine {
+        fn id(&self) -> EngineId {
+            "6f9619ff-8b86-4d01-b42d-00cf4fc964ff".parse().unwrap()
+        }
+
+        fn store(&self) -> &'static str {
+            "memory"
+        }
+
+        fn in_flight(&self) -> Vec<(&'static str, usize)> {
+            Vec::new()
+        }
+
+        fn in_flight_max(&self) -> usize {
+            1
+        }
+
+        fn lease_remaining(&self) -> Duration {
+            self.lease_remaining
+        }
+
+        fn silence(&self) -> Duration {
+            self.silence
+        }
+
+        fn silence_max(&self) -> Duration {
+            Duration::from_secs(30)
+        }
+
+        fn ended_task(&self) -> Option<&'static str> {
+            self.ended_task
+        }
+
+        fn is_stopping(&self) -> bool {
+            self.is_stopping
+        }
+
+        fn is_stopped(&self) -> bool {
+            self.is_stopped
+        }
+
+        fn store_trouble(&self) -> Option<String> {
+            self.trouble.clone()
+        }
+
+        fn backlog(&self) -> BoxFuture<'_, Result<Vec<Backlog>, StoreError>> {
+            panic!("a health check counts nothing")
+        }
+    }
+
+    async fn health_of(engine: Engine) -> Health {
+        let (watched, engine) = (Watched::default(), Arc::new(engine));
+        watched.watch(Probe::engine(&engine));
+        check(&watched).await
+    }
+
+    #[tokio::test]
+    async fn a_process_is_started_again_only_for_what_does_not_go_on_by_itself() {
+        let sound = health_of(SOUND).await;
+        assert!(sound.is_live() && sound.is_ready(), "{sound}");
+        let unready = [
+            Engine {
+                trouble: Some("it is away".to_owned()),
+                ..SOUND
+            },
+            Engine {
+                lease_remaining: Duration::ZERO,
+                ..SOUND
+            },
+            Engine {
+                is_stopping: true,
+                ended_task: Some("lease"),
+                ..SOUND
+            },
+        ];
+        for engine in unready {
+            let health = health_of(engine).await;
+            assert!(health.is_live() && !health.is_ready(), "{health}");
+        }
+        let dead = [
+            Engine {
+                silence: Duration::from_secs(31),
+                ..SOUND
+            },
+            Engine {
+                ended_task: Some("writer"),
+                ..SOUND
+            },
+        ];
+        for engine in dead {
+            let health = health_of(engine).await;
+            assert!(!health.is_live() && !health.is_ready(), "{health}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_stopped_is_no_part_and_what_starts_is_not_ready() {
+        let watched = Watched::default();
+        assert!(!check(&watched).await.is_ready(), "nothing runs");
+        let starting = Arc::new(());
+        watched.watch(Probe::Starting("engine", Arc::downgrade(&starting)));
+        assert!(!check(&watched).await.is_ready(), "it starts");
+        let (sound, stopped) = (
+            Arc::new(SOUND),
+            Arc::new(Engine {
+                is_stopped: true,
+                ..SOUND
+            }),
+        );
+        watched.watch(Probe::engine(&sound));
+        watched.watch(Probe::engine(&stopped));
+        drop(starting);
+        assert!(check(&watched).await.is_ready());
+        let ended = |consumer: &str| Probe::Ended {
+            consumer: consumer.to_owned(),
+            why: "the credentials are wrong".to_owned(),
+        };
+        watched.watch(ended("billing"));
+        let health = check(&watched).await;
+        assert!(!health.is_live(), "{health}");
+        assert!(
+            health.to_string().contains("consumer billing: dead"),
+            "{health}"
+        );
     }
 }

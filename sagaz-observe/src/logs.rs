@@ -11,7 +11,7 @@ use std::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{
-    Dispatch, Event, Subscriber,
+    Dispatch, Event, Metadata, Subscriber,
     dispatcher::WeakDispatch,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
@@ -47,7 +47,10 @@ impl LogFormat {
     }
 }
 
-/// A layer that writes a JSON object for each event, to a writer of yours: to be added to a subscriber of yours.
+/// A layer that writes a JSON object for each event, to a writer of yours: to be added to a subscriber of yours, and not as an
+/// `Option` of a layer, which is not told of the subscriber that it is part of and so knows no `trace_id`.
+///
+/// A field of a span or event of yours that is named as one of the line's own is in the object `fields`.
 ///
 /// ```
 /// use tracing_subscriber::{layer::SubscriberExt, Registry};
@@ -87,7 +90,8 @@ where
         if let Some(span) = context.span(id) {
             let mut fields = Map::new();
             attributes.record(&mut Collect(&mut fields));
-            span.extensions_mut().insert(Fields(fields));
+            // Another of these layers may have been here before, and has put the same.
+            span.extensions_mut().replace(Fields(fields));
         }
     }
 
@@ -101,24 +105,76 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Map::new();
-        line.insert("timestamp".to_owned(), now().into());
-        line.insert("level".to_owned(), metadata.level().as_str().into());
-        line.insert("target".to_owned(), metadata.target().into());
+        let mut line = Line::default();
         if let Some(spans) = context.event_scope(event) {
             for span in spans.from_root() {
-                add_fields(&mut line, &span);
+                if let Some(Fields(fields)) = span.extensions().get() {
+                    line.add(fields.clone(), is_of_sagaz(span.metadata()));
+                }
             }
         }
         // What is said last is nearest.
-        event.record(&mut Collect(&mut line));
+        let mut fields = Map::new();
+        event.record(&mut Collect(&mut fields));
+        line.add(fields, is_of_sagaz(metadata));
         if let Some(span) = context.event_span(event) {
-            self.add_ids(&mut line, &span);
+            self.add_ids(&mut line.own, &span);
         }
-        let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+        line.own.insert("timestamp".to_owned(), now().into());
+        line.own
+            .insert("level".to_owned(), metadata.level().as_str().into());
+        line.own
+            .insert("target".to_owned(), metadata.target().into());
+        let mut bytes = serde_json::to_vec(&line.whole()).unwrap_or_default();
         bytes.push(b'\n');
         // Where to log that a log cannot be written?
         let _ = self.make_writer.make_writer_for(metadata).write_all(&bytes);
+    }
+}
+
+fn is_of_sagaz(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "sagaz"
+}
+
+/// A line of the log. Nobody's fields take the place of its own: those of others with such a name are put aside, in `fields`.
+#[derive(Default)]
+struct Line {
+    /// What this layer says, and what the spans and events of sagaz have.
+    own: Map<String, Value>,
+    others: Map<String, Value>,
+}
+
+impl Line {
+    fn add(&mut self, fields: Map<String, Value>, is_own: bool) {
+        // Those are for exporters.
+        let fields = fields
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("otel."));
+        let (message, fields): (Vec<_>, Vec<_>) = fields.partition(|(name, _)| name == "message");
+        self.own.extend(message);
+        let all = if is_own {
+            &mut self.own
+        } else {
+            &mut self.others
+        };
+        all.extend(fields);
+    }
+
+    fn whole(self) -> Value {
+        let Self {
+            own: mut line,
+            others,
+        } = self;
+        let mut aside = Map::new();
+        for (name, value) in others {
+            let taken = line.contains_key(&name) || name == "fields";
+            let place = if taken { &mut aside } else { &mut line };
+            place.insert(name, value);
+        }
+        if !aside.is_empty() {
+            line.insert("fields".to_owned(), aside.into());
+        }
+        line.into()
     }
 }
 
@@ -143,16 +199,6 @@ impl<W> JsonLogs<W> {
     #[cfg(not(feature = "otel"))]
     #[expect(clippy::unused_self, reason = "spans have ids where they are exported")]
     fn add_ids<'a, S: LookupSpan<'a>>(&self, _: &mut Map<String, Value>, _: &SpanRef<'a, S>) {}
-}
-
-/// All fields of a span but those that only exporters read.
-fn add_fields<'a, S: LookupSpan<'a>>(line: &mut Map<String, Value>, span: &SpanRef<'a, S>) {
-    let extensions = span.extensions();
-    let Some(Fields(fields)) = extensions.get() else {
-        return;
-    };
-    let own = fields.iter().filter(|(name, _)| !name.starts_with("otel."));
-    line.extend(own.map(|(name, value)| (name.clone(), value.clone())));
 }
 
 #[expect(
@@ -196,5 +242,102 @@ impl Visit for Collect<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing::{info, info_span};
+    use tracing_subscriber::{Registry, layer::SubscriberExt};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What two of these layers in one subscriber write.
+    fn lines(say: impl FnOnce()) -> [Vec<Value>; 2] {
+        let buffers = [Buffer::default(), Buffer::default()];
+        let layer = |buffer: &Buffer| {
+            let buffer = buffer.clone();
+            JsonLogs::new(move || buffer.clone())
+        };
+        let subscriber = Registry::default()
+            .with(layer(&buffers[0]))
+            .with(layer(&buffers[1]));
+        tracing::subscriber::with_default(subscriber, say);
+        buffers.map(|buffer| {
+            let bytes = buffer.0.lock().unwrap().clone();
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        })
+    }
+
+    #[test]
+    fn nobodys_fields_take_the_place_of_the_lines_own() {
+        let [lines, others] = lines(|| {
+            let attempt = info_span!(target: "sagaz", "attempt", saga = "buy", step = "charge", outcome = tracing::field::Empty);
+            let _attempt = attempt.enter();
+            let _own = info_span!("their own", step = 3, bank = "north", target = "x").entered();
+            info!(
+                level = 7,
+                timestamp = "never",
+                saga = "theirs",
+                fields = 1,
+                ratio = f64::NAN,
+                "two\nlines"
+            );
+            attempt.record("outcome", "completed");
+            info!("later");
+        });
+        let untimed = |lines: &[Value]| {
+            let untimed = lines.iter().cloned().map(|mut line| {
+                line.as_object_mut().unwrap().remove("timestamp").unwrap();
+                line
+            });
+            untimed.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            untimed(&lines),
+            untimed(&others),
+            "the two of them write the same"
+        );
+        let line = &lines[0];
+        assert_eq!(
+            (&line["saga"], &line["step"], &line["level"]),
+            (&"buy".into(), &"charge".into(), &"INFO".into())
+        );
+        assert_eq!(
+            (&line["bank"], &line["message"]),
+            (&"north".into(), &"two\nlines".into())
+        );
+        assert_eq!(line["target"], "sagaz_observe::logs::tests");
+        assert_ne!(line["timestamp"], "never");
+        let aside = &line["fields"];
+        assert_eq!(
+            (&aside["step"], &aside["level"], &aside["fields"]),
+            (&3.into(), &7.into(), &1.into())
+        );
+        assert_eq!(
+            (&aside["saga"], &aside["target"]),
+            (&"theirs".into(), &"x".into())
+        );
+        assert_eq!(
+            lines[1]["outcome"], "completed",
+            "what a span is told later is there as well"
+        );
     }
 }

@@ -9,6 +9,9 @@ use opentelemetry_sdk::{
 };
 use std::time::Duration;
 
+/// What carries spans to the collector, and speaks of itself.
+pub(crate) const TRANSPORT: [&str; 5] = ["h2", "hyper", "tonic", "tower", "opentelemetry"];
+
 /// How long a span waits before it is exported at most.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -4,8 +4,10 @@
 //! are for those who look for something.
 
 use crate::spans::in_closing_span;
-use sagaz_core::observe::{
-    ConsumerEvent, ConsumerIdentity, Lifecycle, PublisherEvent, PublisherIdentity,
+use sagaz_core::{
+    CodecError,
+    observe::{ConsumerEvent, ConsumerIdentity, Lifecycle, PublisherEvent, PublisherIdentity},
+    store::Handled,
 };
 use std::error::Error;
 use tracing::{debug, error, info, trace, warn};
@@ -108,8 +110,11 @@ pub(crate) fn tell(event: &Lifecycle<'_>) {
                 "step is over without an output"
             );
         }
+        // Not the words of the failure: those of a panic, or of a value that cannot be read, may have anything in them. What an
+        // attempt failed with is said in its span.
         Lifecycle::Compensating { instance, failure } => {
-            say!(info, instance, reason = %failure, "instance is being undone");
+            let (step, reason) = (failure.step.as_deref(), failure.reason.as_str());
+            say!(info, instance, step, reason, "instance is being undone");
         }
         Lifecycle::Compensated {
             instance,
@@ -158,9 +163,22 @@ pub(crate) fn tell(event: &Lifecycle<'_>) {
             );
         }),
         Lifecycle::Stuck { instance, stuck } => in_closing_span(&instance, "stuck", || {
-            say!(error, instance, step = stuck.step.as_deref(), reason = stuck.reason.as_str(), error = %stuck,
-                "instance is stuck, and needs an operator");
+            let (step, reason) = (stuck.step.as_deref(), stuck.reason.as_str());
+            say!(
+                error,
+                instance,
+                step,
+                reason,
+                "instance is stuck, and needs an operator: `inspect` tells more"
+            );
         }),
+        Lifecycle::DriverPanicked { instance } => {
+            say!(
+                error,
+                instance,
+                "what drives the instance panicked: it goes on from what is stored"
+            );
+        }
         Lifecycle::CancelRefused { instance, deadline } => {
             let cause = if deadline { "deadline" } else { "request" };
             say!(warn, instance, cause, "cancel refused: the pivot is passed");
@@ -274,6 +292,14 @@ pub(crate) fn tell_of_consumer(consumer: &ConsumerIdentity<'_>, event: &Consumer
     match *event {
         ConsumerEvent::Handled {
             event_type,
+            handled: Handled::Dead,
+            took,
+        } => {
+            let took_s = took.as_secs_f64();
+            error!(target: "sagaz", consumer, broker, event_type, took_s, "event given up: it is a dead letter");
+        }
+        ConsumerEvent::Handled {
+            event_type,
             handled,
             took,
         } => {
@@ -299,6 +325,9 @@ pub(crate) fn tell_of_consumer(consumer: &ConsumerIdentity<'_>, event: &Consumer
         ConsumerEvent::BrokerFailed { error } => {
             warn!(target: "sagaz", consumer, broker, error = words(error), "broker unavailable");
         }
+        ConsumerEvent::Ended { error } => {
+            error!(target: "sagaz", consumer, broker, error = words(error), "consumer has ended");
+        }
         ConsumerEvent::StoreFailed { error } => {
             warn!(target: "sagaz", consumer, error = words(error), "store unavailable");
         }
@@ -306,10 +335,14 @@ pub(crate) fn tell_of_consumer(consumer: &ConsumerIdentity<'_>, event: &Consumer
     }
 }
 
-/// An error and its causes.
+/// An error and its causes, without values that were read or written.
 fn words(error: &(dyn Error + 'static)) -> String {
+    let own = |error: &(dyn Error + 'static)| match error.downcast_ref::<CodecError>() {
+        Some(error) => error.without_values(),
+        None => error.to_string(),
+    };
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |words, cause| {
-        format!("{words}: {cause}")
+    causes.fold(own(error), |words, cause| {
+        format!("{words}: {}", own(cause))
     })
 }

@@ -1,6 +1,10 @@
 //! A small HTTP server: `/livez`, `/readyz` and `/metrics`.
 
-use crate::{health, metrics::Sampler, watched::Watched};
+use crate::{
+    health::{self, Health},
+    metrics::Sampler,
+    watched::Watched,
+};
 use axum::{
     Router,
     extract::State,
@@ -9,13 +13,15 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{io, net::TcpListener, sync::Arc};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pages {
     pub(crate) watched: Arc<Watched>,
     pub(crate) sampler: Arc<Sampler>,
     pub(crate) prometheus: Option<PrometheusHandle>,
+    pub(crate) last_check: Arc<Mutex<Option<(Instant, Health)>>>,
 }
 
 pub(crate) async fn serve(listener: TcpListener, pages: Pages) -> io::Result<()> {
@@ -34,12 +40,22 @@ async fn livez(State(pages): State<Pages>) -> impl IntoResponse {
     answer(health.is_live(), &health)
 }
 
+/// Whoever asks again within a second is told the same: brokers are not asked by everybody who can reach this page.
 async fn readyz(State(pages): State<Pages>) -> impl IntoResponse {
-    let health = health::check(&pages.watched).await;
+    let mut last = pages.last_check.lock().await;
+    let health = match &*last {
+        Some((at, health)) if at.elapsed() < Duration::from_secs(1) => health.clone(),
+        _ => {
+            let health = health::check(&pages.watched).await;
+            *last = Some((Instant::now(), health.clone()));
+            health
+        }
+    };
+    drop(last);
     answer(health.is_ready(), &health)
 }
 
-fn answer(is_well: bool, health: &health::Health) -> impl IntoResponse + use<> {
+fn answer(is_well: bool, health: &Health) -> impl IntoResponse + use<> {
     let status = if is_well {
         StatusCode::OK
     } else {

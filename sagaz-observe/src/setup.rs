@@ -2,6 +2,8 @@
 
 use crate::{error::SetupError, health, health::Health, watched::Watched};
 use sagaz_core::observe::{Observer, Observers, set_default};
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+use std::io;
 use std::sync::Arc;
 
 #[cfg(feature = "metrics")]
@@ -14,8 +16,10 @@ use crate::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 #[cfg(feature = "metrics")]
 use std::{net::TcpListener, time::Duration};
+#[cfg(any(feature = "metrics", feature = "otel"))]
+use tokio::runtime::Handle;
 #[cfg(feature = "metrics")]
-use tokio::{runtime::Handle, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 
 #[cfg(feature = "tracing")]
 use crate::{
@@ -23,8 +27,11 @@ use crate::{
     spans::Telling,
 };
 #[cfg(feature = "tracing")]
+use tracing::Level;
+#[cfg(feature = "tracing")]
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::{FilterExt, FilterFn, filter_fn},
     layer::{Identity, SubscriberExt},
     util::SubscriberInitExt,
 };
@@ -32,11 +39,16 @@ use tracing_subscriber::{
 #[cfg(feature = "otel")]
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
+/// Where `init` serves: the port of OpenTelemetry's exporters for Prometheus.
+#[cfg(feature = "metrics")]
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+
 /// Observes this process, in one call at its start, within a tokio runtime:
 ///
 /// - logs to standard error, for people in a terminal and else as JSON, as far as `RUST_LOG` says, and from `info` if it says
 ///   nothing;
-/// - metrics, liveness and readiness on `http://127.0.0.1:9464/metrics`, `/livez` and `/readyz`, or on the address in `SAGAZ_SERVE`;
+/// - metrics, liveness and readiness on `http://127.0.0.1:9464/metrics`, `/livez` and `/readyz`, if that address is free, or on the one in
+///   `SAGAZ_SERVE`, which is not to be taken; `off` serves nothing;
 /// - spans by OTLP over gRPC, if `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector; `OTEL_SERVICE_NAME` says who sends them.
 ///
 /// Each of these with its feature: `tracing`, `metrics`, `otel`. It installs a `tracing` subscriber and a `metrics` recorder for the
@@ -60,11 +72,11 @@ pub fn init() -> Result<Observability, SetupError> {
     #[cfg(feature = "tracing")]
     let builder = builder.logs(LogFormat::Auto);
     #[cfg(feature = "metrics")]
-    let builder = {
-        let address = std::env::var(SERVE_VARIABLE);
-        builder
-            .prometheus()
-            .serve(address.unwrap_or_else(|_| "127.0.0.1:9464".to_owned()))
+    let builder = match std::env::var(SERVE_VARIABLE).as_deref() {
+        Ok("" | "off") => builder.prometheus(),
+        Ok(address) => builder.prometheus().serve(address),
+        // Another process of this host may have it.
+        Err(_) => builder.prometheus().serve_if_free(DEFAULT_ADDRESS),
     };
     #[cfg(feature = "otel")]
     let builder = match std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT") {
@@ -84,8 +96,9 @@ pub fn attach() -> Result<Observability, SetupError> {
     Observability::builder().install()
 }
 
-/// What observes this process. Dropped, it goes on, but for its server and its samples.
+/// What observes this process. Dropped, that goes on, but for the server and for how things stand, which is asked no more.
 #[derive(Debug)]
+#[must_use = "dropped, it serves nothing: keep it as long as the process runs, and shut it down last"]
 pub struct Observability {
     watched: Arc<Watched>,
     #[cfg(feature = "metrics")]
@@ -113,6 +126,9 @@ pub struct ObservabilityBuilder {
     prometheus: bool,
     #[cfg(feature = "metrics")]
     serve: Option<String>,
+    /// Going without is in order.
+    #[cfg(feature = "metrics")]
+    if_free: bool,
     #[cfg(feature = "metrics")]
     sample_interval: Duration,
     #[cfg(feature = "otel")]
@@ -134,7 +150,9 @@ impl Observability {
             #[cfg(feature = "metrics")]
             serve: None,
             #[cfg(feature = "metrics")]
-            sample_interval: Duration::from_secs(10),
+            if_free: false,
+            #[cfg(feature = "metrics")]
+            sample_interval: Duration::from_secs(15),
             #[cfg(feature = "otel")]
             otlp: None,
             #[cfg(feature = "otel")]
@@ -216,7 +234,13 @@ impl ObservabilityBuilder {
         self
     }
 
-    /// How often stores and brokers are asked how they stand. Default 10 s.
+    #[cfg(feature = "metrics")]
+    fn serve_if_free(mut self, address: &str) -> Self {
+        self.if_free = true;
+        self.serve(address)
+    }
+
+    /// How often stores and brokers are asked how they stand. Default 15 s.
     #[cfg(feature = "metrics")]
     pub fn sample_interval(mut self, interval: Duration) -> Self {
         self.sample_interval = interval.max(Duration::from_millis(10));
@@ -254,13 +278,12 @@ impl ObservabilityBuilder {
         if Observers::with_default(Vec::new()).is_some() {
             return Err(SetupError::ObservedAlready);
         }
+        #[cfg(any(feature = "metrics", feature = "otel"))]
+        let handle = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
+        #[cfg(all(feature = "otel", not(feature = "metrics")))]
+        drop(handle);
         #[cfg(feature = "metrics")]
-        let (handle, listener) = (
-            Handle::try_current(),
-            self.serve.as_deref().map(listen).transpose()?,
-        );
-        #[cfg(feature = "metrics")]
-        let handle = handle.map_err(|_| SetupError::NoRuntime)?;
+        let listener = self.listener()?;
         #[cfg(feature = "otel")]
         let provider = match &self.otlp {
             Some(endpoint) => Some(crate::otlp::provider(endpoint, self.service.as_deref())?),
@@ -294,7 +317,8 @@ impl ObservabilityBuilder {
             let (own, interval) = (Arc::clone(&sampler), self.sample_interval);
             tasks.spawn_on(async move { own.run(interval).await }, &handle);
             if let Some(prometheus) = prometheus.clone() {
-                tasks.spawn_on(upkeep(prometheus), &handle);
+                // As long as the recorder, which is never taken back, and would keep every value for ever.
+                handle.spawn(upkeep(prometheus));
             }
             let address = listener.as_ref().and_then(|it| it.local_addr().ok());
             if let Some(listener) = listener {
@@ -302,6 +326,7 @@ impl ObservabilityBuilder {
                     watched: Arc::clone(&watched),
                     sampler: Arc::clone(&sampler),
                     prometheus: prometheus.clone(),
+                    last_check: Arc::default(),
                 };
                 tasks.spawn_on(
                     async move {
@@ -327,6 +352,22 @@ impl ObservabilityBuilder {
         })
     }
 
+    /// `None` if nothing is to be served, or if that can be gone without.
+    #[cfg(feature = "metrics")]
+    fn listener(&self) -> Result<Option<TcpListener>, SetupError> {
+        let Some(address) = &self.serve else {
+            return Ok(None);
+        };
+        match listen(address) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if self.if_free && error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(source) => Err(SetupError::Listen {
+                address: address.clone(),
+                source,
+            }),
+        }
+    }
+
     /// Installs a subscriber, if something is asked for that needs one.
     #[cfg(feature = "tracing")]
     fn subscribe(
@@ -334,49 +375,68 @@ impl ObservabilityBuilder {
         #[cfg(feature = "otel")] provider: Option<&SdkTracerProvider>,
     ) -> Result<(), SetupError> {
         #[cfg(feature = "otel")]
-        let export =
-            provider.map(|it| tracing_opentelemetry::layer().with_tracer(crate::otlp::tracer(it)));
+        let export = match provider {
+            None => None,
+            Some(provider) => {
+                let layer =
+                    tracing_opentelemetry::layer().with_tracer(crate::otlp::tracer(provider));
+                // What the export itself does is exported by nobody, or it would never end.
+                let is_own = filter_fn(|it| {
+                    crate::otlp::TRANSPORT
+                        .iter()
+                        .any(|own| it.target().starts_with(own))
+                });
+                Some(layer.with_filter(self.events()?.or(spans_of_sagaz()).and(is_own.not())))
+            }
+        };
         #[cfg(not(feature = "otel"))]
         let export: Option<Identity> = None;
         if self.logs.is_none() && export.is_none() {
             return Ok(());
         }
-        let from_environment = || std::env::var("RUST_LOG").ok().filter(|it| !it.is_empty());
-        let filter = self
-            .filter
-            .clone()
-            .or_else(from_environment)
-            .unwrap_or_else(|| "info".to_owned());
-        let filter = EnvFilter::try_new(&filter).map_err(|error| SetupError::Filter {
-            filter,
-            source: Box::new(error),
-        })?;
         // Not an `Option` of a layer, which is not told of the subscriber that it is part of.
         let logs = match self.logs {
             None => Identity::new().boxed(),
-            Some(format) if format.is_json() => JsonLogs::new(std::io::stderr).boxed(),
+            Some(format) if format.is_json() => JsonLogs::new(io::stderr)
+                .with_filter(self.events()?.or(spans_of_sagaz()))
+                .boxed(),
             Some(_) => tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
+                .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+                .with_writer(io::stderr)
+                .with_filter(self.events()?.or(spans_of_sagaz()))
                 .boxed(),
         };
-        let subscriber = Registry::default().with(export).with(logs).with(filter);
+        let subscriber = Registry::default().with(export).with(logs);
         subscriber
             .try_init()
             .map_err(|_| SetupError::SubscribedAlready)
     }
+
+    /// What is logged, and exported.
+    #[cfg(feature = "tracing")]
+    fn events(&self) -> Result<EnvFilter, SetupError> {
+        let from_environment = || std::env::var("RUST_LOG").ok().filter(|it| !it.is_empty());
+        let filter = self.filter.clone().or_else(from_environment);
+        let filter = filter.unwrap_or_else(|| "info".to_owned());
+        EnvFilter::try_new(&filter).map_err(|error| SetupError::Filter {
+            filter,
+            source: Box::new(error),
+        })
+    }
+}
+
+/// Attempts and what is around them are spans whatever is logged: what a step says would else not tell whose it is, and the trace
+/// would be torn.
+#[cfg(feature = "tracing")]
+fn spans_of_sagaz() -> FilterFn {
+    filter_fn(|it| it.is_span() && it.target() == "sagaz" && *it.level() <= Level::INFO)
 }
 
 #[cfg(feature = "metrics")]
-fn listen(address: &str) -> Result<TcpListener, SetupError> {
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| SetupError::Listen {
-        address: address.to_owned(),
-        source,
-    })
+fn listen(address: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// A recorder with the buckets of the registry.

@@ -55,6 +55,8 @@ pub struct Optimistic {
     shutdown_grace: Duration,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
+    observers: Option<Observers>,
+    identity: PublisherIdentity,
 }
 
 /// What to do with events that were committed.
@@ -142,6 +144,8 @@ impl<S: OutboxStore, B: Broker> OptimisticBuilder<S, B> {
             queue_max,
             shutdown_grace,
             stop,
+            observers: worker.observers.clone(),
+            identity: worker.identity(),
             task: Mutex::new(Some(tokio::spawn(run(worker, to_do, stopped)))),
         }
     }
@@ -193,11 +197,32 @@ impl AfterCommit for Optimistic {
             Job::Leave(events.iter().map(|it| it.event_id().clone()).collect())
         } else {
             // Too many even for that: the relay has them when their lease ends.
-            self.queued.fetch_sub(events.len(), Ordering::Relaxed);
-            return;
+            return self.dropped(events.len());
         };
-        // Once it has been shut down, nobody is there to take it.
-        let _ = self.jobs.send(job);
+        let count = job.len();
+        if self.jobs.send(job).is_err() {
+            // It has been shut down, and nobody is there to take it.
+            self.dropped(count);
+        }
+    }
+}
+
+impl Optimistic {
+    /// These are the relay's when their lease ends.
+    fn dropped(&self, events: usize) {
+        self.queued.fetch_sub(events, Ordering::Relaxed);
+        if let Some(observers) = &self.observers {
+            observers.publisher(&self.identity, &PublisherEvent::Left { events });
+        }
+    }
+}
+
+impl Job {
+    fn len(&self) -> usize {
+        match self {
+            Self::Publish(events, _) => events.len(),
+            Self::Leave(ids) => ids.len(),
+        }
     }
 }
 
@@ -225,6 +250,21 @@ impl<S, B> fmt::Debug for OptimisticBuilder<S, B> {
             .field("lease", &self.lease)
             .field("queue_max", &self.queue_max)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether the broker takes nothing now, whatever the event.
+fn is_away(result: &Result<(), BrokerError>) -> bool {
+    let is_so = |error: &BrokerError| error.is_unavailable() || error.is_misuse();
+    result.as_ref().err().is_some_and(is_so)
+}
+
+/// Places in the queue, which are free again when this is dropped.
+struct Room(Arc<AtomicUsize>, usize);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -327,26 +367,30 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let count = events.len() + leave.len();
         // Later the relay may publish them as well.
         let until = since + self.sender.lease / 5 * 4;
-        let published = timeout_at(until, self.publish(events, leave, until)).await;
-        let left = count - published.unwrap_or(0);
+        let _room = Room(Arc::clone(&self.queued), count);
+        // Counted as they are told, for the time may be over before the store is told.
+        let published = AtomicUsize::new(0);
+        let _ = timeout_at(until, self.publish(events, leave, until, &published)).await;
+        let left = count - published.into_inner();
         if left > 0 {
             self.tell(&PublisherEvent::Left { events: left });
         }
-        self.queued.fetch_sub(count, Ordering::Relaxed);
     }
 
-    /// Gives how many events the broker has.
-    async fn publish(&self, events: Vec<Event>, leave: Vec<EventId>, until: Instant) -> usize {
+    async fn publish(
+        &self,
+        events: Vec<Event>,
+        leave: Vec<EventId>,
+        until: Instant,
+        published: &AtomicUsize,
+    ) {
         let store = &self.settings.store;
         let ids = events.iter().map(|it| it.event_id().clone());
         let ids: Vec<EventId> = ids.chain(leave).collect();
         let heads = match store.heads(self.sender.id, &ids).await {
             Ok(heads) => heads,
             // The relay has them when their lease ends.
-            Err(error) => {
-                self.store_failed("heads", &error);
-                return 0;
-            }
+            Err(error) => return self.store_failed("heads", &error),
         };
         let mut heads: BTreeMap<EventId, Place> = heads.into_iter().collect();
         let (events, places): (Vec<Event>, Vec<Place>) = events
@@ -356,10 +400,11 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let mut settled: Vec<(Place, bool)> = heads.into_values().map(|it| (it, false)).collect();
         if !events.is_empty() {
             let results = self.call_broker(&events, until).await;
+            let sent = results.iter().filter(|is_sent| **is_sent).count();
+            published.fetch_add(sent, Ordering::Relaxed);
             settled.extend(places.into_iter().zip(results));
         }
         self.settle(&settled).await;
-        settled.iter().filter(|(_, is_sent)| *is_sent).count()
     }
 
     /// Whether the broker surely has each event.
@@ -381,12 +426,18 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let silence = || Err(BrokerError::timed_out(took));
         let results = results.into_iter().chain(std::iter::repeat_with(silence));
         let told = events.iter().zip(scopes).zip(results);
+        // A broker that is away is told of once, and not for each event.
+        let mut is_told = false;
         let told = told.map(|((event, scope), result)| {
             match &result {
                 Ok(()) => scope.end(&End::well("published")),
                 Err(error) => scope.end(&End::ill("failed", error)),
             }
-            self.tell_result(event, &result, took);
+            let is_away = is_away(&result);
+            if !(is_away && is_told) {
+                self.tell_result(event, &result, took);
+            }
+            is_told |= is_away;
             result.is_ok()
         });
         told.collect()
@@ -400,9 +451,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 made_at: event.time(),
                 took,
             },
-            Err(error) if error.is_unavailable() || error.is_misuse() => {
-                PublisherEvent::BrokerFailed { error }
-            }
+            Err(error) if is_away(result) => PublisherEvent::BrokerFailed { error },
             Err(error) => PublisherEvent::Retried {
                 event_type,
                 attempts: 0,
@@ -414,10 +463,13 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
 
     fn tell(&self, event: &PublisherEvent<'_>) {
         if let Some(observers) = &self.observers {
-            let (store, broker) = (self.settings.store.system(), self.settings.broker.system());
-            let identity = PublisherIdentity::new(PublisherKind::Optimistic, store, broker);
-            observers.publisher(&identity, event);
+            observers.publisher(&self.identity(), event);
         }
+    }
+
+    fn identity(&self) -> PublisherIdentity {
+        let (store, broker) = (self.settings.store.system(), self.settings.broker.system());
+        PublisherIdentity::new(PublisherKind::Optimistic, store, broker)
     }
 
     /// Tells the store, for as long as that is of use: what it is not told is published again.

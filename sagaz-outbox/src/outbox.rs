@@ -77,12 +77,12 @@ impl<S: OutboxStore> Outbox<S> {
     {
         let event = self.completed(event);
         event.check(self.payload_max)?;
+        let event = event.in_trace(Observers::current_trace(), self.payload_max);
         self.store.append_in(tx, &event).await?;
         Ok(())
     }
 
     fn completed(&self, event: Event) -> Event {
-        let event = event.in_trace(Observers::current_trace());
         let event = if event.source_uri().is_empty() {
             event.source(&self.source)
         } else {

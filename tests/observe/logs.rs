@@ -6,11 +6,22 @@ use crate::{
     process::{self, Process, say},
 };
 use sagaz::{
-    Engine, Memory,
-    observe::{LogFormat, Observability},
+    Engine, Event, Memory, StepError,
+    broker::Broker,
+    brokers::{Subscription, memory::MemoryBroker},
+    observe::{ConsumerEvent, ConsumerIdentity, LogFormat, Observability, Observer},
+    outbox::{Consumer, Inbox, Permanent},
+    saga, step,
 };
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::{
+    io::{BufRead, BufReader},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 /// Not a test of its own: the body of a process.
 #[tokio::test]
@@ -25,7 +36,7 @@ async fn body() {
     };
     let observability = Observability::builder()
         .logs(format)
-        .filter("debug,h2=off,hyper=off,tonic=off,tower=off")
+        .filter(std::env::var("LOGGED").unwrap_or_else(|_| "debug".to_owned()))
         .otlp(collector)
         .install()
         .unwrap();
@@ -43,6 +54,174 @@ async fn body() {
     say(&format!("instance {}", handle.id()));
     engine.shutdown().await;
     observability.shutdown().await;
+}
+
+/// Everything that can go wrong with a payload in hand.
+struct Leaky;
+
+#[saga(name = "leaky", input = Purchase)]
+impl Leaky {
+    #[step(no_compensation)]
+    async fn panics(&self, purchase: &Purchase) -> Result<(), StepError> {
+        panic!("what to do with {purchase:?}?");
+    }
+}
+
+impl From<u64> for Purchase {
+    fn from(number: u64) -> Self {
+        Self {
+            number: u32::try_from(number).unwrap_or_default(),
+            card: CARD.to_owned(),
+        }
+    }
+}
+
+/// Not a test of its own: the body of a process. It is told what is logged.
+#[tokio::test]
+async fn leaks() {
+    let Some(filter) = process::part::<String>() else {
+        return;
+    };
+    // That would print it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let observability = Observability::builder()
+        .logs(LogFormat::Json)
+        .filter(filter)
+        .install()
+        .unwrap();
+    let engine = Engine::builder(Memory::new())
+        .register(Leaky)
+        .register(Buy { hangs: false })
+        .start()
+        .await
+        .unwrap();
+    let handle = engine.start::<Leaky>(1.into()).key(CARD).await.unwrap();
+    assert!(!handle.outcome().await.unwrap().is_completed());
+    // Another input under one key, and an event whose data is no number.
+    assert!(engine.start::<Leaky>(2.into()).key(CARD).await.is_err());
+    let broker = MemoryBroker::new();
+    let subscribe = |group: &str| {
+        broker
+            .subscribe(Subscription::new(group, ["card"]))
+            .unwrap()
+    };
+    let (starts, handles) = (
+        Consumer::new(subscribe("starts")),
+        Consumer::new(subscribe("handles")),
+    );
+    let stops = [starts.stop_handle(), handles.stop_handle()];
+    let counted = Arc::new(Counted::default());
+    let (starts, handles) = (
+        starts.observer(Arc::clone(&counted) as _),
+        handles.observer(Arc::clone(&counted) as _),
+    );
+    let inbox = Inbox::builder(Memory::new(), "handles").build().unwrap();
+    let starting = engine.clone();
+    let tasks = [
+        tokio::spawn(async move {
+            starts
+                .on_event::<u64>("card")
+                .starts::<Buy, _>(&starting)
+                .await
+        }),
+        tokio::spawn(handles.run(inbox, |event, _| {
+            Box::pin(async move {
+                let card: Result<u64, _> = event.decode();
+                assert!(
+                    event.subject_name().is_none(),
+                    "what to do with {event:?} of {CARD}?"
+                );
+                card.map(drop).map_err(|error| Permanent::new(error).into())
+            })
+        })),
+    ];
+    let event = || Event::new("card", CARD).source("/test");
+    broker.publish(&[event(), event().subject("panic")]).await;
+    counted.until(4).await;
+    for stop in stops {
+        stop.stop();
+    }
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    engine.shutdown().await;
+    observability.shutdown().await;
+}
+
+/// How often an attempt to consume failed, or an event was refused.
+#[derive(Default)]
+struct Counted(AtomicU32);
+
+impl Observer for Counted {
+    fn consumer(&self, _: &ConsumerIdentity<'_>, event: &ConsumerEvent<'_>) {
+        if let ConsumerEvent::Failed { .. } | ConsumerEvent::Refused { .. } = event {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Counted {
+    async fn until(&self, count: u32) {
+        while self.0.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_with_a_payload_in_hand_is_said_without_it() {
+    let mut process = Process::start("logs::leaks", &"trace", &[]);
+    let stderr = process.take_stderr().unwrap();
+    process.end();
+    let lines: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
+    let says = |words: &str| lines.iter().any(|line| line.contains(words));
+    for words in [
+        "it panicked",
+        "the handler panicked",
+        "a value is not of the kind that is wanted, at line 1",
+        "event cannot be kept here",
+    ] {
+        assert!(says(words), "nobody says `{words}`: {lines:#?}");
+    }
+    assert!(
+        !says(CARD),
+        "{:#?}",
+        lines
+            .iter()
+            .filter(|line| line.contains(CARD))
+            .collect::<Vec<_>>()
+    );
+}
+
+/// An application that logs only what is its own still knows of which attempt it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_logged_a_step_knows_whose_attempt_it_is() {
+    let collector = Collector::start();
+    let part = (collector.url.clone(), "json".to_owned());
+    let mut process = Process::start("logs::body", &part, &[("LOGGED", "observe=info")]);
+    let stderr = process.take_stderr().unwrap();
+    process.wait_for("instance ");
+    process.end();
+    let lines: Vec<Value> = BufReader::new(stderr)
+        .lines()
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert!(
+        lines.iter().all(|line| line["target"] != "sagaz"),
+        "{lines:#?}"
+    );
+    let own = lines
+        .iter()
+        .find(|line| line["message"] == "asking the bank")
+        .unwrap();
+    assert_eq!(
+        (&own["saga"], &own["step"], &own["attempt"]),
+        (&"buy".into(), &"charge".into(), &1.into())
+    );
+    assert!(own["trace_id"].is_string());
+    collector
+        .wait_for(&["buy accepted", "buy charge", "buy completed"])
+        .await;
 }
 
 async fn lines(format: &str) -> (String, Vec<String>) {

@@ -203,7 +203,11 @@ struct Crew<'a, 'c, G: Saga, H> {
     stage: Stage<'a, G>,
     shared: &'a Shared,
     /// Of the attempts that have begun: observers want to be around them.
-    scopes: Vec<(u16, Scoping)>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most of what waits has none, and keeps little room for them"
+    )]
+    scopes: Option<Box<Vec<(u16, Scoping)>>>,
     /// Made when the first attempt does not end at once.
     work: &'c mut Option<G::PerStep<Work<'a>>>,
     /// The steps that have something to do: the first `busy` places.
@@ -254,7 +258,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
         saga,
         stage,
         shared,
-        scopes: Vec::new(),
+        scopes: None,
         work: &mut work,
         active: active.as_mut(),
         busy: 0,
@@ -653,7 +657,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     where
         'a: 'e,
     {
-        if let Some(observers) = &self.shared.observers {
+        if let Some(observers) = self.shared.observers() {
             observers.observe(&event(self.shared.instance()));
         }
     }
@@ -661,13 +665,13 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     /// Whether anybody is told.
     #[inline]
     fn is_watched(&self) -> bool {
-        self.shared.observers.is_some()
+        self.shared.observers().is_some()
     }
 
     /// An attempt begins.
     #[inline]
     fn scope(&self, step: usize, kind: AttemptKind) -> Scoping {
-        match &self.shared.observers {
+        match self.shared.observers() {
             None => Scoping::default(),
             Some(observers) => observers.begin(&Observed::Attempt {
                 instance: self.shared.instance(),
@@ -682,22 +686,22 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     #[inline]
     fn keep_scope(&mut self, step: usize, scope: Scoping) {
         if !scope.is_none() {
-            self.scopes
-                .push((u16::try_from(step).unwrap_or(u16::MAX), scope));
+            let scopes = self.scopes.get_or_insert_default();
+            scopes.push((u16::try_from(step).unwrap_or(u16::MAX), scope));
         }
     }
 
     fn take_scope(&mut self, step: usize) -> Scoping {
-        let place = self
-            .scopes
-            .iter()
-            .position(|(at, _)| usize::from(*at) == step);
-        place.map_or_else(Scoping::default, |place| self.scopes.swap_remove(place).1)
+        let Some(scopes) = &mut self.scopes else {
+            return Scoping::default();
+        };
+        let place = scopes.iter().position(|(at, _)| usize::from(*at) == step);
+        place.map_or_else(Scoping::default, |place| scopes.swap_remove(place).1)
     }
 
     #[inline]
     fn tell_completed(&mut self, step: usize, compensation: bool, took: Duration) {
-        if !self.scopes.is_empty() {
+        if self.scopes.is_some() {
             self.take_scope(step).end(&End::well("completed"));
         }
         if !H::DURABLE {

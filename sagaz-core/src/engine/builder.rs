@@ -17,7 +17,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize},
     },
     time::Duration,
 };
@@ -200,6 +200,9 @@ impl<S: Store> EngineBuilder<S> {
             after_commit,
         } = self;
         let registry = registry?;
+        let observers = Observers::with_default(observers);
+        // Whoever asks meanwhile is told that it is not ready.
+        let _starting = observers.as_ref().map(|it| it.starting("engine"));
         let start_timeout = config.start_timeout;
         for runnable in registry.runnable() {
             let key = &runnable.key;
@@ -231,8 +234,12 @@ impl<S: Store> EngineBuilder<S> {
             room: Arc::new(Semaphore::new(config.in_flight_max)),
             accepting: Arc::new(Semaphore::new(config.accepting_max)),
             config,
+            counts: registry
+                .names()
+                .map(|saga| (saga, AtomicUsize::new(0)))
+                .collect(),
             registry,
-            observers: Observers::with_default(observers),
+            observers,
             after_commit,
             writers,
             flights: Mutex::new(HashMap::new()),
@@ -246,14 +253,16 @@ impl<S: Store> EngineBuilder<S> {
             expecting: AtomicBool::new(false),
             claiming: AtomicBool::new(false),
             trouble: Mutex::new(None),
+            core: Mutex::new(Vec::new()),
+            stopped: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
         patiently(start_timeout, async || lease::renew(&inner).await).await?;
         for queue in queues {
-            inner.spawn(writer::run(Arc::clone(&inner), queue));
+            inner.spawn_core("writer", writer::run(Arc::clone(&inner), queue));
         }
-        inner.spawn(lease::keep(Arc::clone(&inner)));
-        inner.spawn(scanner::run(Arc::clone(&inner)));
+        inner.spawn_core("lease", lease::keep(Arc::clone(&inner)));
+        inner.spawn_core("scanner", scanner::run(Arc::clone(&inner)));
         if let Some(observers) = &inner.observers {
             observers.watch(&Probe::engine(&inner));
         }

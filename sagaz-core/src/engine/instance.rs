@@ -17,7 +17,7 @@ use crate::{
     driver::{Leave, Stage, Troubles, drive, panic_message, stuck},
     error::Error,
     id::{EngineId, SagaId, Token},
-    observe::{Lifecycle, Trace},
+    observe::{Lifecycle, Observers, Trace},
     outcome::{FailureReason, Outcome, Stuck, StuckReason},
     published::Destination,
     saga::{RunsOn, Saga},
@@ -54,8 +54,6 @@ struct Loaded<G: Saga> {
     cancel: bool,
     /// The count of the lease's lapses at which the instance was surely ours.
     sure_at: u64,
-    /// When it was accepted.
-    accepted_at: Instant,
 }
 
 /// An instance in flight. Always boxed, for the same reason.
@@ -67,6 +65,15 @@ struct Flight<G: Saga, S: Store> {
     /// Gets the outcome, if somebody waits for it.
     outcome: Option<oneshot::Sender<Outcome<G::Outputs>>>,
     permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<G: Saga, S: Store> Flight<G, S> {
+    fn driver_panicked(&self) {
+        let Loaded { id, shared, .. } = &*self.loaded;
+        self.engine.tell(&Lifecycle::DriverPanicked {
+            instance: self.registration.instance(*id, shared.trace()),
+        });
+    }
 }
 
 fn machine<G: Saga>(saga: &G) -> Machine<G::PerStep<StepCell>> {
@@ -143,7 +150,7 @@ async fn admit<G: RunsOn<S>, S: Store>(
     let (owner, signals) = match flight {
         Some(flight) if is_new => flight,
         Some((_, signals)) => {
-            engine.leave(id, &signals, permit);
+            engine.leave(registration.name(), id, &signals, permit);
             return None;
         }
         None => {
@@ -159,16 +166,17 @@ async fn admit<G: RunsOn<S>, S: Store>(
         token: Token { owner, epoch: 1 },
         input,
         slots: registration.saga.slots(),
-        shared: Shared::with_id(registration.saga.definition(), id)
-            .told_to(engine.observers.clone())
-            .traced(trace),
+        shared: Shared::with_id(registration.saga.definition(), id).watched(
+            engine.observers.clone(),
+            trace,
+            Instant::now(),
+        ),
         machine: machine(&*registration.saga),
         troubles: Troubles::default(),
         waits: Vec::new(),
         deadline,
         cancel: false,
         sure_at,
-        accepted_at: Instant::now(),
     });
     Some(Box::new(Flight {
         engine,
@@ -215,7 +223,7 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
     if snapshot.suspect {
         signals.suspect();
     }
-    match load(&registration, &snapshot, sure_at) {
+    match load(&registration, &snapshot, sure_at, engine.observers.clone()) {
         Ok(loaded) => {
             let flight = Flight {
                 engine,
@@ -230,7 +238,7 @@ pub(crate) fn launch<G: RunsOn<S>, S: Store>(
         Err(stuck) => {
             inner.spawn(async move {
                 stick(&engine, &registration, &snapshot, stuck).await;
-                engine.leave(id, &signals, permit);
+                engine.leave(registration.name(), id, &signals, permit);
             });
         }
     }
@@ -241,6 +249,7 @@ fn load<G: Saga>(
     registration: &Registration<G>,
     snapshot: &Snapshot,
     sure_at: u64,
+    observers: Option<Observers>,
 ) -> Result<Box<Loaded<G>>, Stuck> {
     let saga = &*registration.saga;
     let definition = saga.definition();
@@ -283,7 +292,8 @@ fn load<G: Saga>(
         });
     }
     let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
-    let shared = Shared::with_id(definition, summary.id).traced(trace);
+    let shared = Shared::with_id(definition, summary.id);
+    let shared = shared.watched(observers, trace, accepted_at(summary));
     let cause = summary.failure.as_ref().map(|failure| Cause {
         step: failure
             .step
@@ -320,7 +330,6 @@ fn load<G: Saga>(
         deadline,
         cancel,
         sure_at,
-        accepted_at: accepted_at(summary),
     }))
 }
 
@@ -409,18 +418,13 @@ async fn stick<G: Saga, S: Store>(
         return;
     };
     let (id, pivot_passed) = (snapshot.summary.id, snapshot.summary.pivot_passed);
-    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
-    engine.tell(&Lifecycle::Stuck {
-        instance: registration.instance(id, trace.as_ref()),
-        stuck: &stuck,
-    });
     let progress = Progress {
         id,
         token,
         state: InstanceState::Stuck,
         pivot_passed,
         failure: None,
-        stuck: Some(stuck),
+        stuck: Some(stuck.clone()),
         release: None,
         sender: None,
         steps: interrupted_rows(registration.saga.definition(), snapshot),
@@ -433,7 +437,13 @@ async fn stick<G: Saga, S: Store>(
             reply,
         },
     );
-    let _ = receiver.await;
+    if let Ok(Reply::Written(Written::Stored { .. })) = receiver.await {
+        let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+        engine.tell(&Lifecycle::Stuck {
+            instance: registration.instance(id, trace.as_ref()),
+            stuck: &stuck,
+        });
+    }
 }
 
 /// Steps that may have run under an owner that died: that has to be stored before the instance is nobody's.
@@ -461,7 +471,8 @@ async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
         match leave {
             Ok(leave) => return land(*flight, leave),
             Err(panic) => {
-                flight.engine.driver_panicked(id, &panic_message(&*panic));
+                flight.driver_panicked();
+                drop(panic);
                 // Longer each time: its steps run again after each.
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(Duration::from_mins(1));
@@ -470,11 +481,12 @@ async fn fly<G: RunsOn<S>, S: Store>(mut flight: Box<Flight<G, S>>) {
                 let Some(again) = reloaded else {
                     let Flight {
                         engine,
+                        registration,
                         signals,
                         permit,
                         ..
                     } = *flight;
-                    return engine.leave(id, &signals, permit);
+                    return engine.leave(registration.name(), id, &signals, permit);
                 };
                 token = again.token;
                 flight.loaded = again;
@@ -501,7 +513,7 @@ async fn reload<G: Saga, S: Store>(
         return None;
     }
     snapshot.taken_over = true;
-    match load(registration, &snapshot, NOT_SURE) {
+    match load(registration, &snapshot, NOT_SURE, engine.observers.clone()) {
         Ok(loaded) => Some(loaded),
         Err(stuck) => {
             stick(engine, registration, &snapshot, stuck).await;
@@ -530,12 +542,10 @@ async fn drive_loaded<G: RunsOn<S>, S: Store>(flight: &mut Flight<G, S>) -> Leav
         deadline,
         cancel,
         sure_at,
-        accepted_at: _,
     } = &mut **loaded;
     let saga = &*registration.saga;
     shared.transaction_timeout =
         G::transactor().and_then(|transactor| transactor.timeout(&engine.store));
-    shared.observers.clone_from(&engine.observers);
     shared.published.destination = Destination::Store {
         size_max: engine.config.payload_max,
     };
@@ -580,12 +590,10 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
         shared,
         machine,
         troubles,
-        accepted_at,
         ..
     } = *loaded;
-    let trace = shared.trace.clone();
-    let instance = registration.instance(id, trace.as_deref());
-    let age = accepted_at.elapsed();
+    let (trace, age) = (shared.trace().cloned(), shared.age());
+    let instance = registration.instance(id, trace.as_ref());
     let ended = match leave {
         Leave::Ended(InstanceState::Completed) => {
             engine.tell(&Lifecycle::Finished {
@@ -621,7 +629,7 @@ fn land<G: RunsOn<S>, S: Store>(flight: Flight<G, S>, leave: Leave) {
         }
     };
     // Left first, so that whoever hears of the outcome finds the place free.
-    engine.leave(id, &signals, permit);
+    engine.leave(registration.name(), id, &signals, permit);
     if let (Some(outcome), Some(ended)) = (outcome, ended) {
         let _ = outcome.send(ended);
     }

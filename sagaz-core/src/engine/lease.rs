@@ -115,6 +115,7 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
     engine.lease.hear();
     let renewal = renewal.map_err(unanswered)??;
     engine.lease.in_doubt.store(false, Ordering::Release);
+    // One in doubt may be the one that told of a lapse: so it is taken for one, but not told as one.
     let lapsed = renewal.lapsed || was_in_doubt;
     // Looked at now: it may have passed while the renewal was under way.
     let was_fresh = engine.lease.is_fresh();
@@ -131,7 +132,7 @@ pub(crate) async fn renew<S: Store>(engine: &Inner<S>) -> Result<(), StoreError>
     engine.tell(&Lifecycle::LeaseRenewed {
         engine: engine.id,
         // Before the first there was none.
-        lapsed: lapsed && !is_first,
+        lapsed: (renewal.lapsed || !was_fresh) && !is_first,
     });
     Ok(())
 }

@@ -40,17 +40,17 @@ use lease::Lease;
 use registry::Registry;
 use signals::Signals;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::OwnedNotified, mpsc},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 use writer::Job;
@@ -100,10 +100,11 @@ pub trait AfterCommit: Send + Sync + 'static {
     fn committed(&self, events: Vec<Event>);
 }
 
-/// An instance in flight.
-struct InFlight {
-    saga: &'static str,
-    signals: Arc<Signals>,
+/// Why the store last did not do what it was asked.
+struct Trouble {
+    words: String,
+    /// Whether it does not answer.
+    is_away: bool,
 }
 
 /// What the parts of an engine share.
@@ -121,7 +122,9 @@ struct Inner<S: Store> {
     room: Arc<Semaphore>,
     /// Places for instances that wait to be accepted: bounds the writers' queues.
     accepting: Arc<Semaphore>,
-    flights: Mutex<HashMap<SagaId, InFlight>>,
+    flights: Mutex<HashMap<SagaId, Arc<Signals>>>,
+    /// How many flights there are of each saga.
+    counts: BTreeMap<&'static str, AtomicUsize>,
     watchers: Mutex<HashMap<SagaId, Arc<Notify>>>,
     /// The last claim took all that there was room for: the store may hold more.
     backlog: AtomicBool,
@@ -139,7 +142,10 @@ struct Inner<S: Store> {
     /// A claim is under way: what it takes is in flight before it ends.
     claiming: AtomicBool,
     /// Why the store last failed; cleared when it answers.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
+    /// Tasks that never end while the engine works.
+    core: Mutex<Vec<(&'static str, AbortHandle)>>,
+    stopped: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -166,6 +172,12 @@ impl<S: Store> Inner<S> {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.reap();
         lock(&self.tasks).spawn(task);
+    }
+
+    /// Runs one of the tasks that the engine is made of.
+    fn spawn_core(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = lock(&self.tasks).spawn(task);
+        lock(&self.core).push((name, handle));
     }
 
     /// Frees what is left of tasks that have ended.
@@ -195,7 +207,10 @@ impl<S: Store> Inner<S> {
     }
 
     fn store_failed(&self, error: &StoreError) {
-        *lock(&self.trouble) = Some(error.to_string());
+        *lock(&self.trouble) = Some(Trouble {
+            words: error.to_string(),
+            is_away: true,
+        });
         self.tell(&Lifecycle::StoreUnavailable {
             engine: self.id,
             store: self.store.system(),
@@ -203,28 +218,27 @@ impl<S: Store> Inner<S> {
         });
     }
 
-    fn store_answered(&self) {
-        *lock(&self.trouble) = None;
+    /// Somebody else holds a row: the store is there.
+    fn row_is_held(&self, id: SagaId) {
+        let words = format!("somebody else holds the row of instance {id} in an open transaction");
+        *lock(&self.trouble) = Some(Trouble {
+            words,
+            is_away: false,
+        });
     }
 
-    fn driver_panicked(&self, id: SagaId, message: &str) {
-        let message = format!(
-            "the driver of instance {id} panicked: {message}; going on from what is stored"
-        );
-        self.store_failed(&StoreError::transient(message));
+    fn store_answered(&self) {
+        *lock(&self.trouble) = None;
     }
 
     /// An instance is in flight from now on. If it is already, then by a claim that this engine has lost meanwhile, without
     /// having noticed: that flight ends.
     fn enter(&self, saga: &'static str, id: SagaId) -> Arc<Signals> {
         let signals = Arc::new(Signals::default());
-        let flight = InFlight {
-            saga,
-            signals: Arc::clone(&signals),
-        };
-        let former = lock(&self.flights).insert(id, flight);
+        self.count(saga, 1);
+        let former = lock(&self.flights).insert(id, Arc::clone(&signals));
         if let Some(former) = former {
-            former.signals.stop_now();
+            former.stop_now();
         }
         if self.is_stopping() {
             signals.stop();
@@ -240,14 +254,27 @@ impl<S: Store> Inner<S> {
         }
     }
 
+    fn count(&self, saga: &str, flights: isize) {
+        if let Some(count) = self.counts.get(saga) {
+            count.fetch_add(flights.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
     /// An instance is no longer in flight.
-    fn leave(&self, id: SagaId, signals: &Arc<Signals>, permit: Option<OwnedSemaphorePermit>) {
+    fn leave(
+        &self,
+        saga: &'static str,
+        id: SagaId,
+        signals: &Arc<Signals>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        self.count(saga, -1);
         let is_last = {
             let mut flights = lock(&self.flights);
             // Another flight of it may have begun since.
             if flights
                 .get(&id)
-                .is_some_and(|current| Arc::ptr_eq(&current.signals, signals))
+                .is_some_and(|current| Arc::ptr_eq(current, signals))
             {
                 flights.remove(&id);
             }
@@ -295,8 +322,8 @@ impl<S: Store> Inner<S> {
     }
 
     fn signal_cancel(&self, id: SagaId) {
-        if let Some(flight) = lock(&self.flights).get(&id) {
-            flight.signals.cancel();
+        if let Some(signals) = lock(&self.flights).get(&id) {
+            signals.cancel();
         }
     }
 
@@ -333,14 +360,14 @@ impl<S: Store> Inner<S> {
     }
 
     fn wake_all(&self) {
-        for flight in lock(&self.flights).values() {
-            flight.signals.wake();
+        for signals in lock(&self.flights).values() {
+            signals.wake();
         }
     }
 
     fn signal_all(&self, signal: impl Fn(&Signals)) {
-        for flight in lock(&self.flights).values() {
-            signal(&flight.signals);
+        for signals in lock(&self.flights).values() {
+            signal(signals);
         }
     }
 
@@ -518,6 +545,7 @@ impl<S: Store> Engine<S> {
     pub fn abort(&self) {
         let inner = &self.inner;
         inner.stopping.store(true, Ordering::Release);
+        inner.stopped.store(true, Ordering::Release);
         lock(&inner.tasks).abort_all();
         // Whoever waits for an outcome looks for it in the store from now on.
         lock(&inner.flights).clear();

@@ -7,7 +7,7 @@ use crate::{
     store::{Backlog, Store, StoreError},
 };
 use futures_util::future::BoxFuture;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, sync::atomic::Ordering, time::Duration};
 
 impl<S: Store> EngineProbe for Inner<S> {
     fn id(&self) -> EngineId {
@@ -19,12 +19,10 @@ impl<S: Store> EngineProbe for Inner<S> {
     }
 
     fn in_flight(&self) -> Vec<(&'static str, usize)> {
-        let names = self.registry.names().map(|saga| (saga, 0));
-        let mut counts: BTreeMap<&'static str, usize> = names.collect();
-        for flight in lock(&self.flights).values() {
-            *counts.entry(flight.saga).or_default() += 1;
-        }
-        counts.into_iter().collect()
+        let counts = self.counts.iter();
+        counts
+            .map(|(saga, count)| (*saga, count.load(Ordering::Relaxed)))
+            .collect()
     }
 
     fn in_flight_max(&self) -> usize {
@@ -48,7 +46,19 @@ impl<S: Store> EngineProbe for Inner<S> {
     }
 
     fn store_trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
+        let trouble = lock(&self.trouble);
+        let trouble = trouble.as_ref().filter(|trouble| trouble.is_away);
+        trouble.map(|trouble| trouble.words.clone())
+    }
+
+    fn ended_task(&self) -> Option<&'static str> {
+        let core = lock(&self.core);
+        let mut ended = core.iter().filter(|(_, task)| task.is_finished());
+        ended.next().map(|(name, _)| *name)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     fn backlog(&self) -> BoxFuture<'_, Result<Vec<Backlog>, StoreError>> {

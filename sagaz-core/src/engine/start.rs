@@ -210,16 +210,28 @@ async fn start<G: RunsOn<S>, S: Store>(
     options: Options,
 ) -> Result<Handle<G, S>, Error> {
     let mut admission = admit::<G, S>(&engine.inner, &input, options)?;
-    let scope = mem::take(&mut admission.scope);
+    let (scope, new) = (mem::take(&mut admission.scope), admission.accept.id);
     let started = scope.around(offer(engine, input, admission)).await;
-    end(scope, &started);
+    end(scope, new, &started);
     started
 }
 
-fn end<G: Saga, S: Store>(scope: Scoping, started: &Result<Handle<G, S>, Error>) {
+/// The words of an error may have the start key in them, which is no business of traces.
+fn end<G: Saga, S: Store>(scope: Scoping, new: SagaId, started: &Result<Handle<G, S>, Error>) {
     match started {
-        Ok(_) => scope.end(&End::well("accepted")),
-        Err(error) => scope.end(&End::ill("failed", error)),
+        Ok(handle) if handle.id() == new => scope.end(&End::well("accepted")),
+        // By its start key.
+        Ok(_) => scope.end(&End::well("existing")),
+        Err(error) => {
+            let (outcome, words) = if error.is_conflict() {
+                ("conflict", "its start key was used with another input")
+            } else if error.is_transient() {
+                ("unanswered", "the store did not answer in time")
+            } else {
+                ("refused", "it cannot be started")
+            };
+            scope.end(&End::ill(outcome, &words));
+        }
     }
 }
 
@@ -277,9 +289,9 @@ async fn offer<G: RunsOn<S>, S: Store>(
         Ok(Ok(Err(error))) => Err(error),
         Ok(Err(_)) => Err(Error::shutting_down()),
         Err(_) => {
-            let trouble = lock(&inner.trouble)
-                .clone()
-                .unwrap_or_else(|| "it did not answer".to_owned());
+            let trouble = lock(&inner.trouble);
+            let trouble = trouble.as_ref().map(|trouble| trouble.words.as_str());
+            let trouble = trouble.unwrap_or("it did not answer");
             Err(Error::unanswered(format!(
                 "saga `{}` was not stored within {:?}, and may still be: {trouble}; \
                  start it again with the same start key",
@@ -297,8 +309,9 @@ async fn start_in<G: RunsOn<S>, Tx: TransactionOf<S>, S: Store>(
     options: Options,
 ) -> Result<Handle<G, S>, Error> {
     let Admission { accept, scope, .. } = admit::<G, S>(&engine.inner, &input, options)?;
+    let new = accept.id;
     let started = scope.around(offer_in(engine, tx, accept)).await;
-    end(scope, &started);
+    end(scope, new, &started);
     started
 }
 

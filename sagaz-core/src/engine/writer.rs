@@ -149,9 +149,7 @@ async fn commit<S: Store>(engine: &Arc<Inner<S>>, batch: Vec<Job>) {
 /// Queues a write once more, after a while. It is the only one of its instance, so it is overtaken by none that it precedes.
 fn again_later<S: Store>(engine: &Arc<Inner<S>>, job: Job) {
     let id = job.write.id();
-    engine.store_failed(&StoreError::transient(format!(
-        "somebody else holds the row of instance {id} in an open transaction"
-    )));
+    engine.row_is_held(id);
     let inner = Arc::clone(engine);
     engine.spawn(async move {
         sleep(BUSY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;

@@ -88,7 +88,7 @@ pub enum Lifecycle<'a> {
         kind: AttemptKind,
         /// What happened.
         error: AttemptError<'a>,
-        /// How long it ran.
+        /// How long it ran; zero of one that was dropped, and of a recovery, of which nobody asks.
         took: Duration,
     },
     /// A step will be attempted again.
@@ -186,6 +186,12 @@ pub enum Lifecycle<'a> {
     },
     /// The instance was given up in good order: it waits for a wake-up, or its engine shuts down.
     Released {
+        /// Which.
+        instance: Instance<'a>,
+    },
+    /// What drives the instance panicked, which is a bug of this library or of a codec; it goes on from what is stored, as after a
+    /// takeover.
+    DriverPanicked {
         /// Which.
         instance: Instance<'a>,
     },

@@ -129,13 +129,23 @@ pub struct ConsumerIdentity<'a> {
     pub consumer: &'a str,
     /// What its broker is; `None` if whoever got an event hands it to an inbox.
     pub broker: Option<&'static str>,
+    /// What the store of its inbox is; `None` if it has none.
+    pub store: Option<&'static str>,
 }
 
 impl<'a> ConsumerIdentity<'a> {
     /// Who consumes.
     #[must_use]
-    pub const fn new(consumer: &'a str, broker: Option<&'static str>) -> Self {
-        Self { consumer, broker }
+    pub const fn new(
+        consumer: &'a str,
+        broker: Option<&'static str>,
+        store: Option<&'static str>,
+    ) -> Self {
+        Self {
+            consumer,
+            broker,
+            store,
+        }
     }
 }
 
@@ -187,6 +197,11 @@ pub enum ConsumerEvent<'a> {
     },
     /// The store did not do what it was asked; it is asked again.
     StoreFailed {
+        /// Why.
+        error: &'a (dyn Error + 'static),
+    },
+    /// The consumer has ended, because it cannot go on: what it had not acknowledged is delivered again, to somebody else.
+    Ended {
         /// Why.
         error: &'a (dyn Error + 'static),
     },

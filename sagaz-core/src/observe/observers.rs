@@ -22,13 +22,13 @@ pub fn set_default(observers: Observers) -> Result<(), Observers> {
 
 /// The observers of something. A panic in one of them is caught.
 #[derive(Clone)]
-pub struct Observers(Arc<[Arc<dyn Observer>]>);
+pub struct Observers(Arc<Vec<Arc<dyn Observer>>>);
 
 impl Observers {
     /// These; `None` if there are none.
     #[must_use]
     pub fn of(observers: Vec<Arc<dyn Observer>>) -> Option<Self> {
-        (!observers.is_empty()).then(|| Self(observers.into()))
+        (!observers.is_empty()).then(|| Self(Arc::new(observers)))
     }
 
     /// These, and those of the process, if they are set; `None` if nobody is to be told.
@@ -78,6 +78,14 @@ impl Observers {
     /// Gives them something to ask.
     pub fn watch(&self, probe: &Probe) {
         self.each(|observer| observer.watch(probe.clone()));
+    }
+
+    /// Something of this kind is starting, until what this gives is dropped.
+    #[must_use]
+    pub fn starting(&self, kind: &'static str) -> Arc<()> {
+        let starting = Arc::new(());
+        self.watch(&Probe::Starting(kind, Arc::downgrade(&starting)));
+        starting
     }
 
     /// Work begins.

@@ -21,6 +21,15 @@ pub enum Probe {
     Outbox(Weak<dyn OutboxProbe>),
     /// A consumer that runs.
     Consumer(Weak<dyn ConsumerProbe>),
+    /// Something of this kind is starting, for as long as this lives: it waits for its store, say.
+    Starting(&'static str, Weak<()>),
+    /// This consumer has ended by an error, which nobody may have looked at.
+    Ended {
+        /// Which.
+        consumer: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How an engine stands. Only [`backlog`](Self::backlog) asks the store; the rest is known.
@@ -47,8 +56,14 @@ pub trait EngineProbe: Send + Sync + std::fmt::Debug {
     /// The longest silence that is in order.
     fn silence_max(&self) -> Duration;
 
+    /// A task that it is made of and that has ended, although the engine works: it has panicked.
+    fn ended_task(&self) -> Option<&'static str>;
+
     /// Whether it is shutting down, or has stopped.
     fn is_stopping(&self) -> bool;
+
+    /// Whether it has stopped.
+    fn is_stopped(&self) -> bool;
 
     /// Why the store did not answer its last call.
     fn store_trouble(&self) -> Option<String>;
@@ -88,6 +103,8 @@ pub struct RelayStanding {
     pub workers: u32,
     /// How long its lease on lanes is still good.
     pub lease_remaining: Duration,
+    /// Whether its worker has ended although nobody has stopped it: it has panicked.
+    pub is_dead: bool,
     /// Events in memory that wait or are not confirmed.
     pub events: usize,
     /// Events that are published and not yet stored as sent.
@@ -101,6 +118,12 @@ pub trait ConsumerProbe: Send + Sync + std::fmt::Debug {
 
     /// What its broker is.
     fn broker(&self) -> &'static str;
+
+    /// What its store is; `None` if it has none of its own.
+    fn store(&self) -> Option<&'static str>;
+
+    /// Why the store did not do what it was asked, if it failed a moment ago and nothing has succeeded since.
+    fn store_trouble(&self) -> Option<String>;
 
     /// Why the broker gave nothing, if it failed a moment ago and has given nothing since.
     fn broker_trouble(&self) -> Option<String>;

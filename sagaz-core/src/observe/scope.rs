@@ -175,8 +175,8 @@ impl Scoping {
 
     /// The work has ended.
     #[inline]
-    pub fn end(self, end: &End<'_>) {
-        if let Some(scope) = self.0 {
+    pub fn end(mut self, end: &End<'_>) {
+        if let Some(scope) = self.0.take() {
             quietly(|| scope.end(end));
         }
     }
@@ -186,6 +186,14 @@ impl Scoping {
         Scoped {
             scoping: self,
             future,
+        }
+    }
+}
+
+impl Drop for Scoping {
+    fn drop(&mut self) {
+        if let Some(scope) = self.0.take() {
+            quietly(|| drop(scope));
         }
     }
 }

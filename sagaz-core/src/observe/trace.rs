@@ -13,7 +13,8 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// From the headers `traceparent` and `tracestate` of a request. `None` if the first is none that can be understood; the second
-    /// is dropped if it cannot be carried.
+    /// is dropped if it cannot be carried. What later versions of the first may add is left out, as the specification has it for
+    /// whoever passes a context on.
     #[must_use]
     pub fn new(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let is_hex = |part: &str, length: usize| {
@@ -21,24 +22,20 @@ impl TraceContext {
             part.len() == length && part.bytes().all(is_digit)
         };
         let is_id = |part: &str, length| is_hex(part, length) && part.bytes().any(|it| it != b'0');
-        let traceparent = traceparent.trim();
-        let mut parts = traceparent.splitn(5, '-');
+        let mut parts = traceparent.trim().splitn(5, '-');
         let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
         let (flags, more) = (parts.next()?, parts.next());
-        // Versions to come may have more parts.
         let is_known = is_hex(version, 2) && version != "ff" && (version != "00" || more.is_none());
-        let is_well_formed = is_known
-            && is_id(trace, 32)
-            && is_id(span, 16)
-            && is_hex(flags, 2)
-            && traceparent.len() <= EVENT_TEXT_MAX;
+        if !is_known || !is_id(trace, 32) || !is_id(span, 16) || !is_hex(flags, 2) {
+            return None;
+        }
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1;
         let can_be_carried = |state: &&str| {
-            !state.is_empty()
-                && state.len() <= EVENT_TEXT_MAX
-                && state.bytes().all(|it| (b' '..=b'~').contains(&it))
+            let is_plain = |it: u8| (b' '..=b'~').contains(&it);
+            !state.is_empty() && state.len() <= EVENT_TEXT_MAX && state.bytes().all(is_plain)
         };
-        is_well_formed.then(|| Self {
-            traceparent: traceparent.to_owned(),
+        Some(Self {
+            traceparent: format!("00-{trace}-{span}-{sampled:02x}"),
             tracestate: tracestate
                 .map(str::trim)
                 .filter(can_be_carried)
@@ -77,16 +74,24 @@ impl TraceContext {
         self.traceparent.get(36..52).unwrap_or_default()
     }
 
-    /// Gives it to an event that has none.
-    pub(crate) fn give_to(self, event: Event) -> Event {
-        if event.attributes().contains_key("traceparent") {
+    /// Gives it to an event that has none, as far as that leaves an event which can be published.
+    pub(crate) fn give_to(self, event: Event, size_max: usize) -> Event {
+        let has = |name: &str| event.attributes().contains_key(name);
+        if has("traceparent") || has("tracestate") {
             return event;
         }
-        let event = event.trace(self.traceparent);
-        match self.tracestate {
-            Some(state) => event.attribute("tracestate", state),
-            None => event,
+        let traced = event.clone().trace(self.traceparent);
+        if traced.check(size_max).is_err() {
+            return event;
         }
+        let Some(state) = self.tracestate else {
+            return traced;
+        };
+        let with_state = traced.clone().attribute("tracestate", state);
+        if with_state.check(size_max).is_err() {
+            return traced;
+        }
+        with_state
     }
 }
 
@@ -147,8 +152,9 @@ mod tests {
         assert_eq!(context.trace_id(), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(context.span_id(), "b7ad6b7169203331");
         assert_eq!(context.tracestate(), Some("congo=t61rcWkgMzE"));
-        let later = format!("01{}-more", &PARENT[2..]);
-        assert!(TraceContext::new(&later, None).is_some());
+        let later = format!("01{}3-more\t", &PARENT[2..54]);
+        let context = TraceContext::new(&later, None).unwrap();
+        assert_eq!(context.traceparent(), PARENT, "only what is known goes on");
         for wrong in [
             "",
             "00",
@@ -166,6 +172,28 @@ mod tests {
             let context = TraceContext::new(PARENT, Some(unusable)).unwrap();
             assert_eq!(context.tracestate(), None);
         }
+    }
+
+    #[test]
+    fn no_event_is_refused_for_a_trace_that_was_added() {
+        let context = || TraceContext::new(PARENT, Some("vendor=1")).unwrap();
+        let event = |attributes: usize| {
+            let event = Event::new("order.placed", &1).source("/shop");
+            (0..attributes).fold(event, |event, nth| event.attribute(format!("a{nth}"), "x"))
+        };
+        for (own, added) in [(30, 2), (31, 1), (32, 0)] {
+            let traced = context().give_to(event(own), 10_000);
+            traced.check(10_000).unwrap();
+            assert_eq!(traced.attributes().len(), own + added);
+        }
+        let size = event(0).size();
+        for limit in [size, size + 20, size + 66, size + 80, size + 200] {
+            context().give_to(event(0), limit).check(limit).unwrap();
+        }
+        let plain = event(0);
+        assert_eq!(context().give_to(plain.clone(), size), plain);
+        let foreign = event(0).attribute("tracestate", "theirs=1");
+        assert_eq!(context().give_to(foreign.clone(), 10_000), foreign);
     }
 
     #[test]

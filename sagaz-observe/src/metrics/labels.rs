@@ -6,6 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+/// What is not told apart.
+pub(super) const OTHER: &str = "other";
+
 /// The event types that are told apart: whoever can send events could else make any number of series.
 #[derive(Debug, Default)]
 pub(super) struct EventTypes(Mutex<BTreeSet<String>>);
@@ -16,11 +19,18 @@ impl EventTypes {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.contains(event_type) {
             if seen.len() >= EVENT_TYPES_MAX {
-                return "other".to_owned();
+                return OTHER.to_owned();
             }
             seen.insert(event_type.to_owned());
         }
         event_type.to_owned()
+    }
+
+    /// The event type, if it is one of those that were seen, and else `other`: it takes no place.
+    pub(super) fn known(&self, event_type: &str) -> String {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = seen.contains(event_type);
+        if is_known { event_type } else { OTHER }.to_owned()
     }
 }
 
@@ -34,6 +44,11 @@ mod tests {
         let seen: BTreeSet<String> = (0..10_000).map(|n| types.bounded(&n.to_string())).collect();
         assert_eq!(seen.len(), EVENT_TYPES_MAX + 1);
         assert_eq!(types.bounded("0"), "0");
-        assert_eq!(types.bounded("9999"), "other");
+        assert_eq!(types.bounded("9999"), OTHER);
+        let types = EventTypes::default();
+        assert_eq!(
+            (types.known("a"), types.bounded("a"), types.known("a")),
+            (OTHER.into(), "a".into(), "a".into())
+        );
     }
 }

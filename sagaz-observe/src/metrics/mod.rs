@@ -12,7 +12,7 @@ pub use registry::{EVENT_TYPES_MAX, Kind, METRICS, Metric, Unit, document};
 pub(crate) use sample::Sampler;
 
 use ::metrics::{SharedString, Unit as RecorderUnit, with_recorder};
-use labels::EventTypes;
+use labels::{EventTypes, OTHER};
 use meters::{
     BrokerMeters, ConsumerMeters, EventMeters, LeaseMeters, Meters, PublisherMeters, SagaMeters,
     StepMeters, StoreMeters,
@@ -49,6 +49,12 @@ pub(crate) fn describe() {
     });
 }
 
+/// Whether there is a recorder. The facade's own, which keeps nothing, has no size; one of somebody's that has none either is told of
+/// everything but runs in process, and of how things stand.
+fn is_recorded() -> bool {
+    with_recorder(|recorder| size_of_val(recorder) > 0)
+}
+
 /// Counts what it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
@@ -62,7 +68,9 @@ pub(crate) struct Counting {
     brokers: Meters<&'static str, BrokerMeters>,
     /// By consumer and event type.
     consumers: Meters<(String, String), ConsumerMeters>,
-    event_types: EventTypes,
+    published_types: EventTypes,
+    /// Apart, because they are others' choice.
+    consumed_types: EventTypes,
 }
 
 impl Counting {
@@ -154,21 +162,19 @@ impl Counting {
     }
 
     fn event(&self, kind: PublisherKind, event_type: &str, count: impl FnOnce(&EventMeters)) {
-        let of = (self.event_types.bounded(event_type), kind);
+        let of = (self.published_types.bounded(event_type), kind);
         self.events.with(&of, EventMeters::new, count);
     }
 
     fn delivery(&self, consumer: &str, event_type: &str, count: impl FnOnce(&ConsumerMeters)) {
-        let of = (consumer.to_owned(), self.event_types.bounded(event_type));
+        let of = (consumer.to_owned(), self.consumed_types.bounded(event_type));
         self.consumers.with(&of, ConsumerMeters::new, count);
     }
 }
 
 impl Observer for Counting {
-    /// The facade's recorder that keeps nothing has no size. One of somebody's that has none either is told of everything but runs
-    /// in process.
     fn is_enabled(&self) -> bool {
-        with_recorder(|recorder| size_of_val(recorder) > 0)
+        is_recorded()
     }
 
     #[expect(clippy::too_many_lines, reason = "a table: one case, one meter")]
@@ -354,17 +360,28 @@ impl Observer for Counting {
             ConsumerEvent::Failed { event_type, .. } => {
                 self.delivery(name, event_type, |it| it.failures.increment(1));
             }
+            // Types that nobody consumes take none of the places.
             ConsumerEvent::Skipped { event_type } => {
-                self.delivery(name, event_type, |it| it.skipped.increment(1));
+                let event_type = self.consumed_types.known(event_type);
+                let of = (name.to_owned(), event_type);
+                self.consumers
+                    .with(&of, ConsumerMeters::new, |it| it.skipped.increment(1));
             }
             ConsumerEvent::Refused { event_type, .. } => {
                 self.delivery(name, event_type, |it| it.refused.increment(1));
             }
             ConsumerEvent::Malformed { .. } => {
-                self.delivery(name, "unknown", |it| it.malformed.increment(1));
+                let of = (name.to_owned(), OTHER.to_owned());
+                self.consumers
+                    .with(&of, ConsumerMeters::new, |it| it.malformed.increment(1));
+            }
+            ConsumerEvent::StoreFailed { .. } => {
+                self.store(consumer.store.unwrap_or(OTHER), |it| {
+                    it.transient.increment(1);
+                });
             }
             ConsumerEvent::BrokerFailed { error } => {
-                self.broker_failed(consumer.broker.unwrap_or("other"), error);
+                self.broker_failed(consumer.broker.unwrap_or(OTHER), error);
             }
             _ => {}
         }

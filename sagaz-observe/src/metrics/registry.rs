@@ -121,11 +121,11 @@ macro_rules! registry {
 registry! {
     "Instances" {
         ACCEPTED: Counter() Count "sagaz_instances_accepted_total" ["saga"]
-            "Instances that were stored by this process.";
+            "Instances that `start` stored by this process. One of `start_in` is the caller's to commit, and is counted when it is claimed.";
         FINISHED: Counter() Count "sagaz_instances_finished_total" ["saga", "outcome"]
-            "Instances that this process brought to their end: `completed` or `rolled_back`. A rollback is the saga at work, and no fault by itself.";
+            "Instances that this process brought to their end, runs in process included: `completed` or `rolled_back`. A rollback is the saga at work, and no fault by itself.";
         STUCK: Counter() Count "sagaz_instances_stuck_total" ["saga", "reason"]
-            "Instances that came to need an operator, by the reason that is stored with them.";
+            "Instances that came to need an operator, by the reason; runs in process included.";
         DURATION: Histogram(LIFE) Seconds "sagaz_instance_duration_seconds" ["saga", "outcome"]
             "From the acceptance of an instance to its end, waits and other processes included.";
         IN_FLIGHT: Gauge() Count "sagaz_instances_in_flight" ["saga"]
@@ -171,7 +171,7 @@ registry! {
     }
     "Stores" {
         STORE_UP: Gauge() Bool "sagaz_store_up" ["store"]
-            "Whether the store answered this process's last call.";
+            "Whether the store answered the last call of this process's engine, relay or consumer. Of two stores of one kind, the one that does not.";
         BATCH_DURATION: Histogram(CALL) Seconds "sagaz_store_batch_duration_seconds" ["store"]
             "From the first try of a batch of writes until the store had it, repeated tries included.";
         BATCH_WRITES: Histogram(WRITES) Count "sagaz_store_batch_writes" ["store"]
@@ -209,7 +209,7 @@ registry! {
     }
     "Inbox and consumers" {
         INBOX_EVENTS: Counter() Count "sagaz_inbox_events_total" ["consumer", "event_type", "outcome"]
-            "Deliveries that are over: `handled`, `duplicate` (handled before), `dead` (given up), `skipped` (of no type that is consumed), `refused` (cannot even be kept here), `malformed` (no event).";
+            "Deliveries that are over: `handled`, `duplicate` (handled before), `dead` (given up), `skipped` (of no type that is consumed), `refused` (cannot even be kept here), `malformed` (no event). Of what is skipped only types that were consumed before are told apart.";
         INBOX_FAILURES: Counter() Count "sagaz_inbox_failures_total" ["consumer", "event_type"]
             "Attempts to handle an event that failed.";
         INBOX_DURATION: Histogram(ATTEMPT) Seconds "sagaz_inbox_duration_seconds" ["consumer"]
@@ -245,7 +245,7 @@ pub fn document() -> String {
 const HEAD: &str = "# Metrics
 
 Every metric of sagaz. This page is made from the registry in `sagaz-observe/src/metrics/registry.rs`
-(`UPDATE_EXPECT=1 cargo test -p sagaz-observe --all-features --test registry`); do not edit it.
+(`UPDATE_EXPECT=1 cargo test --all-features --test observe deploy`); do not edit it.
 
 A histogram has the series `_bucket`, `_sum` and `_count`. The counters of a saga, a step, an event type and so on appear together,
 with 0, when the first of them counts: a saga, step or event type that nothing has happened to has none. Labels have few values: sagas, steps and consumers are named in the code, and of event types no

@@ -11,7 +11,7 @@ use sagaz_core::{
     store::{Backlog, InstanceState, OutboxStats},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -101,8 +101,11 @@ impl Sampler {
     /// Samples for ever.
     pub(crate) async fn run(&self, interval: Duration) {
         loop {
-            self.known();
-            self.asked().await;
+            // Nobody is asked for what nobody keeps.
+            if super::is_recorded() {
+                self.known();
+                self.asked().await;
+            }
             sleep(interval).await;
         }
     }
@@ -159,12 +162,12 @@ impl Sampler {
     pub(crate) async fn asked(&self) {
         let live = self.watched.live();
         let mut sample = Sample::new(Rule::Asked);
-        let mut asked = BTreeSet::new();
         for engine in live.engines.iter().filter(|it| !it.is_stopping()) {
             let store = engine.store();
             let backlog = timeout(PATIENCE, engine.backlog()).await;
             let backlog = backlog.ok().and_then(Result::ok);
-            let is_up = backlog.is_some() && engine.store_trouble().is_none();
+            // A store that counts for long is not away for that.
+            let is_up = engine.store_trouble().is_none();
             sample.put(registry::STORE_UP, &[store], yes(is_up), f64::min);
             match backlog {
                 Some(backlog) => put_backlog(&mut sample, &**engine, &backlog),
@@ -187,25 +190,22 @@ impl Sampler {
                     &[registry::PENDING, registry::PENDING_AGE, registry::DEAD],
                 ),
             }
-            if asked.insert(outbox.broker()) {
-                let health = timeout(PATIENCE, outbox.broker_health()).await;
-                let is_up = matches!(health, Ok(Ok(())));
-                sample.put(
-                    registry::BROKER_UP,
-                    &[outbox.broker()],
-                    yes(is_up),
-                    f64::min,
-                );
-            }
-        }
-        for consumer in &live.consumers {
-            let is_up = consumer.broker_trouble().is_none();
+            let health = timeout(PATIENCE, outbox.broker_health()).await;
+            let is_up = matches!(health, Ok(Ok(())));
             sample.put(
                 registry::BROKER_UP,
-                &[consumer.broker()],
+                &[outbox.broker()],
                 yes(is_up),
                 f64::min,
             );
+        }
+        for consumer in &live.consumers {
+            let is_up = yes(consumer.broker_trouble().is_none());
+            sample.put(registry::BROKER_UP, &[consumer.broker()], is_up, f64::min);
+            if let Some(store) = consumer.store() {
+                let is_up = yes(consumer.store_trouble().is_none());
+                sample.put(registry::STORE_UP, &[store], is_up, f64::min);
+            }
         }
         self.set(sample);
     }

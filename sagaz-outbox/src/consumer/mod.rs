@@ -19,7 +19,7 @@ use run::{Handles, Verdict};
 use sagaz_core::{
     Event,
     broker::Subscriber,
-    observe::{Observer, Observers},
+    observe::{ConsumerEvent, Observer},
     store::{Handled, InboxStore},
 };
 use std::{
@@ -160,13 +160,8 @@ impl<U: Subscriber> Consumer<U> {
     {
         async move {
             let name = inbox.consumer().to_owned();
-            let watched = Watched::new(&self, name);
-            let observers = watched.observers().cloned();
-            let through = ThroughInbox {
-                inbox,
-                handler,
-                observers,
-            };
+            let watched = Watched::new(&self, name, Some(inbox.system()));
+            let through = ThroughInbox { inbox, handler };
             run::run(self, &watched, &through).await
         }
     }
@@ -184,7 +179,6 @@ pub type Handling<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + 
 struct ThroughInbox<S, F> {
     inbox: Inbox<S>,
     handler: F,
-    observers: Option<Observers>,
 }
 
 impl<S, F> ThroughInbox<S, F>
@@ -192,8 +186,9 @@ where
     S: InboxStore,
     F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
 {
-    async fn through(&self, event: &Event) -> Result<Handled, Error> {
-        let mut course = self.inbox.course(event, self.observers.as_ref());
+    async fn through(&self, event: &Event, watched: &Watched) -> Result<Handled, Error> {
+        let tell = |event: &ConsumerEvent<'_>| watched.tell(event);
+        let mut course = self.inbox.course(event, &tell);
         while let Some(mut tx) = course.begin().await? {
             // It may panic before there is a future.
             let call = async { (self.handler)(event, &mut tx).await };
@@ -211,8 +206,8 @@ where
     S: InboxStore,
     F: for<'a> Fn(&'a Event, &'a mut S::Tx) -> Handling<'a> + Send + Sync,
 {
-    async fn handle(&self, event: &Event) -> Result<Verdict, Error> {
-        match self.through(event).await {
+    async fn handle(&self, event: &Event, watched: &Watched) -> Result<Verdict, Error> {
+        match self.through(event, watched).await {
             Ok(handled) => Ok(Verdict::Over(handled)),
             Err(error) if error.is_refusal() => Ok(Verdict::Refused(error.in_words())),
             Err(error) => Err(error),

@@ -22,7 +22,11 @@ use tokio::{
 
 /// What is done with events.
 pub(super) trait Handles: Sync {
-    fn handle(&self, event: &Event) -> impl Future<Output = Result<Verdict, Error>> + Send;
+    fn handle(
+        &self,
+        event: &Event,
+        watched: &Watched,
+    ) -> impl Future<Output = Result<Verdict, Error>> + Send;
 
     /// Events that an operator gave back.
     fn retries(&self) -> impl Future<Output = Result<Vec<Event>, Error>> + Send {
@@ -64,8 +68,11 @@ const BACKOFF: Retry = Retry {
 async fn handle<H: Handles>(watched: &Watched, handles: &H, work: Work) -> Done {
     let began = Instant::now();
     let scope = watched.begin(&work.event);
-    let result = scope.around(handles.handle(&work.event)).await;
+    let result = scope.around(handles.handle(&work.event, watched)).await;
     match &result {
+        Ok(Verdict::Over(Handled::Dead)) => {
+            scope.end(&End::ill("dead", &"it is a dead letter"));
+        }
         Ok(Verdict::Over(outcome)) => scope.end(&End::well(outcome.as_str())),
         Ok(Verdict::Refused(reason)) => scope.end(&End::ill("refused", reason)),
         Err(error) => scope.end(&End::ill("failed", error)),
@@ -79,6 +86,18 @@ async fn handle<H: Handles>(watched: &Watched, handles: &H, work: Work) -> Done 
 
 /// Runs until it is stopped.
 pub(super) async fn run<U: Subscriber, H: Handles>(
+    consumer: Consumer<U>,
+    watched: &Watched,
+    handles: &H,
+) -> Result<(), Error> {
+    let ended = run_until_stopped(consumer, watched, handles).await;
+    if let Err(error) = &ended {
+        watched.ended(error);
+    }
+    ended
+}
+
+async fn run_until_stopped<U: Subscriber, H: Handles>(
     mut consumer: Consumer<U>,
     watched: &Watched,
     handles: &H,
@@ -325,7 +344,7 @@ mod tests {
     }
 
     impl Handles for OneWriter {
-        async fn handle(&self, _: &Event) -> Result<Verdict, Error> {
+        async fn handle(&self, _: &Event, _: &Watched) -> Result<Verdict, Error> {
             let _turn = self.turn.lock().await;
             self.handled.fetch_add(1, Ordering::Relaxed);
             Ok(Verdict::Over(Handled::Done))
@@ -353,7 +372,7 @@ mod tests {
             stop.stop();
         };
         // Old records are being removed when the event comes.
-        let watched = Watched::new(&consumer, "view".to_owned());
+        let watched = Watched::new(&consumer, "view".to_owned(), None);
         let (ran, ()) = tokio::join!(run(consumer, &watched, &store), later);
         ran.unwrap();
         assert_eq!(store.handled.load(Ordering::Relaxed), 1);

@@ -11,7 +11,7 @@ use crate::error::Error;
 use sagaz_core::{
     Engine, Event, Retry, RunsOn,
     broker::Subscriber,
-    observe::{Observers, TraceContext},
+    observe::{ConsumerEvent, Observers, TraceContext},
     store::{Handled, Store},
 };
 use serde::de::DeserializeOwned;
@@ -64,7 +64,7 @@ impl<U: Subscriber, T: DeserializeOwned> OnEvent<U, T> {
             engine,
             of: PhantomData,
         };
-        let watched = Watched::new(&self.consumer, G::DEFINITION.name.to_owned());
+        let watched = Watched::new(&self.consumer, G::DEFINITION.name.to_owned(), None);
         run::run(self.consumer, &watched, &starts).await
     }
 }
@@ -78,7 +78,7 @@ impl<G: RunsOn<S>, S: Store, T: DeserializeOwned> Handles for Starts<'_, G, S, T
 where
     G::Input: From<T>,
 {
-    async fn handle(&self, event: &Event) -> Result<Verdict, Error> {
+    async fn handle(&self, event: &Event, watched: &Watched) -> Result<Verdict, Error> {
         const BACKOFF: Retry = Retry {
             attempts: None,
             max: Duration::from_secs(5),
@@ -89,7 +89,8 @@ where
             let read = AssertUnwindSafe(|| event.decode::<T>().map(G::Input::from));
             let input = match catch_unwind(read) {
                 Ok(Ok(input)) => input,
-                Ok(Err(error)) => return Ok(Verdict::Refused(error.to_string())),
+                // Its words may have what is in the event.
+                Ok(Err(error)) => return Ok(Verdict::Refused(error.without_values())),
                 Err(_) => {
                     let words = "reading the data as the saga's input panicked".to_owned();
                     return Ok(Verdict::Refused(words));
@@ -106,13 +107,19 @@ where
             match start.await {
                 Ok(_) => return Ok(Verdict::Over(Handled::Done)),
                 Err(error) if error.is_transient() => {
+                    watched.tell(&ConsumerEvent::StoreFailed { error: &error });
                     troubles += 1;
                     sleep(BACKOFF.delay(troubles, fastrand::f64())).await;
                 }
                 Err(error)
                     if error.is_invalid() || error.is_conflict() || error.is_undecodable() =>
                 {
-                    return Ok(Verdict::Refused(error.to_string()));
+                    let words = if error.is_undecodable() {
+                        "the saga's input cannot be serialized".to_owned()
+                    } else {
+                        error.to_string()
+                    };
+                    return Ok(Verdict::Refused(words));
                 }
                 Err(error) => return Err(error.into()),
             }

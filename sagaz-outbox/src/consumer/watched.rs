@@ -1,6 +1,7 @@
 //! Who is told what a consumer does, and what they can ask it.
 
 use super::Consumer;
+use crate::error::Error;
 use sagaz_core::{
     Event,
     broker::{BrokerError, Subscriber},
@@ -12,6 +13,10 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// How long a failure counts if nothing comes after it: longer than what fails is left alone. A broker that has nothing to give and
+/// one that is back look the same.
+const TROUBLE: Duration = Duration::from_secs(10);
+
 /// A consumer that runs, as its observers see it.
 pub(super) struct Watched {
     standing: Arc<Standing>,
@@ -22,19 +27,44 @@ pub(super) struct Watched {
 struct Standing {
     consumer: String,
     broker: &'static str,
-    trouble: Mutex<Option<(Instant, String)>>,
+    store: Option<&'static str>,
+    of_broker: Trouble,
+    of_store: Trouble,
 }
 
-/// How long a failure of the broker counts if nothing comes after it: longer than it is left alone. A broker that has nothing to
-/// give and one that is back look the same.
-const TROUBLE: Duration = Duration::from_secs(10);
+/// What failed last, and when.
+#[derive(Debug, Default)]
+struct Trouble(Mutex<Option<(Instant, String)>>);
+
+impl Trouble {
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, words: String) {
+        *self.lock() = Some((Instant::now(), words));
+    }
+
+    fn recent(&self) -> Option<String> {
+        let trouble = self.lock();
+        let recent = trouble.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE);
+        recent.map(|(_, words)| words.clone())
+    }
+}
 
 impl Watched {
-    pub(super) fn new<U: Subscriber>(consumer: &Consumer<U>, name: String) -> Self {
+    /// `store`: that of its inbox.
+    pub(super) fn new<U: Subscriber>(
+        consumer: &Consumer<U>,
+        name: String,
+        store: Option<&'static str>,
+    ) -> Self {
         let standing = Arc::new(Standing {
             consumer: name,
             broker: consumer.subscriber.system(),
-            trouble: Mutex::new(None),
+            store,
+            of_broker: Trouble::default(),
+            of_store: Trouble::default(),
         });
         let observers = Observers::with_default(consumer.observers.clone());
         if let Some(observers) = &observers {
@@ -46,16 +76,21 @@ impl Watched {
         }
     }
 
-    pub(super) fn observers(&self) -> Option<&Observers> {
-        self.observers.as_ref()
-    }
-
     pub(super) fn tell(&self, event: &ConsumerEvent<'_>) {
+        match event {
+            ConsumerEvent::StoreFailed { error } => self.standing.of_store.note(error.to_string()),
+            ConsumerEvent::Handled { .. } => drop(self.standing.of_store.lock().take()),
+            _ => {}
+        }
         if let Some(observers) = &self.observers {
             let Standing {
-                consumer, broker, ..
+                consumer,
+                broker,
+                store,
+                ..
             } = &*self.standing;
-            observers.consumer(&ConsumerIdentity::new(consumer, Some(broker)), event);
+            let identity = ConsumerIdentity::new(consumer, Some(broker), *store);
+            observers.consumer(&identity, event);
         }
     }
 
@@ -72,18 +107,23 @@ impl Watched {
     }
 
     pub(super) fn broker_failed(&self, error: &BrokerError) {
-        *self.standing.trouble() = Some((Instant::now(), error.to_string()));
+        self.standing.of_broker.note(error.to_string());
         self.tell(&ConsumerEvent::BrokerFailed { error });
     }
 
     pub(super) fn broker_answered(&self) {
-        self.standing.trouble().take();
+        self.standing.of_broker.lock().take();
     }
-}
 
-impl Standing {
-    fn trouble(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// It has ended, by an error.
+    pub(super) fn ended(&self, error: &Error) {
+        self.tell(&ConsumerEvent::Ended { error });
+        if let Some(observers) = &self.observers {
+            observers.watch(&Probe::Ended {
+                consumer: self.standing.consumer.clone(),
+                why: error.to_string(),
+            });
+        }
     }
 }
 
@@ -96,9 +136,15 @@ impl ConsumerProbe for Standing {
         self.broker
     }
 
+    fn store(&self) -> Option<&'static str> {
+        self.store
+    }
+
     fn broker_trouble(&self) -> Option<String> {
-        let trouble = self.trouble().clone();
-        let recent = trouble.filter(|(at, _)| at.elapsed() < TROUBLE);
-        recent.map(|(_, words)| words)
+        self.of_broker.recent()
+    }
+
+    fn store_trouble(&self) -> Option<String> {
+        self.of_store.recent()
     }
 }

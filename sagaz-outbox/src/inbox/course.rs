@@ -6,36 +6,32 @@ use super::{HandlerError, Inbox, Inner, Permanent};
 use crate::error::{Error, words};
 use sagaz_core::{
     Event, Retry,
-    observe::{ConsumerEvent, ConsumerIdentity, Observers},
+    observe::ConsumerEvent,
     store::{Begun, CommitError, Finished, Handled, InboxStore, StoreError},
 };
-use std::{any::Any, error::Error as StdError, sync::atomic::Ordering, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, sync::atomic::Ordering, time::Duration};
 use tokio::time::sleep;
 
 /// The handling of one event: attempts, and what went wrong so far.
 pub(crate) struct Course<'c, S> {
     inbox: &'c Inbox<S>,
     event: &'c Event,
-    observers: Option<&'c Observers>,
+    tell: Tell<'c>,
     attempts: u32,
-    troubles: Troubles,
+    troubles: Troubles<'c>,
 }
 
 /// What a handler came back with, if it did not panic.
 type Called = Result<Result<(), HandlerError>, Box<dyn Any + Send>>;
 
 impl<'c, S: InboxStore> Course<'c, S> {
-    pub(super) fn new(
-        inbox: &'c Inbox<S>,
-        event: &'c Event,
-        observers: Option<&'c Observers>,
-    ) -> Self {
+    pub(super) fn new(inbox: &'c Inbox<S>, event: &'c Event, tell: Tell<'c>) -> Self {
         Self {
             inbox,
             event,
-            observers,
+            tell,
             attempts: 0,
-            troubles: Troubles::default(),
+            troubles: Troubles::new(tell),
         }
     }
 
@@ -78,7 +74,7 @@ impl<'c, S: InboxStore> Course<'c, S> {
                 }
                 Err(CommitError::InDoubt(error)) => {
                     self.troubles.wait(error).await?;
-                    if !self.inbox.is_handled(self.event).await? {
+                    if !self.inbox.is_handled(self.event, self.tell).await? {
                         return Ok(None);
                     }
                     counters.handled.fetch_add(1, Ordering::Relaxed);
@@ -115,32 +111,41 @@ impl<'c, S: InboxStore> Course<'c, S> {
         }
         counters.failed.fetch_add(1, Ordering::Relaxed);
         self.attempts += 1;
-        if let Some(observers) = self.observers {
-            observers.consumer(
-                &ConsumerIdentity::new(self.inbox.consumer(), None),
-                &ConsumerEvent::Failed {
-                    event_type: self.event.event_type(),
-                    attempts: self.attempts,
-                    error: &*error,
-                },
-            );
-        }
+        (self.tell)(&ConsumerEvent::Failed {
+            event_type: self.event.event_type(),
+            attempts: self.attempts,
+            error: Permanent::cause(&error),
+        });
         if !error.is::<Permanent>() && retry.again_after(self.attempts) {
             sleep(retry.delay(self.attempts, fastrand::f64())).await;
             return Ok(None);
         }
-        let words = words(&*error);
-        self.inbox.bury(self.event, self.attempts, &words).await?;
+        let words = match error.downcast_ref::<Panicked>() {
+            Some(Panicked(panic)) => format!("{error}: {panic}"),
+            None => words(&*error),
+        };
+        self.inbox
+            .bury(self.event, self.attempts, &words, self.tell)
+            .await?;
         counters.dead.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Handled::Dead))
     }
 }
 
-/// Waits while a store fails, longer each time.
-#[derive(Default)]
-pub(super) struct Troubles(u32);
+/// Is told of what fails.
+pub(crate) type Tell<'c> = &'c (dyn Fn(&ConsumerEvent<'_>) + Send + Sync);
 
-impl Troubles {
+/// Waits while a store fails, longer each time, and says so.
+pub(super) struct Troubles<'c> {
+    tell: Tell<'c>,
+    count: u32,
+}
+
+impl<'c> Troubles<'c> {
+    pub(super) fn new(tell: Tell<'c>) -> Self {
+        Self { tell, count: 0 }
+    }
+
     pub(super) async fn wait(&mut self, error: StoreError) -> Result<(), Error> {
         const BACKOFF: Retry = Retry {
             attempts: None,
@@ -151,8 +156,9 @@ impl Troubles {
         if !error.is_transient() {
             return Err(error.into());
         }
-        self.0 = self.0.saturating_add(1);
-        sleep(BACKOFF.delay(self.0, fastrand::f64())).await;
+        (self.tell)(&ConsumerEvent::StoreFailed { error: &error });
+        self.count = self.count.saturating_add(1);
+        sleep(BACKOFF.delay(self.count, fastrand::f64())).await;
         Ok(())
     }
 }
@@ -173,10 +179,22 @@ fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> String {
+/// What a handler panicked with. Its words may have anything in them, so they are stored with the dead letter and told to nobody.
+#[derive(Debug)]
+struct Panicked(String);
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the handler panicked")
+    }
+}
+
+impl StdError for Panicked {}
+
+fn panicked(panic: &(dyn Any + Send)) -> Panicked {
     let words = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", words.unwrap_or("without words"))
+    Panicked(words.unwrap_or("without words").to_owned())
 }

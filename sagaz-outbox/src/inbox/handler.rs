@@ -26,6 +26,14 @@ impl Permanent {
     pub fn new(error: impl Into<HandlerError>) -> Self {
         Self(error.into())
     }
+
+    /// What it says of which error.
+    pub(crate) fn cause(error: &HandlerError) -> &(dyn StdError + 'static) {
+        match error.downcast_ref::<Self>() {
+            Some(Self(cause)) => &**cause,
+            None => &**error,
+        }
+    }
 }
 
 impl fmt::Display for Permanent {

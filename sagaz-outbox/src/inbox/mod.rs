@@ -9,7 +9,7 @@ mod handler;
 pub use handler::{HandlerError, Permanent};
 
 use crate::error::Error;
-use course::{Course, Troubles};
+use course::{Course, Tell, Troubles};
 use futures_util::FutureExt;
 use sagaz_core::{
     Event, Retry,
@@ -199,20 +199,28 @@ impl<S: InboxStore> Inbox<S> {
         let scope = self.begin(event);
         let outcome = scope.around(self.handle_watched(event, handler)).await;
         match &outcome {
+            Ok(Handled::Dead) => scope.end(&End::ill("dead", &"it is a dead letter")),
             Ok(outcome) => scope.end(&End::well(outcome.as_str())),
             Err(error) => scope.end(&End::ill("failed", error)),
         }
         if let (Some(observers), Ok(what)) = (&self.inner.observers, &outcome) {
-            observers.consumer(
-                &ConsumerIdentity::new(self.consumer(), None),
-                &ConsumerEvent::Handled {
-                    event_type: event.event_type(),
-                    handled: *what,
-                    took: began.elapsed(),
-                },
-            );
+            let told = ConsumerEvent::Handled {
+                event_type: event.event_type(),
+                handled: *what,
+                took: began.elapsed(),
+            };
+            observers.consumer(&self.identity(), &told);
         }
         outcome
+    }
+
+    /// What its store is.
+    pub(crate) fn system(&self) -> &'static str {
+        self.inner.store.system()
+    }
+
+    fn identity(&self) -> ConsumerIdentity<'_> {
+        ConsumerIdentity::new(self.consumer(), None, Some(self.system()))
     }
 
     fn begin(&self, event: &Event) -> Scoping {
@@ -230,7 +238,12 @@ impl<S: InboxStore> Inbox<S> {
     where
         F: AsyncFnOnce(&mut S::Tx) -> Result<(), HandlerError> + Clone,
     {
-        let mut course = self.course(event, self.inner.observers.as_ref());
+        let tell = |event: &ConsumerEvent<'_>| {
+            if let Some(observers) = &self.inner.observers {
+                observers.consumer(&self.identity(), event);
+            }
+        };
+        let mut course = self.course(event, &tell);
         while let Some(mut tx) = course.begin().await? {
             // It may panic before there is a future.
             let call = async { handler.clone()(&mut tx).await };
@@ -242,13 +255,9 @@ impl<S: InboxStore> Inbox<S> {
         Ok(Handled::Duplicate)
     }
 
-    /// The handling of an event, in parts. `observers` are told of attempts that fail.
-    pub(crate) fn course<'c>(
-        &'c self,
-        event: &'c Event,
-        observers: Option<&'c Observers>,
-    ) -> Course<'c, S> {
-        Course::new(self, event, observers)
+    /// The handling of an event, in parts. Of what fails somebody is told.
+    pub(crate) fn course<'c>(&'c self, event: &'c Event, tell: Tell<'c>) -> Course<'c, S> {
+        Course::new(self, event, tell)
     }
 
     async fn ask(&self, event: &Event) -> Result<bool, StoreError> {
@@ -257,8 +266,8 @@ impl<S: InboxStore> Inbox<S> {
         inner.store.is_handled(&inner.consumer, id).await
     }
 
-    async fn is_handled(&self, event: &Event) -> Result<bool, Error> {
-        let mut troubles = Troubles::default();
+    async fn is_handled(&self, event: &Event, tell: Tell<'_>) -> Result<bool, Error> {
+        let mut troubles = Troubles::new(tell);
         loop {
             match self.ask(event).await {
                 Ok(is_handled) => return Ok(is_handled),
@@ -267,9 +276,15 @@ impl<S: InboxStore> Inbox<S> {
         }
     }
 
-    async fn bury(&self, event: &Event, attempts: u32, error: &str) -> Result<(), Error> {
+    async fn bury(
+        &self,
+        event: &Event,
+        attempts: u32,
+        error: &str,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
         let inner = &self.inner;
-        let mut troubles = Troubles::default();
+        let mut troubles = Troubles::new(tell);
         loop {
             let buried = inner.store.bury(&inner.consumer, event, attempts, error);
             match buried.await {

@@ -162,12 +162,15 @@ impl<S: OutboxStore, B: Broker> RelayBuilder<S, B> {
 
     /// Takes a lease and begins to work.
     pub async fn start(self) -> Result<Relay, Error> {
+        let observers = Observers::with_default(self.observers);
+        // Whoever asks meanwhile is told that it is not ready.
+        let _starting = observers.as_ref().map(|it| it.starting("relay"));
         let relay = Arc::new(Inner {
             store: self.store,
             broker: self.broker,
             id: WorkerId::random(),
             config: self.config,
-            observers: Observers::with_default(self.observers),
+            observers,
             standing: Standing::default(),
             origin: Instant::now(),
         });

@@ -9,7 +9,7 @@ use sagaz_core::{
 };
 use std::{
     fmt,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Standing {
     lease_until: AtomicU64,
     events: AtomicUsize,
     unmarked: AtomicUsize,
+    is_dead: AtomicBool,
 }
 
 impl Standing {
@@ -30,6 +31,10 @@ impl Standing {
         self.workers.store(workers, Ordering::Relaxed);
         let until = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
         self.lease_until.store(until, Ordering::Relaxed);
+    }
+
+    pub(super) fn died(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn loaded(&self, events: usize, unmarked: usize) {
@@ -60,6 +65,7 @@ impl<S: OutboxStore, B: Broker> OutboxProbe for Inner<S, B> {
             },
             workers: standing.workers.load(Ordering::Relaxed),
             lease_remaining,
+            is_dead: standing.is_dead.load(Ordering::Relaxed),
             events: standing.events.load(Ordering::Relaxed),
             unmarked: standing.unmarked.load(Ordering::Relaxed),
         })

@@ -56,6 +56,10 @@ pub(super) async fn run<S: OutboxStore, B: Broker>(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut worker = Worker::new(Arc::clone(&relay), release);
+    let mut working = Working {
+        relay: Arc::clone(&relay),
+        has_stopped: false,
+    };
     loop {
         worker.begin_calls();
         if worker.has_stopped() {
@@ -77,11 +81,26 @@ pub(super) async fn run<S: OutboxStore, B: Broker>(
             () = stopped(&mut stop), if stop_by.is_none() => worker.stop(),
         }
     }
+    working.has_stopped = true;
     // Whatever is still under way counts as never made.
     worker.calls.shutdown().await;
     let left = timeout(relay.config.lease, relay.store.release(relay.id, None));
     if let Ok(Err(error)) = left.await {
         relay.store_failed("release", &error);
+    }
+}
+
+/// Says, if it is dropped in the middle, that the worker has ended although nobody has stopped it.
+struct Working<S, B> {
+    relay: Arc<Inner<S, B>>,
+    has_stopped: bool,
+}
+
+impl<S, B> Drop for Working<S, B> {
+    fn drop(&mut self) {
+        if !self.has_stopped {
+            self.relay.standing.died();
+        }
     }
 }
 
@@ -262,6 +281,11 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 let told = flights.into_iter().zip(events).zip(results);
                 // What is confirmed comes first: it tells that a failure is not one of all.
                 let (sent, failed): (Vec<_>, Vec<_>) = told.partition(|(_, it)| it.is_ok());
+                let away = failed.iter().filter_map(|(_, it)| it.as_ref().err());
+                // Once, and not for each event.
+                if let Some(error) = away.clone().find(|error| is_away(error)) {
+                    self.relay.tell(&PublisherEvent::BrokerFailed { error });
+                }
                 for ((flight, event), result) in sent.into_iter().chain(failed) {
                     self.published(&flight, event, &result, took);
                 }
@@ -312,10 +336,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let relay = &self.relay;
         let outcome = match result {
             Ok(()) => Outcome::Sent,
-            Err(error) if error.is_unavailable() || error.is_misuse() => {
-                relay.tell(&PublisherEvent::BrokerFailed { error });
-                Outcome::Unavailable(words(error))
-            }
+            Err(error) if is_away(error) => Outcome::Unavailable(words(error)),
             Err(error) if error.is_refusal() => Outcome::Refused(words(error)),
             Err(error) => Outcome::InDoubt(words(error)),
         };
@@ -405,6 +426,11 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let at = [read, due, mark, self.stop_by].into_iter().flatten().min();
         at.unwrap_or(now + self.relay.config.lease)
     }
+}
+
+/// Whether the broker takes nothing now, whatever the event.
+fn is_away(error: &BrokerError) -> bool {
+    error.is_unavailable() || error.is_misuse()
 }
 
 /// A call that panics has failed, also if it does so before there is a future.
