@@ -82,20 +82,24 @@ pub(crate) async fn check(url: &str, topic: &str, certificates: &Certificates) {
     assert_eq!(delivery.event, Ok(event));
 
     let another = Certificates::new().authority;
-    assert_told(showing().trust(another).connect(url).await);
-    assert_told(showing().connect(url).await);
+    assert_told(async || showing().trust(another.clone()).connect(url).await).await;
+    assert_told(async || showing().connect(url).await).await;
     let anonymous = plain().trust(certificates.authority.as_str());
-    assert_told(anonymous.connect(url).await);
-    assert_told(
-        anonymous
-            .subscribe(url, Subscription::new("group", [topic]))
-            .await,
-    );
+    assert_told(async || anonymous.connect(url).await).await;
+    let subscription = || Subscription::new("group", [topic]);
+    assert_told(async || anonymous.subscribe(url, subscription()).await).await;
 }
 
-#[track_caller]
-fn assert_told<T: std::fmt::Debug>(connected: Result<T, BrokerError>) {
-    let error = connected.expect_err("it must not be let in");
-    assert!(error.is_misuse(), "{error:?}");
-    assert!(error.to_string().contains("certificate"), "{error}");
+/// A server that closes at once may have its client find the end of the connection, and not why: then it is asked again.
+async fn assert_told<T: std::fmt::Debug>(connect: impl AsyncFn() -> Result<T, BrokerError>) {
+    for _ in 0..50 {
+        let error = connect().await.expect_err("it must not be let in");
+        if error.is_unavailable() {
+            continue;
+        }
+        assert!(error.is_misuse(), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+        return;
+    }
+    panic!("it is never told why it is not let in");
 }
