@@ -1,47 +1,31 @@
 //! How a process is observed: all at once, or part by part.
 
+#[cfg(feature = "metrics")]
+mod exposition;
+#[cfg(feature = "tracing")]
+mod subscriber;
+
 use crate::{error::SetupError, health, health::Health, watched::Watched};
 use sagaz_core::observe::{Observer, Observers, set_default};
-#[cfg(any(feature = "metrics", feature = "tracing"))]
-use std::io;
 use std::sync::Arc;
+#[cfg(any(feature = "metrics", feature = "otel"))]
+use tokio::runtime::Handle;
 
 #[cfg(feature = "metrics")]
 use crate::{
     error::SERVE_VARIABLE,
-    metrics::{self, Counting, Kind, METRICS, Sampler},
-    server::{self, Pages},
-};
-#[cfg(feature = "metrics")]
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-#[cfg(feature = "metrics")]
-use std::{net::TcpListener, time::Duration};
-#[cfg(any(feature = "metrics", feature = "otel"))]
-use tokio::runtime::Handle;
-#[cfg(feature = "metrics")]
-use tokio::{task::JoinSet, time::sleep};
-
-#[cfg(feature = "tracing")]
-use crate::{
-    logs::{JsonLogs, LogFormat},
-    spans::Telling,
+    metrics::{self, Counting},
 };
 #[cfg(feature = "tracing")]
-use tracing::Level;
-#[cfg(feature = "tracing")]
-use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::{FilterExt, FilterFn, filter_fn},
-    layer::{Identity, SubscriberExt},
-    util::SubscriberInitExt,
-};
-
+use crate::{logs::LogFormat, spans::Telling};
+#[cfg(feature = "metrics")]
+use exposition::{Exposed, Exposition};
+#[cfg(feature = "metrics")]
+use std::{net::SocketAddr, time::Duration};
 #[cfg(feature = "otel")]
-use opentelemetry_sdk::trace::SdkTracerProvider;
-
-/// Where `init` serves: the port of OpenTelemetry's exporters for Prometheus.
-#[cfg(feature = "metrics")]
-const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+use subscriber::Exporter;
+#[cfg(feature = "tracing")]
+use subscriber::Subscription;
 
 /// Observes this process, in one call at its start, within a tokio runtime:
 ///
@@ -75,8 +59,7 @@ pub fn init() -> Result<Observability, SetupError> {
     let builder = match std::env::var(SERVE_VARIABLE).as_deref() {
         Ok("" | "off") => builder.prometheus(),
         Ok(address) => builder.prometheus().serve(address),
-        // Another process of this host may have it.
-        Err(_) => builder.prometheus().serve_if_free(DEFAULT_ADDRESS),
+        Err(_) => builder.prometheus().serve_default(),
     };
     #[cfg(feature = "otel")]
     let builder = match std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT") {
@@ -102,65 +85,28 @@ pub fn attach() -> Result<Observability, SetupError> {
 pub struct Observability {
     watched: Arc<Watched>,
     #[cfg(feature = "metrics")]
-    prometheus: Option<PrometheusHandle>,
-    #[cfg(feature = "metrics")]
-    address: Option<std::net::SocketAddr>,
-    #[cfg(feature = "metrics")]
-    sampler: Arc<Sampler>,
-    #[cfg(feature = "metrics")]
-    #[expect(dead_code, reason = "its tasks end with it")]
-    tasks: JoinSet<()>,
+    exposed: Exposed,
     #[cfg(feature = "otel")]
-    provider: Option<SdkTracerProvider>,
+    exporter: Exporter,
 }
 
 /// Configures [`Observability`]. Without any setting it is [`attach`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "nothing is observed before it is installed"]
 pub struct ObservabilityBuilder {
     #[cfg(feature = "tracing")]
-    logs: Option<LogFormat>,
-    #[cfg(feature = "tracing")]
-    filter: Option<String>,
+    subscription: Subscription,
     #[cfg(feature = "metrics")]
-    prometheus: bool,
-    #[cfg(feature = "metrics")]
-    serve: Option<String>,
-    /// Going without is in order.
-    #[cfg(feature = "metrics")]
-    if_free: bool,
-    #[cfg(feature = "metrics")]
-    sample_interval: Duration,
-    #[cfg(feature = "otel")]
-    otlp: Option<String>,
-    #[cfg(feature = "otel")]
-    service: Option<String>,
+    exposition: Exposition,
 }
 
 impl Observability {
     /// Configures it part by part.
     pub fn builder() -> ObservabilityBuilder {
-        ObservabilityBuilder {
-            #[cfg(feature = "tracing")]
-            logs: None,
-            #[cfg(feature = "tracing")]
-            filter: None,
-            #[cfg(feature = "metrics")]
-            prometheus: false,
-            #[cfg(feature = "metrics")]
-            serve: None,
-            #[cfg(feature = "metrics")]
-            if_free: false,
-            #[cfg(feature = "metrics")]
-            sample_interval: Duration::from_secs(15),
-            #[cfg(feature = "otel")]
-            otlp: None,
-            #[cfg(feature = "otel")]
-            service: None,
-        }
+        ObservabilityBuilder::default()
     }
 
-    /// How the engines, stores, relays, brokers and consumers of this process stand. Stores and brokers are asked.
+    /// How the engines, stores, relays, brokers and consumers of this process stand. Brokers are asked.
     pub async fn health(&self) -> Health {
         health::check(&self.watched).await
     }
@@ -174,17 +120,14 @@ impl Observability {
     /// The page of `/metrics`, if Prometheus was asked for. Stores and brokers are asked first.
     #[cfg(feature = "metrics")]
     pub async fn metrics_page(&self) -> Option<String> {
-        let prometheus = self.prometheus.as_ref()?;
-        self.sampler.known();
-        self.sampler.asked().await;
-        Some(prometheus.render())
+        self.exposed.page().await
     }
 
     /// Where it serves; of interest if that was said with port 0.
     #[cfg(feature = "metrics")]
     #[must_use]
-    pub fn address(&self) -> Option<std::net::SocketAddr> {
-        self.address
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.exposed.address()
     }
 
     /// Exports what is not exported yet, and ends the server and the samples. Call it last.
@@ -194,14 +137,7 @@ impl Observability {
     )]
     pub async fn shutdown(self) {
         #[cfg(feature = "otel")]
-        if let Some(provider) = self.provider {
-            // It blocks until the collector has answered.
-            let flushed = tokio::task::spawn_blocking(move || {
-                let _ = provider.force_flush();
-                let _ = provider.shutdown();
-            });
-            let _ = flushed.await;
-        }
+        self.exporter.shutdown().await;
     }
 }
 
@@ -209,41 +145,15 @@ impl ObservabilityBuilder {
     /// Installs a `tracing` subscriber for the process that writes logs to standard error.
     #[cfg(feature = "tracing")]
     pub fn logs(mut self, format: LogFormat) -> Self {
-        self.logs = Some(format);
+        self.subscription.logs = Some(format);
         self
     }
 
-    /// What is logged and exported, as `RUST_LOG` has it, which this overrides. Default: from `info`.
+    /// What is logged and exported, as `RUST_LOG` has it, which this overrides. Default: from `info`. Attempts, and what is around
+    /// them, are spans whatever this says.
     #[cfg(feature = "tracing")]
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
-        self.filter = Some(filter.into());
-        self
-    }
-
-    /// Installs a `metrics` recorder for the process that keeps what [`serve`](Self::serve) serves on `/metrics`.
-    #[cfg(feature = "metrics")]
-    pub fn prometheus(mut self) -> Self {
-        self.prometheus = true;
-        self
-    }
-
-    /// Serves `/livez` and `/readyz` on this address, such as `0.0.0.0:9464`, and `/metrics` with [`prometheus`](Self::prometheus).
-    #[cfg(feature = "metrics")]
-    pub fn serve(mut self, address: impl Into<String>) -> Self {
-        self.serve = Some(address.into());
-        self
-    }
-
-    #[cfg(feature = "metrics")]
-    fn serve_if_free(mut self, address: &str) -> Self {
-        self.if_free = true;
-        self.serve(address)
-    }
-
-    /// How often stores and brokers are asked how they stand. Default 15 s.
-    #[cfg(feature = "metrics")]
-    pub fn sample_interval(mut self, interval: Duration) -> Self {
-        self.sample_interval = interval.max(Duration::from_millis(10));
+        self.subscription.filter = Some(filter.into());
         self
     }
 
@@ -251,14 +161,42 @@ impl ObservabilityBuilder {
     /// process.
     #[cfg(feature = "otel")]
     pub fn otlp(mut self, endpoint: impl Into<String>) -> Self {
-        self.otlp = Some(endpoint.into());
+        self.subscription.otlp = Some(endpoint.into());
         self
     }
 
     /// Who exports spans: `service.name`. Default: what `OTEL_SERVICE_NAME` says.
     #[cfg(feature = "otel")]
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
-        self.service = Some(name.into());
+        self.subscription.service = Some(name.into());
+        self
+    }
+
+    /// Installs a `metrics` recorder for the process that keeps what [`serve`](Self::serve) serves on `/metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn prometheus(mut self) -> Self {
+        self.exposition.prometheus = true;
+        self
+    }
+
+    /// Serves `/livez` and `/readyz` on this address, such as `0.0.0.0:9464`, and `/metrics` with [`prometheus`](Self::prometheus).
+    #[cfg(feature = "metrics")]
+    pub fn serve(mut self, address: impl Into<String>) -> Self {
+        self.exposition.serve = Some(address.into());
+        self
+    }
+
+    /// On the default address, if that is free: another process of this host may have it.
+    #[cfg(feature = "metrics")]
+    fn serve_default(mut self) -> Self {
+        self.exposition.serve_default = true;
+        self
+    }
+
+    /// How often stores and brokers are asked how they stand. Default 15 s.
+    #[cfg(feature = "metrics")]
+    pub fn sample_interval(mut self, interval: Duration) -> Self {
+        self.exposition.sample_interval = interval.max(Duration::from_millis(10));
         self
     }
 
@@ -268,196 +206,40 @@ impl ObservabilityBuilder {
     ///
     /// [`SetupError`] says what is in the way.
     pub fn install(self) -> Result<Observability, SetupError> {
-        let watched = Arc::new(Watched::default());
-        #[cfg_attr(
-            not(any(feature = "tracing", feature = "metrics")),
-            expect(unused_mut, reason = "there is nothing to add")
-        )]
-        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&watched) as _];
         // What may be refused comes before what cannot be taken back.
         if Observers::with_default(Vec::new()).is_some() {
             return Err(SetupError::ObservedAlready);
         }
         #[cfg(any(feature = "metrics", feature = "otel"))]
-        let handle = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
-        #[cfg(all(feature = "otel", not(feature = "metrics")))]
-        drop(handle);
+        Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
+        let watched = Arc::new(Watched::default());
+        let observers: Vec<Arc<dyn Observer>> = vec![
+            Arc::clone(&watched) as _,
+            #[cfg(feature = "tracing")]
+            Arc::new(Telling),
+            #[cfg(feature = "metrics")]
+            Arc::new(Counting::default()),
+        ];
         #[cfg(feature = "metrics")]
-        let listener = self.listener()?;
+        let listener = self.exposition.listen()?;
         #[cfg(feature = "otel")]
-        let provider = match &self.otlp {
-            Some(endpoint) => Some(crate::otlp::provider(endpoint, self.service.as_deref())?),
-            None => None,
-        };
-        #[cfg(feature = "tracing")]
-        {
-            self.subscribe(
-                #[cfg(feature = "otel")]
-                provider.as_ref(),
-            )?;
-            observers.push(Arc::new(Telling));
-        }
+        let exporter = self.subscription.install()?;
+        #[cfg(all(feature = "tracing", not(feature = "otel")))]
+        self.subscription.install()?;
         #[cfg(feature = "metrics")]
-        let prometheus = if self.prometheus {
-            Some(prometheus()?)
-        } else {
-            None
-        };
+        let prometheus = self.exposition.install()?;
         #[cfg(feature = "metrics")]
-        {
-            metrics::describe();
-            observers.push(Arc::new(Counting::default()));
-        }
+        metrics::describe();
         let observers = Observers::of(observers).ok_or(SetupError::ObservedAlready)?;
         set_default(observers).map_err(|_| SetupError::ObservedAlready)?;
         #[cfg(feature = "metrics")]
-        let (sampler, tasks, address) = {
-            let sampler = Arc::new(Sampler::new(Arc::clone(&watched)));
-            let mut tasks = JoinSet::new();
-            let (own, interval) = (Arc::clone(&sampler), self.sample_interval);
-            tasks.spawn_on(async move { own.run(interval).await }, &handle);
-            if let Some(prometheus) = prometheus.clone() {
-                // As long as the recorder, which is never taken back, and would keep every value for ever.
-                handle.spawn(upkeep(prometheus));
-            }
-            let address = listener.as_ref().and_then(|it| it.local_addr().ok());
-            if let Some(listener) = listener {
-                let pages = Pages {
-                    watched: Arc::clone(&watched),
-                    sampler: Arc::clone(&sampler),
-                    prometheus: prometheus.clone(),
-                    last_check: Arc::default(),
-                };
-                tasks.spawn_on(
-                    async move {
-                        let _ = server::serve(listener, pages).await;
-                    },
-                    &handle,
-                );
-            }
-            (sampler, tasks, address)
-        };
+        let exposed = self.exposition.expose(&watched, prometheus, listener);
         Ok(Observability {
             watched,
             #[cfg(feature = "metrics")]
-            prometheus,
-            #[cfg(feature = "metrics")]
-            address,
-            #[cfg(feature = "metrics")]
-            sampler,
-            #[cfg(feature = "metrics")]
-            tasks,
+            exposed,
             #[cfg(feature = "otel")]
-            provider,
+            exporter,
         })
-    }
-
-    /// `None` if nothing is to be served, or if that can be gone without.
-    #[cfg(feature = "metrics")]
-    fn listener(&self) -> Result<Option<TcpListener>, SetupError> {
-        let Some(address) = &self.serve else {
-            return Ok(None);
-        };
-        match listen(address) {
-            Ok(listener) => Ok(Some(listener)),
-            Err(error) if self.if_free && error.kind() == io::ErrorKind::AddrInUse => Ok(None),
-            Err(source) => Err(SetupError::Listen {
-                address: address.clone(),
-                source,
-            }),
-        }
-    }
-
-    /// Installs a subscriber, if something is asked for that needs one.
-    #[cfg(feature = "tracing")]
-    fn subscribe(
-        &self,
-        #[cfg(feature = "otel")] provider: Option<&SdkTracerProvider>,
-    ) -> Result<(), SetupError> {
-        #[cfg(feature = "otel")]
-        let export = match provider {
-            None => None,
-            Some(provider) => {
-                let layer =
-                    tracing_opentelemetry::layer().with_tracer(crate::otlp::tracer(provider));
-                // What the export itself does is exported by nobody, or it would never end.
-                let is_own = filter_fn(|it| {
-                    crate::otlp::TRANSPORT
-                        .iter()
-                        .any(|own| it.target().starts_with(own))
-                });
-                Some(layer.with_filter(self.events()?.or(spans_of_sagaz()).and(is_own.not())))
-            }
-        };
-        #[cfg(not(feature = "otel"))]
-        let export: Option<Identity> = None;
-        if self.logs.is_none() && export.is_none() {
-            return Ok(());
-        }
-        // Not an `Option` of a layer, which is not told of the subscriber that it is part of.
-        let logs = match self.logs {
-            None => Identity::new().boxed(),
-            Some(format) if format.is_json() => JsonLogs::new(io::stderr)
-                .with_filter(self.events()?.or(spans_of_sagaz()))
-                .boxed(),
-            Some(_) => tracing_subscriber::fmt::layer()
-                .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-                .with_writer(io::stderr)
-                .with_filter(self.events()?.or(spans_of_sagaz()))
-                .boxed(),
-        };
-        let subscriber = Registry::default().with(export).with(logs);
-        subscriber
-            .try_init()
-            .map_err(|_| SetupError::SubscribedAlready)
-    }
-
-    /// What is logged, and exported.
-    #[cfg(feature = "tracing")]
-    fn events(&self) -> Result<EnvFilter, SetupError> {
-        let from_environment = || std::env::var("RUST_LOG").ok().filter(|it| !it.is_empty());
-        let filter = self.filter.clone().or_else(from_environment);
-        let filter = filter.unwrap_or_else(|| "info".to_owned());
-        EnvFilter::try_new(&filter).map_err(|error| SetupError::Filter {
-            filter,
-            source: Box::new(error),
-        })
-    }
-}
-
-/// Attempts and what is around them are spans whatever is logged: what a step says would else not tell whose it is, and the trace
-/// would be torn.
-#[cfg(feature = "tracing")]
-fn spans_of_sagaz() -> FilterFn {
-    filter_fn(|it| it.is_span() && it.target() == "sagaz" && *it.level() <= Level::INFO)
-}
-
-#[cfg(feature = "metrics")]
-fn listen(address: &str) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// A recorder with the buckets of the registry.
-#[cfg(feature = "metrics")]
-fn prometheus() -> Result<PrometheusHandle, SetupError> {
-    let mut builder = PrometheusBuilder::new();
-    for metric in METRICS.iter().filter(|it| it.kind == Kind::Histogram) {
-        builder = builder
-            .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)
-            .expect("a histogram of the registry has buckets");
-    }
-    builder
-        .install_recorder()
-        .map_err(|_| SetupError::RecordedAlready)
-}
-
-/// Values of histograms wait in memory until they are put into buckets: at a scrape, or here.
-#[cfg(feature = "metrics")]
-async fn upkeep(prometheus: PrometheusHandle) {
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        prometheus.run_upkeep();
     }
 }

@@ -11,6 +11,15 @@ pub(crate) struct Purchase {
     pub(crate) card: String,
 }
 
+impl Purchase {
+    pub(crate) fn number_7() -> Self {
+        Self {
+            number: 7,
+            card: CARD.to_owned(),
+        }
+    }
+}
+
 pub(crate) const CARD: &str = "4111-1111-1111-1111";
 
 /// What was charged; also the data of the event.

@@ -45,10 +45,7 @@ async fn body() {
         .start()
         .await
         .unwrap();
-    let purchase = Purchase {
-        number: 7,
-        card: CARD.to_owned(),
-    };
+    let purchase = Purchase::number_7();
     let handle = engine.start::<Buy>(purchase).await.unwrap();
     assert!(handle.outcome().await.unwrap().is_completed());
     say(&format!("instance {}", handle.id()));

@@ -15,13 +15,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-fn purchase() -> Purchase {
-    Purchase {
-        number: 7,
-        card: CARD.to_owned(),
-    }
-}
-
 /// Where an application's own logs go.
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -60,7 +53,7 @@ async fn beside_what_an_application_has() {
     let observability = attach().unwrap();
     // Nobody has given it an observer.
     let run = Buy { hangs: false }
-        .run_publishing(purchase(), |_| {})
+        .run_publishing(Purchase::number_7(), |_| {})
         .await;
     assert!(run.is_completed());
     let page = prometheus.render();
@@ -89,7 +82,7 @@ async fn nothing_behind_its_back() {
     );
     assert!(
         Buy { hangs: false }
-            .run_publishing(purchase(), |_| {})
+            .run_publishing(Purchase::number_7(), |_| {})
             .await
             .is_completed()
     );

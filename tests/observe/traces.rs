@@ -85,10 +85,7 @@ async fn shop(place: &Place) {
         .start()
         .await
         .unwrap();
-    let purchase = Purchase {
-        number: 7,
-        card: CARD.to_owned(),
-    };
+    let purchase = Purchase::number_7();
     // What a web framework's middleware does.
     let request = tracing::info_span!("request", otel.name = "POST /orders", otel.kind = "server");
     let handle = engine
@@ -309,10 +306,7 @@ async fn a_trace_that_the_caller_names_is_stored_and_goes_with_events() {
         .start()
         .await
         .unwrap();
-    let purchase = Purchase {
-        number: 7,
-        card: CARD.to_owned(),
-    };
+    let purchase = Purchase::number_7();
     let trace = TraceContext::new(PARENT, Some("vendor=1")).unwrap();
     let handle = engine.start::<Buy>(purchase).trace(trace).await.unwrap();
     assert!(handle.outcome().await.unwrap().is_completed());
