@@ -415,8 +415,8 @@ impl Event {
         )
     }
 
-    /// The event of a message with these attributes, by their CloudEvents names, which are read without regard to case. `None`
-    /// of a part that is required and missing is named in the error.
+    /// The event of a message with these attributes, by their CloudEvents names, which are read without regard to case. A part
+    /// that is required and missing is named in the error.
     pub fn from_headers(
         headers: impl IntoIterator<Item = (String, String)>,
         data: Payload,

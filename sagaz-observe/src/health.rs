@@ -4,14 +4,14 @@
 //! store or a broker that is away makes it unready, and starting it again would not help. One in which nothing runs has nothing to
 //! be ready for.
 //!
-//! A store is asked nothing: its engine and its relay talk to it all the time, and know.
+//! A store is asked nothing: its engine, its relay and its consumers talk to it all the time, and know.
 
 use crate::watched::Watched;
 use sagaz_core::observe::{EngineProbe, RelayStanding};
 use std::{fmt, time::Duration};
 use tokio::time::{error::Elapsed, timeout};
 
-/// How long a store or a broker may take to answer.
+/// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How this process stands.

@@ -20,6 +20,15 @@ pub(crate) fn provider(
     endpoint: &str,
     service: Option<&str>,
 ) -> Result<SdkTracerProvider, SetupError> {
+    let is_url = ["http://", "https://"]
+        .iter()
+        .any(|it| endpoint.starts_with(it));
+    if !is_url {
+        return Err(SetupError::Otlp {
+            endpoint: endpoint.to_owned(),
+            source: "it is no URL such as http://collector:4317".into(),
+        });
+    }
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)

@@ -243,3 +243,15 @@ impl ObservabilityBuilder {
         })
     }
 }
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_a_runtime_it_is_told_that_one_is_wanted() {
+        for refused in [init(), attach()] {
+            assert!(matches!(refused, Err(SetupError::NoRuntime)));
+        }
+    }
+}

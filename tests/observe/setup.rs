@@ -114,8 +114,8 @@ fn what_is_in_the_way_is_told() {
             told(builder().serve("nonsense")),
         ),
         (
-            "cannot export spans to `not a url`",
-            told(builder().otlp("not a url")),
+            "cannot export spans to `collector:4317`, which `OTEL_EXPORTER_OTLP_ENDPOINT` or `.otlp(..)` names: it is no URL",
+            told(builder().otlp("collector:4317")),
         ),
         (
             "cannot understand the filter of logs `a=b=c`",

@@ -259,7 +259,9 @@ impl Observer for Counting {
                 duration.record(age);
             }),
             Lifecycle::Stuck { instance, stuck } => {
-                meters::stuck(instance.saga, stuck.reason).increment(1);
+                self.saga(&instance, |_| {
+                    meters::stuck(instance.saga, stuck.reason).increment(1);
+                });
             }
             Lifecycle::CancelRefused { instance, deadline } => self.saga(&instance, |it| {
                 let refused = if deadline {

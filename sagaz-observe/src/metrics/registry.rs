@@ -5,11 +5,11 @@
 //!
 //! Names follow <https://prometheus.io/docs/practices/naming/>: base units, and `_total` for what only grows. Labels have few
 //! values: names of sagas and steps are in the code, words are listed here, and of event types, which others may send, no more
-//! than [`EVENT_TYPES_MAX`] are told apart.
+//! than [`EVENT_TYPES_MAX`] each way are told apart.
 
 use std::fmt::{self, Write};
 
-/// How many event types a process tells apart; those that come after are `other`.
+/// How many event types a process tells apart, of those published and of those consumed each; those that come after are `other`.
 pub const EVENT_TYPES_MAX: usize = 200;
 
 /// What a metric is.
@@ -171,7 +171,7 @@ registry! {
     }
     "Stores" {
         STORE_UP: Gauge() Bool "sagaz_store_up" ["store"]
-            "Whether the store answered the last call of this process's engine, relay or consumer. Of two stores of one kind, the one that does not.";
+            "Whether the store answered the last call of this process's engine, relay, optimistic sender or consumer. Of two stores of one kind, the one that does not.";
         BATCH_DURATION: Histogram(CALL) Seconds "sagaz_store_batch_duration_seconds" ["store"]
             "From the first try of a batch of writes until the store had it, repeated tries included.";
         BATCH_WRITES: Histogram(WRITES) Count "sagaz_store_batch_writes" ["store"]
@@ -183,7 +183,7 @@ registry! {
     }
     "Outbox" {
         PENDING: Gauge() Count "sagaz_outbox_pending" ["store"]
-            "Events that wait to be published. Every relay on a store tells the same: take the maximum.";
+            "Events that wait to be published. Every relay and optimistic sender on a store tells the same: take the maximum.";
         PENDING_AGE: Gauge() Seconds "sagaz_outbox_oldest_age_seconds" ["store"]
             "How long the oldest of them has waited.";
         DEAD: Gauge() Count "sagaz_outbox_dead_letters" ["store"]
@@ -217,7 +217,7 @@ registry! {
     }
     "Brokers" {
         BROKER_UP: Gauge() Bool "sagaz_broker_up" ["broker"]
-            "Whether the broker can be reached and takes events.";
+            "Whether the broker can be reached, takes events from relays and senders, and gives them to consumers.";
         BROKER_ERRORS: Counter() Count "sagaz_broker_errors_total" ["broker", "kind"]
             "What brokers did not do: `unavailable`, `refused` an event, `in_doubt` (not confirmed in time), `misused` (only another configuration helps).";
     }
@@ -248,8 +248,11 @@ Every metric of sagaz. This page is made from the registry in `sagaz-observe/src
 (`UPDATE_EXPECT=1 cargo test --all-features --test observe deploy`); do not edit it.
 
 A histogram has the series `_bucket`, `_sum` and `_count`. The counters of a saga, a step, an event type and so on appear together,
-with 0, when the first of them counts: a saga, step or event type that nothing has happened to has none. Labels have few values: sagas, steps and consumers are named in the code, and of event types no
-more than 200 are told apart in a process; those that come after are `other`.
+with 0, when the first of them counts: a saga, step or event type that nothing has happened to has none. What is asked of a store
+or a broker is `NaN` in a process in which nothing tells of it any more; what is the process's own is 0 then.
+
+Labels have few values: sagas, steps and consumers are named in the code, and of event types no more than 200 of those published
+and 200 of those consumed are told apart in a process; those that come after are `other`.
 ";
 
 const TABLE: &str = "| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n";

@@ -176,13 +176,10 @@ impl Sampler {
         }
         for outbox in &live.outboxes {
             let stats = timeout(PATIENCE, outbox.outbox()).await;
+            // One that counts for long is not away for that.
+            let is_up = yes(!matches!(stats, Ok(Err(_))));
+            sample.put(registry::STORE_UP, &[outbox.store()], is_up, f64::min);
             let stats = stats.ok().and_then(Result::ok);
-            sample.put(
-                registry::STORE_UP,
-                &[outbox.store()],
-                yes(stats.is_some()),
-                f64::min,
-            );
             match stats {
                 Some(stats) => put_outbox(&mut sample, &**outbox, &stats),
                 None => self.keep(

@@ -305,8 +305,14 @@ async fn prune<H: Handles>(watched: &Watched, handles: &H) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sagaz_core::System;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use sagaz_core::{
+        System,
+        observe::{ConsumerIdentity, Observer, Probe},
+    };
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
     use tokio::sync::Mutex;
 
     /// Gives one event, after a while, and then nothing.
@@ -359,6 +365,60 @@ mod tests {
         fn prune_interval(&self) -> Option<Duration> {
             Some(Duration::from_millis(1))
         }
+    }
+
+    /// A broker that lets nobody in.
+    struct Closed;
+
+    impl System for Closed {
+        fn system(&self) -> &'static str {
+            "memory"
+        }
+    }
+
+    impl Subscriber for Closed {
+        async fn receive(&mut self) -> Result<Delivery, BrokerError> {
+            Err(BrokerError::misused("the password is wrong"))
+        }
+
+        async fn ack(&mut self, _: Receipt) -> Result<(), BrokerError> {
+            Ok(())
+        }
+
+        async fn nack(&mut self, _: Receipt, _: Nack) -> Result<(), BrokerError> {
+            Ok(())
+        }
+    }
+
+    /// Remembers how consumers end.
+    #[derive(Default)]
+    struct Ends(std::sync::Mutex<Vec<String>>);
+
+    impl Observer for Ends {
+        fn consumer(&self, consumer: &ConsumerIdentity<'_>, event: &ConsumerEvent<'_>) {
+            if let ConsumerEvent::Ended { .. } = event {
+                self.0
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} told", consumer.consumer));
+            }
+        }
+
+        fn watch(&self, probe: Probe) {
+            if let Probe::Ended { consumer, .. } = probe {
+                self.0.lock().unwrap().push(format!("{consumer} kept"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_cannot_go_on_is_seen_though_nobody_waits_for_it() {
+        let ends = Arc::new(Ends::default());
+        let consumer = Consumer::new(Closed).observer(Arc::clone(&ends) as _);
+        let watched = Watched::new(&consumer, "view".to_owned(), None);
+        let ended = run(consumer, &watched, &OneWriter::default()).await;
+        assert!(ended.is_err());
+        assert_eq!(*ends.0.lock().unwrap(), ["view told", "view kept"]);
     }
 
     #[tokio::test(start_paused = true)]
