@@ -12,7 +12,7 @@ use sagaz_core::observe::{
     AttemptKind, ConsumerEvent, ConsumerIdentity, End, Instance, Lifecycle, Observer,
     PublisherEvent, PublisherIdentity, Scope, TraceContext, Work,
 };
-use sagaz_core::{Event, SAGA_ATTRIBUTE};
+use sagaz_core::{Event, SAGA_ATTRIBUTE, SagaId};
 use tracing::{Span, debug, debug_span, field::Empty, info_span, level_filters::LevelFilter, warn};
 
 /// Tells the subscriber of the `tracing` facade.
@@ -26,7 +26,7 @@ impl Observer for Telling {
 
     fn begin(&self, work: &Work<'_>) -> Option<Box<dyn Scope>> {
         // Without a subscriber this is all.
-        if LevelFilter::current() < LevelFilter::INFO {
+        if LevelFilter::current() < LevelFilter::WARN {
             return None;
         }
         let span = match work {
@@ -46,12 +46,10 @@ impl Observer for Telling {
             } => of_handling(*broker, consumer, event),
             _ => return None,
         };
-        (!span.is_disabled()).then(|| {
-            Box::new(InSpan {
-                span,
-                about: About::of(work),
-            }) as Box<dyn Scope>
-        })
+        let attempt = Attempt::of(work);
+        // That an attempt has failed is said also where nobody wants to know of its span.
+        let is_of_use = !span.is_disabled() || attempt.is_some();
+        is_of_use.then(|| Box::new(InSpan { span, attempt }) as Box<dyn Scope>)
     }
 
     fn trace(&self) -> Option<TraceContext> {
@@ -80,22 +78,36 @@ impl Observer for Telling {
 /// Work in a span.
 struct InSpan {
     span: Span,
-    about: About,
+    attempt: Option<Attempt>,
 }
 
-/// What is said when work has failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum About {
-    Attempt,
-    Other,
+/// Which attempt it is.
+struct Attempt {
+    saga: &'static str,
+    instance: SagaId,
+    step: &'static str,
+    kind: AttemptKind,
+    number: u32,
 }
 
-impl About {
-    fn of(work: &Work<'_>) -> Self {
-        match work {
-            Work::Attempt { .. } => Self::Attempt,
-            _ => Self::Other,
-        }
+impl Attempt {
+    fn of(work: &Work<'_>) -> Option<Self> {
+        let Work::Attempt {
+            instance,
+            step,
+            kind,
+            attempt,
+        } = *work
+        else {
+            return None;
+        };
+        Some(Self {
+            saga: instance.saga,
+            instance: instance.id,
+            step,
+            kind,
+            number: attempt,
+        })
     }
 }
 
@@ -115,19 +127,28 @@ impl Scope for InSpan {
     }
 
     fn end(self: Box<Self>, end: &End<'_>) {
-        self.span.record("outcome", end.outcome);
-        if let Some(error) = end.error {
-            let words = error.to_string();
-            self.span.record("error", words.as_str());
-            self.span.record("error.type", end.outcome);
-            self.span.record("otel.status_code", "ERROR");
-            if self.about == About::Attempt {
-                let _entered = self.span.enter();
-                warn!(target: "sagaz", outcome = end.outcome, error = words.as_str(), "attempt failed");
+        let Self { span, attempt } = *self;
+        let outcome = end.outcome;
+        span.record("outcome", outcome);
+        let words = end.error.map(ToString::to_string);
+        if let Some(words) = &words {
+            span.record("error", words.as_str());
+            span.record("error.type", outcome);
+            span.record("otel.status_code", "ERROR");
+        }
+        let Some(attempt) = attempt else { return };
+        match words.as_deref() {
+            None => span.in_scope(|| debug!(target: "sagaz", outcome, "attempt completed")),
+            // Its span says the rest.
+            Some(error) if !span.is_disabled() => {
+                span.in_scope(|| warn!(target: "sagaz", outcome, error, "attempt failed"));
             }
-        } else if self.about == About::Attempt {
-            let _entered = self.span.enter();
-            debug!(target: "sagaz", outcome = end.outcome, "attempt completed");
+            Some(error) => {
+                let Attempt { saga, step, .. } = attempt;
+                let (kind, number) = (attempt.kind.as_str(), attempt.number);
+                warn!(target: "sagaz", saga, instance = display(attempt.instance), step, kind, attempt = number, outcome, error,
+                    "attempt failed");
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ impl io::Write for Buffer {
 async fn body() {
     match process::part::<String>().as_deref() {
         Some("beside") => beside_what_an_application_has().await,
+        Some("warnings") => warnings_without_spans().await,
         Some("nothing") => nothing_behind_its_back().await,
         Some("refused") => what_is_in_the_way_is_told(),
         _ => return,
@@ -72,6 +73,34 @@ async fn beside_what_an_application_has() {
     assert!(!log.contains(CARD));
     assert_eq!(observability.health().await, Health::default());
     assert!(matches!(attach(), Err(SetupError::ObservedAlready)));
+}
+
+/// An application that wants to know of warnings alone knows which attempt has failed.
+async fn warnings_without_spans() {
+    let buffer = Buffer::default();
+    let writer = buffer.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+    subscriber
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let _observability = attach().unwrap();
+    let run = Buy { hangs: false }.run_publishing(Purchase::number_7(), |_| {});
+    assert!(run.await.is_completed());
+    let log = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    let line = log
+        .lines()
+        .find(|line| line.contains("attempt failed"))
+        .unwrap();
+    for words in [
+        "the bank is busy",
+        "saga=\"buy\"",
+        "step=\"charge\"",
+        "attempt=1",
+        "instance=",
+    ] {
+        assert!(line.contains(words), "no `{words}` in {log}");
+    }
 }
 
 async fn nothing_behind_its_back() {
@@ -148,6 +177,13 @@ fn what_is_in_the_way_is_told() {
 #[test]
 fn an_application_keeps_its_subscriber_and_its_recorder() {
     let mut process = Process::start("setup::body", &"beside", &[]);
+    process.wait_for("as it should be");
+    process.end();
+}
+
+#[test]
+fn a_failed_attempt_is_told_where_no_span_is_wanted() {
+    let mut process = Process::start("setup::body", &"warnings", &[]);
     process.wait_for("as it should be");
     process.end();
 }
