@@ -17,12 +17,6 @@ pub trait Broker: System + Send + Sync + 'static {
     fn health(&self) -> impl Future<Output = Result<(), BrokerError>> + Send;
 }
 
-impl<B: System> System for std::sync::Arc<B> {
-    fn system(&self) -> &'static str {
-        B::system(self)
-    }
-}
-
 impl<B: Broker> Broker for std::sync::Arc<B> {
     fn publish(
         &self,
@@ -178,6 +172,12 @@ impl BrokerError {
     #[must_use]
     pub fn is_misuse(&self) -> bool {
         self.kind == BrokerErrorKind::Misused
+    }
+
+    /// Whether the broker takes nothing now, whatever the event: it is unavailable, or misused.
+    #[must_use]
+    pub fn is_of_all(&self) -> bool {
+        self.is_unavailable() || self.is_misuse()
     }
 }
 

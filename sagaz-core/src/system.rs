@@ -8,3 +8,9 @@ pub trait System {
     /// [`messaging.system`]: https://opentelemetry.io/docs/specs/semconv/registry/attributes/messaging/
     fn system(&self) -> &'static str;
 }
+
+impl<S: System> System for std::sync::Arc<S> {
+    fn system(&self) -> &'static str {
+        S::system(self)
+    }
+}

@@ -8,8 +8,8 @@ use sagaz_core::{
     AfterCommit, Event, EventId, Retry,
     broker::{Broker, BrokerError},
     observe::{
-        End, Observer, Observers, OutboxProbe, Probe, PublisherEvent, PublisherIdentity,
-        PublisherKind, RelayStanding, Scoping, Work,
+        Observer, Observers, OutboxProbe, Probe, PublisherEvent, PublisherIdentity, PublisherKind,
+        RelayStanding, Scoping, Work,
     },
     store::{OutboxStats, OutboxStore, Place, Sender, SentEvents, StoreError, WorkerId},
 };
@@ -253,12 +253,6 @@ impl<S, B> fmt::Debug for OptimisticBuilder<S, B> {
     }
 }
 
-/// Whether the broker takes nothing now, whatever the event.
-fn is_away(result: &Result<(), BrokerError>) -> bool {
-    let is_so = |error: &BrokerError| error.is_unavailable() || error.is_misuse();
-    result.as_ref().err().is_some_and(is_so)
-}
-
 /// Places in the queue, which are free again when this is dropped.
 struct Room(Arc<AtomicUsize>, usize);
 
@@ -411,10 +405,8 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
     async fn call_broker(&self, events: &[Event], until: Instant) -> Vec<bool> {
         let began = Instant::now();
         let broker = self.settings.broker.system();
-        let scope_of = |event| match &self.observers {
-            Some(observers) => observers.begin(&Work::Publish { broker, event }),
-            None => Scoping::default(),
-        };
+        let observers = self.observers.as_ref();
+        let scope_of = |event| Scoping::begin(observers, &Work::Publish { broker, event });
         let scopes: Vec<Scoping> = events.iter().map(scope_of).collect();
         // Time is left to tell the store.
         let by = until - self.sender.lease / 5;
@@ -429,11 +421,8 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         // A broker that is away is told of once, and not for each event.
         let mut is_told = false;
         let told = told.map(|((event, scope), result)| {
-            match &result {
-                Ok(()) => scope.end(&End::well("published")),
-                Err(error) => scope.end(&End::ill("failed", error)),
-            }
-            let is_away = is_away(&result);
+            scope.end_by(&result, "published");
+            let is_away = result.as_ref().err().is_some_and(BrokerError::is_of_all);
             if !(is_away && is_told) {
                 self.tell_result(event, &result, took);
             }
@@ -451,7 +440,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 made_at: event.time(),
                 took,
             },
-            Err(error) if is_away(result) => PublisherEvent::BrokerFailed { error },
+            Err(error) if error.is_of_all() => PublisherEvent::BrokerFailed { error },
             Err(error) => PublisherEvent::Retried {
                 event_type,
                 attempts: 0,

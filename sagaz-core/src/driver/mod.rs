@@ -6,14 +6,17 @@
 
 mod commits;
 mod effects;
+mod telling;
 mod troubles;
 
 pub(crate) use commits::{EndedAttempt, PreparedAttempt};
 pub(crate) use troubles::{Troubles, panic_message, words};
 
+use telling::{Scopes, kind_of};
+
 use crate::{
     context::{Shared, StepContext},
-    observe::{AttemptError, AttemptKind, End, Instance, Lifecycle, Scoping, Work as Observed},
+    observe::{AttemptError, AttemptKind, End, Lifecycle},
     outcome::{FailureReason, Stuck},
     private::{AttemptEnd, RecoverEnd, RecoverFuture, Scene, StepFuture},
     saga::Saga,
@@ -202,12 +205,7 @@ struct Crew<'a, 'c, G: Saga, H> {
     saga: &'a G,
     stage: Stage<'a, G>,
     shared: &'a Shared,
-    /// Of the attempts that have begun: observers want to be around them.
-    #[expect(
-        clippy::box_collection,
-        reason = "most of what waits has none, and keeps little room for them"
-    )]
-    scopes: Option<Box<Vec<(u16, Scoping)>>>,
+    scopes: Scopes,
     /// Made when the first attempt does not end at once.
     work: &'c mut Option<G::PerStep<Work<'a>>>,
     /// The steps that have something to do: the first `busy` places.
@@ -258,7 +256,7 @@ pub(crate) async fn drive<'a, G: Saga, H: Host<G>>(
         saga,
         stage,
         shared,
-        scopes: None,
+        scopes: Scopes::default(),
         work: &mut work,
         active: active.as_mut(),
         busy: 0,
@@ -397,11 +395,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             return Poll::Ready(Event::StepEnded(step, Ended::Dropped));
         }
         let scope = self.take_scope(step);
-        let polled = {
-            let _entered = scope.enter();
-            self.work_mut(step).poll(cx)
-        };
-        self.keep_scope(step, scope);
+        let polled = self.within(step, scope, |crew| crew.work_mut(step).poll(cx));
         match ready!(polled) {
             Polled::Attempt { undo, end, began } => self.attempt_ended(step, undo, end, began),
             Polled::Recovery(end) => {
@@ -436,11 +430,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             attempt: scene.context.attempt(),
         });
         let scope = self.scope(step, AttemptKind::Step);
-        let first = {
-            let _entered = scope.enter();
-            first_poll(|| saga.step(step, scene), cx)
-        };
-        self.keep_scope(step, scope);
+        let first = self.within(step, scope, |_| first_poll(|| saga.step(step, scene), cx));
         match first {
             First::Pending(future) => self.put_away(step, Work::Step(future, began)),
             First::Ended(Ok(AttemptEnd::Completed)) => {
@@ -468,11 +458,8 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             attempt: scene.context.attempt(),
         });
         let scope = self.scope(step, AttemptKind::Compensation);
-        let first = {
-            let _entered = scope.enter();
-            first_poll(|| saga.compensate(step, scene), cx)
-        };
-        self.keep_scope(step, scope);
+        let undo = || saga.compensate(step, scene);
+        let first = self.within(step, scope, |_| first_poll(undo, cx));
         match first {
             First::Pending(future) => self.put_away(step, Work::Undo(future, began)),
             First::Ended(end) => self.attempt_ended(step, true, end, began),
@@ -498,12 +485,8 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                 ),
             }
         };
-        let scope_of_recovery = self.scope(step, AttemptKind::Recovery);
-        let first = {
-            let _entered = scope_of_recovery.enter();
-            first_poll(make, cx)
-        };
-        self.keep_scope(step, scope_of_recovery);
+        let scope = self.scope(step, AttemptKind::Recovery);
+        let first = self.within(step, scope, |_| first_poll(make, cx));
         match first {
             First::Pending(future) => self.put_away(step, Work::Recover(future)),
             First::Ended(end) => {
@@ -603,27 +586,16 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
             Ok(RecoverEnd::Used) => Recovered::Used,
             Ok(RecoverEnd::Stuck) => Recovered::Stuck,
             Ok(RecoverEnd::Unpublished(error)) => {
-                self.tell_failed(
-                    step,
-                    AttemptKind::Recovery,
-                    AttemptError::Error(&error),
-                    Duration::ZERO,
-                );
+                let stuck = self.recovery_failed(step, AttemptError::Error(&error));
                 self.troubles.keep(step, error);
-                Recovered::Stuck
+                stuck
             }
             Ok(RecoverEnd::TimedOut) => {
                 self.troubles.set(
                     step,
                     StepError::unknown("the recovery took longer than the timeout of its step"),
                 );
-                self.tell_failed(
-                    step,
-                    AttemptKind::Recovery,
-                    AttemptError::TimedOut,
-                    Duration::ZERO,
-                );
-                Recovered::Stuck
+                self.recovery_failed(step, AttemptError::TimedOut)
             }
             Err(panic) => {
                 let panic = panic_message(&*panic);
@@ -631,13 +603,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
                     step,
                     StepError::unknown(format!("the recovery panicked: {panic}")),
                 );
-                self.tell_failed(
-                    step,
-                    AttemptKind::Recovery,
-                    AttemptError::Panicked,
-                    Duration::ZERO,
-                );
-                Recovered::Stuck
+                self.recovery_failed(step, AttemptError::Panicked)
             }
         };
         self.take_scope(step).end(&End::well(match recovered {
@@ -650,92 +616,6 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
 
     fn name(&self, step: usize) -> &'static str {
         self.shared.definition.steps[step].name
-    }
-
-    #[inline]
-    fn tell<'e>(&self, event: impl FnOnce(Instance<'e>) -> Lifecycle<'e>)
-    where
-        'a: 'e,
-    {
-        if let Some(observers) = self.shared.observers() {
-            observers.observe(&event(self.shared.instance()));
-        }
-    }
-
-    /// Whether anybody is told.
-    #[inline]
-    fn is_watched(&self) -> bool {
-        self.shared.observers().is_some()
-    }
-
-    /// An attempt begins.
-    #[inline]
-    fn scope(&self, step: usize, kind: AttemptKind) -> Scoping {
-        match self.shared.observers() {
-            None => Scoping::default(),
-            Some(observers) => observers.begin(&Observed::Attempt {
-                instance: self.shared.instance(),
-                step: self.name(step),
-                kind,
-                attempt: self.stage.contexts[step].attempt(),
-            }),
-        }
-    }
-
-    /// Keeps the scope of an attempt that has not ended.
-    #[inline]
-    fn keep_scope(&mut self, step: usize, scope: Scoping) {
-        if !scope.is_none() {
-            let scopes = self.scopes.get_or_insert_default();
-            scopes.push((u16::try_from(step).unwrap_or(u16::MAX), scope));
-        }
-    }
-
-    fn take_scope(&mut self, step: usize) -> Scoping {
-        let Some(scopes) = &mut self.scopes else {
-            return Scoping::default();
-        };
-        let place = scopes.iter().position(|(at, _)| usize::from(*at) == step);
-        place.map_or_else(Scoping::default, |place| scopes.swap_remove(place).1)
-    }
-
-    #[inline]
-    fn tell_completed(&mut self, step: usize, compensation: bool, took: Duration) {
-        if self.scopes.is_some() {
-            self.take_scope(step).end(&End::well("completed"));
-        }
-        if !H::DURABLE {
-            self.shared.published.hand_out(step, compensation);
-        }
-        self.tell(|instance| Lifecycle::AttemptCompleted {
-            instance,
-            step: self.name(step),
-            attempt: self.stage.contexts[step].attempt(),
-            kind: kind_of(compensation),
-            took,
-        });
-    }
-
-    fn tell_failed(
-        &mut self,
-        step: usize,
-        kind: AttemptKind,
-        error: AttemptError<'_>,
-        took: Duration,
-    ) {
-        self.take_scope(step).end(&End::ill(error.as_str(), &error));
-        let compensation = kind == AttemptKind::Compensation;
-        self.shared.published.discard(step, compensation);
-        let attempt = self.stage.contexts[step].attempt();
-        let step = self.name(step);
-        self.tell(|instance| Lifecycle::AttemptFailed {
-            instance,
-            step,
-            attempt,
-            kind,
-            error,
-            took,
-        });
     }
 
     /// Takes a place of the active list away.
@@ -780,11 +660,7 @@ impl<'a, G: Saga, H: Host<G>> Crew<'a, '_, G, H> {
     fn clear(&mut self, step: usize) {
         let work = mem::replace(self.work_mut(step), Work::Nothing);
         let scope = self.take_scope(step);
-        {
-            let _entered = scope.enter();
-            discard(work);
-        }
-        self.keep_scope(step, scope);
+        self.within(step, scope, |_| discard(work));
     }
 
     fn place_of(&self, step: usize) -> Option<usize> {
@@ -811,14 +687,6 @@ fn event_of(step: usize, undo: bool, ended: Ended) -> Event {
         Event::UndoEnded(step, ended)
     } else {
         Event::StepEnded(step, ended)
-    }
-}
-
-const fn kind_of(undo: bool) -> AttemptKind {
-    if undo {
-        AttemptKind::Compensation
-    } else {
-        AttemptKind::Step
     }
 }
 

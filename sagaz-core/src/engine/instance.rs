@@ -69,9 +69,8 @@ struct Flight<G: Saga, S: Store> {
 
 impl<G: Saga, S: Store> Flight<G, S> {
     fn driver_panicked(&self) {
-        let Loaded { id, shared, .. } = &*self.loaded;
         self.engine.tell(&Lifecycle::DriverPanicked {
-            instance: self.registration.instance(*id, shared.trace()),
+            instance: self.loaded.shared.instance(),
         });
     }
 }
@@ -291,7 +290,7 @@ fn load<G: Saga>(
             waits: row.wake.is_some(),
         });
     }
-    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+    let trace = snapshot.read_trace();
     let shared = Shared::with_id(definition, summary.id);
     let shared = shared.watched(observers, trace, accepted_at(summary));
     let cause = summary.failure.as_ref().map(|failure| Cause {
@@ -438,7 +437,7 @@ async fn stick<G: Saga, S: Store>(
         },
     );
     if let Ok(Reply::Written(Written::Stored { .. })) = receiver.await {
-        let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+        let trace = snapshot.read_trace();
         engine.tell(&Lifecycle::Stuck {
             instance: registration.instance(id, trace.as_ref()),
             stuck: &stuck,

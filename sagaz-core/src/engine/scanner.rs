@@ -6,7 +6,7 @@
 
 use super::{Inner, lease::NOT_SURE};
 use crate::{
-    observe::{Instance, Lifecycle, Trace},
+    observe::{Instance, Lifecycle},
     outcome::{Stuck, StuckReason},
     store::{Claim, Filter, InstanceState, Poisoned, Snapshot, Store, StoreError},
 };
@@ -165,7 +165,7 @@ fn launch<S: Store>(engine: &Arc<Inner<S>>, snapshot: Snapshot, sure_at: u64) {
     if snapshot.suspect {
         engine.suspect.store(true, Ordering::Release);
     }
-    let trace = snapshot.trace.as_deref().and_then(Trace::from_text);
+    let trace = snapshot.read_trace();
     engine.tell(&Lifecycle::Claimed {
         instance: Instance::new(registered.name(), snapshot.summary.id, trace.as_ref()),
         taken_over: snapshot.taken_over,

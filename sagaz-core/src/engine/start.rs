@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     any::type_name,
-    fmt, mem,
+    fmt,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
@@ -140,15 +140,14 @@ struct Admission<G: Saga> {
     registration: Arc<Registration<G>>,
     accept: Accept,
     trace: Option<Trace>,
-    scope: Scoping,
 }
 
-/// What is stored of a new instance, if it can be.
+/// What is stored of a new instance, if it can be, and the scope of its acceptance.
 fn admit<G: RunsOn<S>, S: Store>(
     inner: &Inner<S>,
     input: &G::Input,
     options: Options,
-) -> Result<Admission<G>, Error> {
+) -> Result<(Admission<G>, Scoping), Error> {
     let Options { key, trace } = options;
     let registration = inner.registry.get::<G>()?;
     if inner.is_stopping() {
@@ -179,12 +178,12 @@ fn admit<G: RunsOn<S>, S: Store>(
         deadline: registration.saga.definition().deadline,
         trace: trace.as_ref().and_then(Trace::to_text),
     };
-    Ok(Admission {
+    let admission = Admission {
         registration,
         accept,
         trace,
-        scope,
-    })
+    };
+    Ok((admission, scope))
 }
 
 /// The trace of a new instance: under the caller, by what it said or by where it runs, with a scope for the acceptance.
@@ -209,8 +208,8 @@ async fn start<G: RunsOn<S>, S: Store>(
     input: G::Input,
     options: Options,
 ) -> Result<Handle<G, S>, Error> {
-    let mut admission = admit::<G, S>(&engine.inner, &input, options)?;
-    let (scope, new) = (mem::take(&mut admission.scope), admission.accept.id);
+    let (admission, scope) = admit::<G, S>(&engine.inner, &input, options)?;
+    let new = admission.accept.id;
     let started = scope.around(offer(engine, input, admission)).await;
     end(scope, new, &started);
     started
@@ -246,7 +245,6 @@ async fn offer<G: RunsOn<S>, S: Store>(
         registration,
         mut accept,
         trace,
-        scope: _,
     } = admission;
     let until = Instant::now() + inner.config.start_timeout;
     let accepting = timeout_at(until, Arc::clone(&inner.accepting).acquire_owned()).await;
@@ -308,9 +306,9 @@ async fn start_in<G: RunsOn<S>, Tx: TransactionOf<S>, S: Store>(
     input: G::Input,
     options: Options,
 ) -> Result<Handle<G, S>, Error> {
-    let Admission { accept, scope, .. } = admit::<G, S>(&engine.inner, &input, options)?;
-    let new = accept.id;
-    let started = scope.around(offer_in(engine, tx, accept)).await;
+    let (admission, scope) = admit::<G, S>(&engine.inner, &input, options)?;
+    let new = admission.accept.id;
+    let started = scope.around(offer_in(engine, tx, admission.accept)).await;
     end(scope, new, &started);
     started
 }

@@ -8,7 +8,7 @@
 use super::Inner;
 use crate::{
     event::Event,
-    observe::{End, Lifecycle, Scoping, Work},
+    observe::{Lifecycle, Scoping, Work},
     store::{StepWrite, Store, StoreError, Write, Written},
 };
 use std::{
@@ -159,11 +159,8 @@ fn again_later<S: Store>(engine: &Arc<Inner<S>>, job: Job) {
 
 impl<S: Store> Inner<S> {
     fn scope_of_write(&self, writes: usize) -> Scoping {
-        let Some(observers) = &self.observers else {
-            return Scoping::default();
-        };
         let store = self.store.system();
-        observers.begin(&Work::Write { store, writes })
+        Scoping::begin(self.observers.as_ref(), &Work::Write { store, writes })
     }
 }
 
@@ -173,10 +170,7 @@ async fn offer<S: Store>(engine: &Inner<S>, writes: &[Write]) -> Result<Vec<Writ
     loop {
         let scope = engine.scope_of_write(writes.len());
         let result = scope.around(engine.store.write(writes)).await;
-        match &result {
-            Ok(_) => scope.end(&End::well("stored")),
-            Err(error) => scope.end(&End::ill("failed", error)),
-        }
+        scope.end_by(&result, "stored");
         match result {
             Ok(written) => {
                 engine.store_answered();

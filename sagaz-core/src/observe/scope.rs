@@ -1,6 +1,6 @@
 //! Work that an observer wants to be around.
 
-use super::{Instance, TraceContext};
+use super::{Instance, Observers, TraceContext};
 use crate::event::Event;
 use std::{
     fmt,
@@ -150,6 +150,13 @@ impl Scoping {
         }
     }
 
+    /// Those of work that begins, if anybody watches.
+    #[must_use]
+    #[inline]
+    pub fn begin(observers: Option<&Observers>, work: &Work<'_>) -> Self {
+        observers.map_or_else(Self::default, |observers| observers.begin(work))
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -178,6 +185,14 @@ impl Scoping {
     pub fn end(mut self, end: &End<'_>) {
         if let Some(scope) = self.0.take() {
             quietly(|| scope.end(end));
+        }
+    }
+
+    /// The work has ended: with this word, or by an error.
+    pub fn end_by<T>(self, result: &Result<T, impl fmt::Display>, well: &'static str) {
+        match result {
+            Ok(_) => self.end(&End::well(well)),
+            Err(error) => self.end(&End::ill("failed", error)),
         }
     }
 

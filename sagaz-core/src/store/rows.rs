@@ -6,6 +6,7 @@ use crate::{
     definition::StepKind,
     event::Event,
     id::{EngineId, SagaId, Token},
+    observe::Trace,
     outcome::{Failure, Stuck},
 };
 use serde::{Deserialize, Serialize};
@@ -571,6 +572,11 @@ impl Summary {
 }
 
 impl Snapshot {
+    /// Its trace, if that can be read.
+    pub(crate) fn read_trace(&self) -> Option<Trace> {
+        Trace::from_text(self.trace.as_deref()?)
+    }
+
     /// For stores: a snapshot without steps.
     #[must_use]
     pub fn new(summary: Summary, input: Payload) -> Self {

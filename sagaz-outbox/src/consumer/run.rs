@@ -5,7 +5,7 @@ use super::{
     queue::{Queue, Work},
     watched::Watched,
 };
-use crate::error::Error;
+use crate::{error::Error, inbox::end_of};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use sagaz_core::{
     Event, Retry,
@@ -70,10 +70,7 @@ async fn handle<H: Handles>(watched: &Watched, handles: &H, work: Work) -> Done 
     let scope = watched.begin(&work.event);
     let result = scope.around(handles.handle(&work.event, watched)).await;
     match &result {
-        Ok(Verdict::Over(Handled::Dead)) => {
-            scope.end(&End::ill("dead", &"it is a dead letter"));
-        }
-        Ok(Verdict::Over(outcome)) => scope.end(&End::well(outcome.as_str())),
+        Ok(Verdict::Over(handled)) => scope.end(&end_of(*handled)),
         Ok(Verdict::Refused(reason)) => scope.end(&End::ill("refused", reason)),
         Err(error) => scope.end(&End::ill("failed", error)),
     }

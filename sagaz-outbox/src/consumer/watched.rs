@@ -96,14 +96,12 @@ impl Watched {
 
     /// An event is being handled.
     pub(super) fn begin(&self, event: &Event) -> Scoping {
-        let Some(observers) = &self.observers else {
-            return Scoping::default();
-        };
-        observers.begin(&Work::Handle {
+        let handling = Work::Handle {
             broker: Some(self.standing.broker),
             consumer: &self.standing.consumer,
             event,
-        })
+        };
+        Scoping::begin(self.observers.as_ref(), &handling)
     }
 
     pub(super) fn broker_failed(&self, error: &BrokerError) {

@@ -27,6 +27,14 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// How the handling of an event ended.
+pub(crate) fn end_of(handled: Handled) -> End<'static> {
+    match handled {
+        Handled::Dead => End::ill("dead", &"it is a dead letter"),
+        _ => End::well(handled.as_str()),
+    }
+}
+
 /// How many events met which end, since the inbox was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -199,8 +207,7 @@ impl<S: InboxStore> Inbox<S> {
         let scope = self.begin(event);
         let outcome = scope.around(self.handle_watched(event, handler)).await;
         match &outcome {
-            Ok(Handled::Dead) => scope.end(&End::ill("dead", &"it is a dead letter")),
-            Ok(outcome) => scope.end(&End::well(outcome.as_str())),
+            Ok(handled) => scope.end(&end_of(*handled)),
             Err(error) => scope.end(&End::ill("failed", error)),
         }
         if let (Some(observers), Ok(what)) = (&self.inner.observers, &outcome) {
@@ -224,14 +231,12 @@ impl<S: InboxStore> Inbox<S> {
     }
 
     fn begin(&self, event: &Event) -> Scoping {
-        let Some(observers) = &self.inner.observers else {
-            return Scoping::default();
-        };
-        observers.begin(&Work::Handle {
+        let handling = Work::Handle {
             broker: None,
             consumer: self.consumer(),
             event,
-        })
+        };
+        Scoping::begin(self.inner.observers.as_ref(), &handling)
     }
 
     async fn handle_watched<F>(&self, event: &Event, handler: F) -> Result<Handled, Error>

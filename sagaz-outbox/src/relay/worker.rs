@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use sagaz_core::{
     Event,
     broker::{Broker, BrokerError},
-    observe::{End, PublisherEvent, Scoping, Work},
+    observe::{PublisherEvent, Scoping, Work},
     store::{Fetched, OutboxStore, StoreError},
 };
 use std::{collections::BTreeSet, future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -273,17 +273,14 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
                 let results = results.into_iter().chain(std::iter::repeat_with(silence));
                 let results: Vec<_> = results.take(flights.len()).collect();
                 for (scope, result) in scopes.into_iter().zip(&results) {
-                    match result {
-                        Ok(()) => scope.end(&End::well("published")),
-                        Err(error) => scope.end(&End::ill("failed", error)),
-                    }
+                    scope.end_by(result, "published");
                 }
                 let told = flights.into_iter().zip(events).zip(results);
                 // What is confirmed comes first: it tells that a failure is not one of all.
                 let (sent, failed): (Vec<_>, Vec<_>) = told.partition(|(_, it)| it.is_ok());
                 let away = failed.iter().filter_map(|(_, it)| it.as_ref().err());
                 // Once, and not for each event.
-                if let Some(error) = away.clone().find(|error| is_away(error)) {
+                if let Some(error) = away.clone().find(|error| error.is_of_all()) {
                     self.relay.tell(&PublisherEvent::BrokerFailed { error });
                 }
                 for ((flight, event), result) in sent.into_iter().chain(failed) {
@@ -336,7 +333,7 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let relay = &self.relay;
         let outcome = match result {
             Ok(()) => Outcome::Sent,
-            Err(error) if is_away(error) => Outcome::Unavailable(words(error)),
+            Err(error) if error.is_of_all() => Outcome::Unavailable(words(error)),
             Err(error) if error.is_refusal() => Outcome::Refused(words(error)),
             Err(error) => Outcome::InDoubt(words(error)),
         };
@@ -426,11 +423,6 @@ impl<S: OutboxStore, B: Broker> Worker<S, B> {
         let at = [read, due, mark, self.stop_by].into_iter().flatten().min();
         at.unwrap_or(now + self.relay.config.lease)
     }
-}
-
-/// Whether the broker takes nothing now, whatever the event.
-fn is_away(error: &BrokerError) -> bool {
-    error.is_unavailable() || error.is_misuse()
 }
 
 /// A call that panics has failed, also if it does so before there is a future.
