@@ -111,7 +111,7 @@ pub(crate) fn tell(event: &Lifecycle<'_>) {
             );
         }
         // Not the words of the failure: those of a panic, or of a value that cannot be read, may have anything in them. What an
-        // attempt failed with is said in its span.
+        // attempt failed with is said when it ends.
         Lifecycle::Compensating { instance, failure } => {
             let (step, reason) = (failure.step.as_deref(), failure.reason.as_str());
             say!(info, instance, step, reason, "instance is being undone");
@@ -238,7 +238,7 @@ pub(crate) fn tell(event: &Lifecycle<'_>) {
         Lifecycle::LeaseNotRenewed { engine } => {
             warn!(target: "sagaz", engine = display(engine), "lease not renewed");
         }
-        // What attempts end with is said in their spans.
+        // What attempts end with is said when their scopes end: `spans`.
         _ => {}
     }
 }

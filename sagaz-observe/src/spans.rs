@@ -10,7 +10,7 @@
 use crate::{propagation, said};
 use sagaz_core::observe::{
     AttemptKind, ConsumerEvent, ConsumerIdentity, End, Instance, Lifecycle, Observer,
-    PublisherEvent, PublisherIdentity, Scope, TraceContext, Work,
+    PublisherEvent, PublisherIdentity, Scope, Trace, TraceContext, Work,
 };
 use sagaz_core::{Event, SAGA_ATTRIBUTE, SagaId};
 use tracing::{Span, debug, debug_span, field::Empty, info_span, level_filters::LevelFilter, warn};
@@ -25,7 +25,7 @@ impl Observer for Telling {
     }
 
     fn begin(&self, work: &Work<'_>) -> Option<Box<dyn Scope>> {
-        // Without a subscriber this is all.
+        // Without a subscriber, or with one that wants errors alone, this is all.
         if LevelFilter::current() < LevelFilter::WARN {
             return None;
         }
@@ -75,7 +75,7 @@ impl Observer for Telling {
     }
 }
 
-/// Work in a span.
+/// Work in a span, or an attempt whose span nobody wants: that it failed is said all the same.
 struct InSpan {
     span: Span,
     attempt: Option<Attempt>,
@@ -193,7 +193,7 @@ fn of_attempt(
         AttemptKind::Recovery => format!("{saga} recover {step}"),
         _ => format!("{saga} {step}"),
     };
-    let caller = instance.trace.map(sagaz_core::observe::Trace::parent);
+    let caller = instance.trace.map(Trace::parent);
     span_under!(
         caller,
         info_span,
@@ -261,7 +261,7 @@ fn of_handling(broker: Option<&'static str>, consumer: &str, event: &Event) -> S
 /// The span of an instance's end: short, and linked to that of its acceptance, which may be another process's.
 pub(crate) fn in_closing_span(instance: &Instance<'_>, outcome: &'static str, say: impl FnOnce()) {
     let name = format!("{} {}", instance.saga, outcome);
-    let caller = instance.trace.map(sagaz_core::observe::Trace::parent);
+    let caller = instance.trace.map(Trace::parent);
     let span = span_under!(
         caller,
         info_span,
@@ -270,10 +270,7 @@ pub(crate) fn in_closing_span(instance: &Instance<'_>, outcome: &'static str, sa
         saga = instance.saga,
         instance = display(instance.id)
     );
-    if let Some(accepted) = instance
-        .trace
-        .and_then(sagaz_core::observe::Trace::accepted)
-    {
+    if let Some(accepted) = instance.trace.and_then(Trace::accepted) {
         propagation::link(&span, &accepted);
     }
     span.record("outcome", outcome);

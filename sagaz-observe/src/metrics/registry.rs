@@ -121,7 +121,7 @@ macro_rules! registry {
 registry! {
     "Instances" {
         ACCEPTED: Counter() Count "sagaz_instances_accepted_total" ["saga"]
-            "Instances that `start` stored by this process. One of `start_in` is the caller's to commit, and is counted when it is claimed.";
+            "Instances that `start` stored by this process. Those of `start_in` are the caller's to commit, and are in `sagaz_instances_claimed_total` when they are claimed.";
         FINISHED: Counter() Count "sagaz_instances_finished_total" ["saga", "outcome"]
             "Instances that this process brought to their end, runs in process included: `completed` or `rolled_back`. A rollback is the saga at work, and no fault by itself.";
         STUCK: Counter() Count "sagaz_instances_stuck_total" ["saga", "reason"]
@@ -159,7 +159,7 @@ registry! {
         ENGINES: Gauge() Count "sagaz_engines" []
             "Engines of this process that are running.";
         CLAIMED: Counter() Count "sagaz_instances_claimed_total" ["saga", "kind"]
-            "Instances that this process took from the store: because they were `due` (new ones too), `taken_over` from an engine that died, or as a `suspect`, which may be killing its processes.";
+            "Instances that this process took from the store: because they were `due` (new ones too), `taken_over` from an engine that died, or as a `suspect`, which may be killing its processes and is in neither of the others.";
         RELEASED: Counter() Count "sagaz_instances_released_total" ["saga"]
             "Instances that were given up in good order: to wait for a wake-up, or for a shutdown.";
         LOST: Counter() Count "sagaz_instances_lost_total" ["saga"]
@@ -171,7 +171,7 @@ registry! {
     }
     "Stores" {
         STORE_UP: Gauge() Bool "sagaz_store_up" ["store"]
-            "Whether the store answered the last call of this process's engine, relay, optimistic sender or consumer. Of two stores of one kind, the one that does not.";
+            "Whether the store answered the last call of this process's engine, what consumers asked it a moment ago, and how the outbox of a relay or an optimistic sender stands: that may take long. Of two stores of one kind, the one that does not.";
         BATCH_DURATION: Histogram(CALL) Seconds "sagaz_store_batch_duration_seconds" ["store"]
             "From the first try of a batch of writes until the store had it, repeated tries included.";
         BATCH_WRITES: Histogram(WRITES) Count "sagaz_store_batch_writes" ["store"]
@@ -179,7 +179,7 @@ registry! {
         CONFLICTS: Counter() Count "sagaz_store_conflicts_total" ["store", "kind"]
             "Writes that the store did not apply: `lost` to another owner, or `busy` because somebody else holds the row.";
         STORE_ERRORS: Counter() Count "sagaz_store_errors_total" ["store", "kind"]
-            "Calls of the store that failed: `transient` ones are made again, `refused` is a row that is unacceptable for good, `fatal` a store that cannot be used.";
+            "Calls of the store that failed: `transient` ones are made again, `refused` is a row that is unacceptable for good, `fatal` a store that cannot be used. Of a consumer all are `transient`.";
     }
     "Outbox" {
         PENDING: Gauge() Count "sagaz_outbox_pending" ["store"]
@@ -193,7 +193,7 @@ registry! {
         PUBLISH_FAILURES: Counter() Count "sagaz_outbox_publish_failures_total" ["event_type", "sender"]
             "Attempts to publish an event that the broker refused or did not confirm.";
         DIED: Counter() Count "sagaz_outbox_dead_letters_total" ["event_type"]
-            "Events that were given up and became dead letters.";
+            "Events that no broker took, and that became dead letters. Those that consumers gave up are in `sagaz_inbox_events_total`, as `dead`.";
         PUBLISH_DURATION: Histogram(CALL) Seconds "sagaz_outbox_publish_duration_seconds" ["broker"]
             "How long the broker took to confirm.";
         PUBLISH_DELAY: Histogram(LIFE) Seconds "sagaz_outbox_delay_seconds" ["sender"]

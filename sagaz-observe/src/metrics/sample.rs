@@ -11,7 +11,7 @@ use sagaz_core::{
     store::{Backlog, InstanceState, OutboxStats},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -52,6 +52,8 @@ impl Rule {
 struct Sample {
     rule: Rule,
     values: BTreeMap<Series, (Metric, f64)>,
+    /// Metrics that could not be asked for: what was set of them stays.
+    kept: BTreeSet<&'static str>,
 }
 
 impl Sample {
@@ -59,6 +61,7 @@ impl Sample {
         Self {
             rule,
             values: BTreeMap::new(),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -72,6 +75,11 @@ impl Sample {
         let value = before.map_or(value, |before| join(before, value));
         self.values.insert(series, (metric, value));
     }
+
+    /// What cannot be asked for now stays as it was: a store that is down says nothing of how much waits in it.
+    fn keep(&mut self, metrics: &[Metric]) {
+        self.kept.extend(metrics.iter().map(|metric| metric.name));
+    }
 }
 
 fn sum(one: f64, other: f64) -> f64 {
@@ -82,7 +90,7 @@ fn sum(one: f64, other: f64) -> f64 {
     clippy::cast_precision_loss,
     reason = "a gauge is a floating-point number"
 )]
-fn number(count: usize) -> f64 {
+fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -125,17 +133,17 @@ impl Sampler {
             sample.put(
                 registry::IN_FLIGHT_MAX,
                 &[],
-                number(engine.in_flight_max()),
+                number(engine.in_flight_max() as u64),
                 sum,
             );
             let remaining = engine.lease_remaining().as_secs_f64();
             sample.put(registry::LEASE_REMAINING, &[], remaining, f64::min);
             for (saga, instances) in engine.in_flight() {
-                sample.put(registry::IN_FLIGHT, &[saga], number(instances), sum);
+                sample.put(registry::IN_FLIGHT, &[saga], number(instances as u64), sum);
             }
         }
         for relay in live.outboxes.iter().filter_map(|it| it.relay()) {
-            sample.put(registry::RELAY_LANES, &[], number(relay.lanes), sum);
+            sample.put(registry::RELAY_LANES, &[], number(relay.lanes as u64), sum);
             sample.put(
                 registry::RELAY_WORKERS,
                 &[],
@@ -145,13 +153,13 @@ impl Sampler {
             sample.put(
                 registry::RELAY_EVENTS,
                 &["waiting"],
-                number(relay.events),
+                number(relay.events as u64),
                 sum,
             );
             sample.put(
                 registry::RELAY_EVENTS,
                 &["unmarked"],
-                number(relay.unmarked),
+                number(relay.unmarked as u64),
                 sum,
             );
         }
@@ -171,7 +179,7 @@ impl Sampler {
             sample.put(registry::STORE_UP, &[store], yes(is_up), f64::min);
             match backlog {
                 Some(backlog) => put_backlog(&mut sample, &**engine, &backlog),
-                None => self.keep(&mut sample, &[registry::UNFINISHED, registry::OLDEST]),
+                None => sample.keep(&[registry::UNFINISHED, registry::OLDEST]),
             }
         }
         for outbox in &live.outboxes {
@@ -182,10 +190,7 @@ impl Sampler {
             let stats = stats.ok().and_then(Result::ok);
             match stats {
                 Some(stats) => put_outbox(&mut sample, &**outbox, &stats),
-                None => self.keep(
-                    &mut sample,
-                    &[registry::PENDING, registry::PENDING_AGE, registry::DEAD],
-                ),
+                None => sample.keep(&[registry::PENDING, registry::PENDING_AGE, registry::DEAD]),
             }
             let health = timeout(PATIENCE, outbox.broker_health()).await;
             let is_up = matches!(health, Ok(Ok(())));
@@ -207,31 +212,15 @@ impl Sampler {
         self.set(sample);
     }
 
-    /// What cannot be asked for now stays as it was: a store that is down says nothing of how much waits in it.
-    fn keep(&self, sample: &mut Sample, metrics: &[Metric]) {
-        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        for (series, _) in gauges
-            .iter()
-            .filter(|((name, _), _)| metrics.iter().any(|it| it.name == *name))
-        {
-            sample
-                .values
-                .entry(series.clone())
-                .or_insert((registry::BUILD_INFO, f64::NAN));
-        }
-    }
-
     fn set(&self, sample: Sample) {
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         for (series, (gauge, rule)) in &*gauges {
-            if *rule == sample.rule && !sample.values.contains_key(series) {
+            let is_told = sample.values.contains_key(series) || sample.kept.contains(series.0);
+            if *rule == sample.rule && !is_told {
                 gauge.set(rule.vacant());
             }
         }
         for (series, (metric, value)) in sample.values {
-            if value.is_nan() {
-                continue;
-            }
             let (gauge, _) = gauges.entry(series).or_insert_with_key(|(_, values)| {
                 let labels = metric
                     .labels
@@ -260,22 +249,19 @@ fn put_backlog(sample: &mut Sample, engine: &dyn EngineProbe, backlog: &[Backlog
     }
     for of in backlog {
         let labels = [store, of.saga.as_str(), of.state.as_str()];
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge is a floating-point number"
-        )]
-        sample.put(registry::UNFINISHED, &labels, of.instances as f64, f64::max);
+        sample.put(
+            registry::UNFINISHED,
+            &labels,
+            number(of.instances),
+            f64::max,
+        );
         sample.put(registry::OLDEST, &labels, of.oldest.as_secs_f64(), f64::max);
     }
 }
 
 fn put_outbox(sample: &mut Sample, outbox: &dyn OutboxProbe, stats: &OutboxStats) {
     let store = [outbox.store()];
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge is a floating-point number"
-    )]
-    let (pending, dead) = (stats.pending as f64, stats.dead as f64);
+    let (pending, dead) = (number(stats.pending), number(stats.dead));
     let oldest = stats.oldest.unwrap_or_default().as_secs_f64();
     sample.put(registry::PENDING, &store, pending, f64::max);
     sample.put(registry::PENDING_AGE, &store, oldest, f64::max);
