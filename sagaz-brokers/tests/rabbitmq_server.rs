@@ -68,8 +68,8 @@ mod own_rabbitmq {
         eprintln!("killed twice: {audit}");
     }
 
-    #[tokio::test(flavor = "multi_thread")]
     /// Not killed: a quorum queue of RabbitMQ 3.10 that is killed may never find a leader again, whoever its clients are.
+    #[tokio::test(flavor = "multi_thread")]
     async fn quorum_queues_lose_nothing_confirmed_when_their_server_is_restarted() {
         let server = OwnRabbitMq::start().await;
         let proxy = Proxy::start(format!("127.0.0.1:{}", server.port)).await;

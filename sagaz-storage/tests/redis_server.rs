@@ -95,7 +95,9 @@ mod redis {
         let store = options(&prefix()).partitions(1).connect().await.unwrap();
         let owner = engine(&store).await;
         let (first, _) = owned(&store, owner).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        while store.backlog().await.unwrap()[0].oldest < Duration::from_millis(20) {
+            tokio::task::yield_now().await;
+        }
         for _ in 0..5 {
             owned(&store, owner).await;
         }

@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 use tokio::{task::JoinHandle, time::sleep};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
 
 /// A span that was exported.
 #[derive(Clone, Debug)]
@@ -103,16 +106,16 @@ impl TraceService for Keeps {
 
 impl Collector {
     pub(crate) fn start() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
         let spans = Arc::new(Mutex::new(Vec::new()));
         let service = TraceServiceServer::new(Keeps(Arc::clone(&spans)));
         let server = tokio::spawn(async move {
             Server::builder()
                 .add_service(service)
-                .serve(address)
+                .serve_with_incoming(incoming)
                 .await
                 .unwrap();
         });

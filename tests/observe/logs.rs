@@ -15,7 +15,6 @@ use sagaz::{
 };
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -167,10 +166,8 @@ impl Counted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_wrong_with_a_payload_in_hand_is_said_without_it() {
-    let mut process = Process::start("logs::leaks", &"trace", &[]);
-    let stderr = process.take_stderr().unwrap();
-    process.end();
-    let lines: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
+    let process = Process::start("logs::leaks", &"trace", &[]);
+    let lines = process.end();
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     for words in [
         "it panicked",
@@ -196,12 +193,11 @@ async fn whatever_is_logged_a_step_knows_whose_attempt_it_is() {
     let collector = Collector::start();
     let part = (collector.url.clone(), "json".to_owned());
     let mut process = Process::start("logs::body", &part, &[("LOGGED", "observe=info")]);
-    let stderr = process.take_stderr().unwrap();
     process.wait_for("instance ");
-    process.end();
-    let lines: Vec<Value> = BufReader::new(stderr)
-        .lines()
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+    let lines: Vec<Value> = process
+        .end()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert!(
         lines.iter().all(|line| line["target"] != "sagaz"),
@@ -225,10 +221,9 @@ async fn lines(format: &str) -> (String, Vec<String>) {
     let collector = Collector::start();
     let part = (collector.url.clone(), format.to_owned());
     let mut process = Process::start("logs::body", &part, &[]);
-    let stderr = process.take_stderr().unwrap();
     let said = process.wait_for("instance ");
     let instance = said.rsplit(' ').next().unwrap().to_owned();
-    process.end();
+    let lines = process.end();
     // A batch of writes, which is no instance's.
     let spans = collector.wait_for(&["write memory"]).await;
     let write = spans
@@ -241,7 +236,6 @@ async fn lines(format: &str) -> (String, Vec<String>) {
         (of("db.system.name"), of("db.operation.name")),
         ("memory", "write")
     );
-    let lines: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
     for secret in [CARD, RECEIPT] {
         assert!(
             !lines.iter().any(|line| line.contains(secret)),

@@ -3,7 +3,8 @@
 use std::{
     env,
     io::{BufRead, BufReader, Lines, Write},
-    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
+    thread::{self, JoinHandle},
 };
 
 /// The variable that says what a process is to do.
@@ -13,6 +14,8 @@ const PART: &str = "SAGAZ_OBSERVED_PART";
 pub(crate) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// Reads what it logs, so that it never waits for that.
+    logs: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Process {
@@ -32,7 +35,13 @@ impl Process {
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let logs = thread::spawn(|| stderr.lines().map_while(Result::ok).collect());
+        Self {
+            child,
+            lines,
+            logs: Some(logs),
+        }
     }
 
     /// Waits until it says this.
@@ -45,24 +54,15 @@ impl Process {
         said.unwrap_or_else(|| {
             panic!(
                 "the process has ended without saying `{words}`: {}",
-                self.errors()
+                self.logs().join("\n")
             )
         })
     }
 
-    fn errors(&mut self) -> String {
-        let Some(stderr) = self.take_stderr() else {
-            return String::new();
-        };
-        BufReader::new(stderr)
-            .lines()
-            .map_while(Result::ok)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
-    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.child.stderr.take()
+    /// What it has logged when it has ended.
+    fn logs(&mut self) -> Vec<String> {
+        let logs = self.logs.take();
+        logs.map_or_else(Vec::new, |logs| logs.join().unwrap())
     }
 
     /// Kills it, as `kill -9` does.
@@ -90,10 +90,13 @@ impl Process {
         input.flush().unwrap();
     }
 
-    /// Lets it end in good order: its input ends.
-    pub(crate) fn end(mut self) {
+    /// Lets it end in good order, for its input ends, and gives what it has logged.
+    pub(crate) fn end(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success(), "{}", self.errors());
+        let status = self.child.wait().unwrap();
+        let logs = self.logs();
+        assert!(status.success(), "{}", logs.join("\n"));
+        logs
     }
 }
 

@@ -84,15 +84,7 @@ fn before(report: &str, words: &str) -> f64 {
     let (head, _) = report
         .split_once(words)
         .unwrap_or_else(|| panic!("no `{words}` in {report}"));
-    let number = head
-        .trim_end()
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap()
-        .replace(',', "");
-    number
-        .parse()
-        .unwrap_or_else(|_| panic!("no number before `{words}`: {report}"))
+    number(head.split_whitespace().next_back())
 }
 
 /// The number after these words.
@@ -101,10 +93,15 @@ fn after(report: &str, words: &str) -> f64 {
     let (_, tail) = report
         .split_once(words)
         .unwrap_or_else(|| panic!("no `{words}` in {report}"));
-    let number = tail.split_whitespace().next().unwrap().replace(',', "");
-    number
+    number(tail.split_whitespace().next())
+}
+
+#[track_caller]
+fn number(word: Option<&str>) -> f64 {
+    let digits = word.unwrap_or_default().replace(',', "");
+    digits
         .parse()
-        .unwrap_or_else(|_| panic!("no number after `{words}`: {report}"))
+        .unwrap_or_else(|_| panic!("{word:?} is no number"))
 }
 
 /// One that is scraping already when the example begins, and the address that it scrapes.
