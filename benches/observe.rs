@@ -145,10 +145,8 @@ fn in_process_of_its_own(way: &str) -> (f64, f64) {
         .output()
         .expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut numbers = said.split_whitespace().map(|number| {
-        let number: f64 = number.parse().expect("a number");
-        number
-    });
+    let numbers = said.split_whitespace();
+    let mut numbers = numbers.map(|number| number.parse::<f64>().expect("a number"));
     let mut next = || numbers.next().expect("a process says two numbers");
     (next(), next())
 }

@@ -22,12 +22,16 @@ pub(crate) fn ended(counts: &[(String, InstanceState, u64)]) -> String {
     )
 }
 
+async fn open(place: &Place, file: &str) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(place.folder.join(file))
+        .read_only(true);
+    SqlitePool::connect_with(options).await
+}
+
 /// How many events the broker has, by the store's archive.
 pub(crate) async fn published(place: &Place) -> Result<i64, Box<dyn Error>> {
-    let options = SqliteConnectOptions::new()
-        .filename(place.folder.join("orders.db"))
-        .read_only(true);
-    let pool = SqlitePool::connect_with(options).await?;
+    let pool = open(place, "orders.db").await?;
     let count = sqlx::query_scalar("SELECT count(*) FROM saga_outbox_archive");
     let published = count.fetch_one(&pool).await?;
     pool.close().await;
@@ -36,10 +40,7 @@ pub(crate) async fn published(place: &Place) -> Result<i64, Box<dyn Error>> {
 
 /// What the services really did and did not take back.
 pub(crate) async fn books(place: &Place) -> Result<View, Box<dyn Error>> {
-    let options = SqliteConnectOptions::new()
-        .filename(place.folder.join("books.db"))
-        .read_only(true);
-    let pool = SqlitePool::connect_with(options).await?;
+    let pool = open(place, "books.db").await?;
     let held: Vec<(i64, i64, bool)> = sqlx::query_as(
         "SELECT order_no, sum(CASE service WHEN 'payments' THEN amount ELSE 0 END), max(service = 'courier')
          FROM entry WHERE service IN ('payments', 'courier') AND NOT EXISTS (

@@ -12,6 +12,7 @@ use sagaz::{
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// One in seven is undone.
 struct Varied;
@@ -82,7 +83,7 @@ async fn body() {
         for handle in handles {
             let _ = handle.outcome().await.unwrap();
         }
-        published(&store).await;
+        until_published(&store).await;
         seen.push(series(&observability.metrics_page().await.unwrap()));
     }
     let more: Vec<_> = seen[1].difference(&seen[0]).collect();
@@ -101,7 +102,7 @@ async fn body() {
             .unwrap();
     }
     assert!(store.commit(tx).await.is_ok());
-    published(&store).await;
+    until_published(&store).await;
     let page = observability.metrics_page().await.unwrap();
     let types: BTreeSet<_> = page
         .lines()
@@ -123,10 +124,13 @@ async fn body() {
     say(&format!("series {}", seen[1].len()));
 }
 
-async fn published(store: &Memory) {
-    while store.outbox_stats().await.unwrap().pending > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+async fn until_published(store: &Memory) {
+    let waited = timeout(Duration::from_mins(1), async {
+        while store.outbox_stats().await.unwrap().pending > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "events are not published");
 }
 
 #[test]

@@ -40,13 +40,9 @@ fn is_installed(program: &str) -> bool {
     env::split_paths(&paths).any(|folder| folder.join(program).exists())
 }
 
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// The rules as they are in the repository.
 fn rules() -> String {
-    fs::read_to_string(workspace().join("deploy/prometheus/rules.yaml")).unwrap()
+    fs::read_to_string(path("deploy/prometheus/rules.yaml")).unwrap()
 }
 
 impl Prometheus {
@@ -176,5 +172,5 @@ fn encoded(text: &str) -> String {
 
 /// A file or folder of the repository.
 fn path(name: &str) -> PathBuf {
-    workspace().join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }

@@ -19,6 +19,18 @@ use std::{
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
+impl Buffer {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A run that fails once, and completes.
+async fn buy() {
+    let run = Buy { hangs: false }.run_publishing(Purchase::number_7(), |_| {});
+    assert!(run.await.is_completed());
+}
+
 impl io::Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -53,10 +65,7 @@ async fn beside_what_an_application_has() {
     let prometheus = PrometheusBuilder::new().install_recorder().unwrap();
     let observability = attach().unwrap();
     // Nobody has given it an observer.
-    let run = Buy { hangs: false }
-        .run_publishing(Purchase::number_7(), |_| {})
-        .await;
-    assert!(run.is_completed());
+    buy().await;
     let page = prometheus.render();
     for series in [
         "sagaz_step_attempts_total{saga=\"buy\",step=\"charge\",kind=\"step\",outcome=\"failed\"} 1",
@@ -66,7 +75,7 @@ async fn beside_what_an_application_has() {
     ] {
         assert!(page.contains(series), "no {series} in {page}");
     }
-    let log = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    let log = buffer.text();
     for words in ["the bank is busy", "asking the bank", "instance ended"] {
         assert!(log.contains(words), "no `{words}` in {log}");
     }
@@ -85,9 +94,8 @@ async fn warnings_without_spans() {
         .with_writer(move || writer.clone())
         .init();
     let _observability = attach().unwrap();
-    let run = Buy { hangs: false }.run_publishing(Purchase::number_7(), |_| {});
-    assert!(run.await.is_completed());
-    let log = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    buy().await;
+    let log = buffer.text();
     let line = log
         .lines()
         .find(|line| line.contains("attempt failed"))
@@ -109,12 +117,7 @@ async fn nothing_behind_its_back() {
         !tracing::dispatcher::has_been_set(),
         "no subscriber is installed"
     );
-    assert!(
-        Buy { hangs: false }
-            .run_publishing(Purchase::number_7(), |_| {})
-            .await
-            .is_completed()
-    );
+    buy().await;
     assert!(
         PrometheusBuilder::new().install_recorder().is_ok(),
         "no recorder is installed"
@@ -174,30 +177,29 @@ fn what_is_in_the_way_is_told() {
     assert!(builder().install().is_ok());
 }
 
-#[test]
-fn an_application_keeps_its_subscriber_and_its_recorder() {
-    let mut process = Process::start("setup::body", &"beside", &[]);
+#[track_caller]
+fn assert_as_it_should_be(part: &str) {
+    let mut process = Process::start("setup::body", &part, &[]);
     process.wait_for("as it should be");
     process.end();
+}
+
+#[test]
+fn an_application_keeps_its_subscriber_and_its_recorder() {
+    assert_as_it_should_be("beside");
 }
 
 #[test]
 fn a_failed_attempt_is_told_where_no_span_is_wanted() {
-    let mut process = Process::start("setup::body", &"warnings", &[]);
-    process.wait_for("as it should be");
-    process.end();
+    assert_as_it_should_be("warnings");
 }
 
 #[test]
 fn attaching_installs_nothing_for_the_process() {
-    let mut process = Process::start("setup::body", &"nothing", &[]);
-    process.wait_for("as it should be");
-    process.end();
+    assert_as_it_should_be("nothing");
 }
 
 #[test]
 fn what_is_in_the_way_is_told_and_nothing_is_installed() {
-    let mut process = Process::start("setup::body", &"refused", &[]);
-    process.wait_for("as it should be");
-    process.end();
+    assert_as_it_should_be("refused");
 }

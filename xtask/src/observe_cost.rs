@@ -11,8 +11,8 @@ use std::{
 const ROUNDS: usize = 31;
 
 pub(crate) fn measure() -> Done {
-    let with = build("with", "macros,metrics,otel")?;
-    let without = build("without", "macros")?;
+    let with = build("with", &["metrics", "otel"])?;
+    let without = build("without", &[])?;
     let mut ratios = Vec::new();
     let (mut of_with, mut of_without) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -35,26 +35,19 @@ pub(crate) fn measure() -> Done {
 }
 
 /// The benchmark in a crate of its own, with these features: that of the workspace would bring all that tests need.
-fn build(name: &str, features: &str) -> Result<PathBuf, String> {
+fn build(name: &str, features: &[&str]) -> Result<PathBuf, String> {
     let folder = workspace().join("target/observe-cost").join(name);
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let source = folder.join("src");
     fs::create_dir_all(&source).map_err(|error| at(&source, error))?;
-    let features: Vec<String> = features.split(',').map(|it| format!("\"{it}\"")).collect();
-    // The benchmark asks for these.
-    let own: Vec<&str> = features
-        .iter()
-        .map(String::as_str)
-        .filter(|it| *it != "\"macros\"")
-        .collect();
+    let features: Vec<String> = features.iter().map(|it| format!("\"{it}\"")).collect();
+    let features = features.join(", ");
     let manifest = format!(
         "[package]\nname = \"observe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
-         [features]\ndefault = [{}]\nmetrics = []\notel = []\n\n[dependencies]\n\
-         sagaz = {{ path = '{}', default-features = false, features = [{}] }}\n\
+         [features]\ndefault = [{features}]\nmetrics = []\notel = []\n\n[dependencies]\n\
+         sagaz = {{ path = '{}', default-features = false, features = [\"macros\", {features}] }}\n\
          tokio = {{ version = \"1\", features = [\"rt\", \"time\", \"net\"] }}\n",
-        own.join(", "),
-        workspace().display(),
-        features.join(", ")
+        workspace().display()
     );
     fs::write(folder.join("Cargo.toml"), manifest).map_err(|error| at(&folder, error))?;
     for (from, to) in [
@@ -70,7 +63,7 @@ fn build(name: &str, features: &str) -> Result<PathBuf, String> {
 }
 
 /// Of one run, in a process of its own.
-fn nanos(program: &PathBuf) -> Result<f64, String> {
+fn nanos(program: &Path) -> Result<f64, String> {
     let output = Command::new(program)
         .args(["--as", "nobody"])
         .current_dir(env::temp_dir())

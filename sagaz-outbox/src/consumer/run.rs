@@ -70,7 +70,7 @@ async fn handle<H: Handles>(watched: &Watched, handles: &H, work: Work) -> Done 
     let scope = watched.begin(&work.event);
     let result = scope.around(handles.handle(&work.event, watched)).await;
     match &result {
-        Ok(Verdict::Over(handled)) => scope.end(&end_of(*handled)),
+        Ok(Verdict::Over(outcome)) => scope.end(&end_of(*outcome)),
         Ok(Verdict::Refused(reason)) => scope.end(&End::ill("refused", reason)),
         Err(error) => scope.end(&End::ill("failed", error)),
     }

@@ -207,7 +207,7 @@ impl<S: InboxStore> Inbox<S> {
         let scope = self.begin(event);
         let outcome = scope.around(self.handle_watched(event, handler)).await;
         match &outcome {
-            Ok(handled) => scope.end(&end_of(*handled)),
+            Ok(what) => scope.end(&end_of(*what)),
             Err(error) => scope.end(&End::ill("failed", error)),
         }
         if let (Some(observers), Ok(what)) = (&self.inner.observers, &outcome) {

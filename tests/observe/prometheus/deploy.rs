@@ -35,6 +35,13 @@ fn series() -> BTreeMap<String, &'static str> {
     METRICS.iter().flat_map(of).collect()
 }
 
+/// The names of metrics in a text that are not in the registry.
+fn unknown_in(text: &str) -> Vec<String> {
+    let series = series();
+    let names = metrics_in(text).into_iter();
+    names.filter(|name| !series.contains_key(name)).collect()
+}
+
 /// Every dashboard: its file, and the expressions of its panels.
 pub(super) fn dashboards() -> Vec<(String, Vec<String>)> {
     fn expressions(value: &Value, found: &mut Vec<String>) {
@@ -85,18 +92,11 @@ pub(super) fn alerts() -> BTreeMap<String, String> {
 #[test]
 fn every_metric_that_an_alert_or_a_panel_names_is_in_the_registry() {
     let series = series();
-    let is_known = |name: &String| series.contains_key(name);
-    let unknown = |text: &str| {
-        metrics_in(text)
-            .into_iter()
-            .filter(|it| !is_known(it))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(unknown(&rules()), [""; 0], "in the rules");
+    assert_eq!(unknown_in(&rules()), [""; 0], "in the rules");
     let mut shown = BTreeSet::new();
     for (file, expressions) in dashboards() {
         for expression in expressions {
-            assert_eq!(unknown(&expression), [""; 0], "in {file}");
+            assert_eq!(unknown_in(&expression), [""; 0], "in {file}");
             shown.extend(metrics_in(&expression).iter().map(|name| series[name]));
         }
     }
@@ -136,11 +136,7 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
                 "the runbook of {alert} has no section `{section}`"
             );
         }
-        let unknown: Vec<_> = metrics_in(&text)
-            .into_iter()
-            .filter(|it| !series().contains_key(it))
-            .collect();
-        assert_eq!(unknown, [""; 0], "in the runbook of {alert}");
+        assert_eq!(unknown_in(&text), [""; 0], "in the runbook of {alert}");
     }
     assert!(pages.is_empty(), "runbooks without an alert: {pages:?}");
 }
@@ -154,7 +150,7 @@ fn the_page_of_metrics_is_that_of_the_registry() {
     let written = fs::read_to_string(&page).unwrap_or_default();
     assert!(
         written == document(),
-        "docs/metrics.md is not what the registry says: `UPDATE_EXPECT=1 cargo test --all-features --test observe` writes it"
+        "docs/metrics.md is not what the registry says: `UPDATE_EXPECT=1 cargo test --all-features --test observe deploy` writes it"
     );
 }
 

@@ -27,7 +27,10 @@ fn program(name: &str) -> PathBuf {
     if !path.exists() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--all-features", "--example", name]);
-        let built = cargo.current_dir(super::workspace()).status().unwrap();
+        let built = cargo
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
         assert!(
             built.success() && path.exists(),
             "{} is not built",

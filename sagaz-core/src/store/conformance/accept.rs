@@ -7,9 +7,6 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
-/// As an engine writes it: what is in it is no business of a store.
-const TRACE: &str = r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"vendor='1'"}"#;
-
 /// Another handle on the data finds the instance as it was accepted.
 pub async fn p1_what_was_accepted_is_stored(harness: &impl Harness) {
     let store = harness.open().await;

@@ -35,6 +35,9 @@ pub(super) fn json(text: &str) -> Payload {
     }
 }
 
+/// As an engine writes it: what is in it is no business of a store.
+pub(super) const TRACE: &str = r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"vendor='1'"}"#;
+
 /// A new instance of [`SAGA`] that nobody owns.
 pub(super) fn accept() -> Accept {
     Accept {

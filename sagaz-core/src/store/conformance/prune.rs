@@ -198,7 +198,7 @@ pub async fn an_archived_instance_is_kept_as_it_was(harness: &impl Harness) {
     let engine = engine(&store).await;
     let accept = Accept {
         owner: Some(engine),
-        trace: Some("{\"traceparent\":\"00\"}".to_owned()),
+        trace: Some(TRACE.to_owned()),
         ..accept_with_key(&store, "order-1")
     };
     store_accept(&store, &accept).await;
