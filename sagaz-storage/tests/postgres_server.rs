@@ -454,6 +454,26 @@ mod postgres {
         entries: i64,
     }
 
+    /// Once the server tells what is waited for.
+    async fn counts_once(
+        session: &mut PgConnection,
+        schema: &str,
+        are_told: impl Fn(&Counts) -> bool,
+    ) -> Counts {
+        let began = Instant::now();
+        loop {
+            let counts = counts(session, schema).await;
+            if are_told(&counts) {
+                return counts;
+            }
+            assert!(
+                began.elapsed() < HOUR,
+                "the server does not tell its counts"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn counts(session: &mut PgConnection, schema: &str) -> Counts {
         let row = sqlx::query(
             "SELECT sum(n_tup_upd)::bigint, sum(seq_scan)::bigint,
@@ -544,23 +564,13 @@ mod postgres {
         assert!(store.list(&stuck).await.unwrap().instances.is_empty());
         assert_eq!(
             store.backlog().await.unwrap().len(),
-            known.map_or(0, |few| few.min(1) as usize)
+            usize::from(known.is_some_and(|few| few > 0))
         );
         // A session tells its counts when it ends, at the latest.
         store.close().await;
-        let began = Instant::now();
-        let after = loop {
-            let counts = counts(&mut admin, &schema).await;
-            // Two of each instance, and one of its step.
-            if counts.updates - before.updates >= 3 * INSTANCES {
-                break counts;
-            }
-            assert!(
-                began.elapsed() < HOUR,
-                "the server does not tell its counts"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        // Two of each instance, and one of its step.
+        let are_told = |it: &Counts| it.updates - before.updates >= 3 * INSTANCES;
+        let after = counts_once(&mut admin, &schema, are_told).await;
         assert_eq!(after.scans, before.scans);
         let by_id = after.by_id - before.by_id;
         assert!(by_id >= 2 * INSTANCES, "{by_id} by id");
@@ -600,18 +610,9 @@ mod postgres {
                 assert_eq!(backlog[0].instances, 3);
             }
             store.close().await;
-            let began = Instant::now();
-            let after = loop {
-                let counts = counts(&mut admin, &schema).await;
-                if counts.entries - before.entries >= 30 || counts.scans > before.scans {
-                    break counts;
-                }
-                assert!(
-                    began.elapsed() < HOUR,
-                    "the server does not tell its counts"
-                );
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            };
+            let are_told =
+                |it: &Counts| it.entries - before.entries >= 30 || it.scans > before.scans;
+            let after = counts_once(&mut admin, &schema, are_told).await;
             assert_eq!(after.scans, before.scans);
             let entries = after.entries - before.entries;
             assert!(entries < 100, "{entries} index entries for 3 instances");
