@@ -135,7 +135,7 @@ async fn until_published(store: &Memory) {
 
 #[test]
 fn ten_thousand_instances_make_no_series_more_than_a_hundred() {
-    let mut process = Process::start("cardinality::body", &(), &[]);
+    let mut process = Process::start("cardinality::body", &());
     let said = process.wait_for("series ");
     let count: usize = said.rsplit(' ').next().unwrap().parse().unwrap();
     // One saga of two steps, one store, one broker, one event type: most are buckets of histograms.

@@ -41,7 +41,7 @@ fn a_process_is_unready_while_a_server_is_away_and_lives_on() {
         serve: Some(address.clone()),
         is_killed: false,
     };
-    let mut shop = Process::start("shop::body", &part, &[]);
+    let mut shop = Process::start("shop::body", &part);
     shop.wait_for("open");
     let (ready, live) = (
         format!("http://{address}/readyz"),

@@ -20,7 +20,7 @@ use tokio::{sync::watch, time::timeout};
 /// Not a test of its own: the body of a process.
 #[tokio::test]
 async fn body() {
-    let Some((collector, format)) = process::part::<(String, String)>() else {
+    let Some((collector, format, filter)) = process::part::<(String, String, String)>() else {
         return;
     };
     let format = if format == "json" {
@@ -30,7 +30,7 @@ async fn body() {
     };
     let observability = Observability::builder()
         .logs(format)
-        .filter(std::env::var("LOGGED").unwrap_or_else(|_| "debug".to_owned()))
+        .filter(filter)
         .otlp(collector)
         .install()
         .unwrap();
@@ -162,7 +162,7 @@ impl Counted {
 
 #[test]
 fn what_goes_wrong_with_a_payload_in_hand_is_said_without_it() {
-    let process = Process::start("logs::leaks", &"trace", &[]);
+    let process = Process::start("logs::leaks", &"trace");
     let lines = process.end();
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     for words in [
@@ -187,11 +187,8 @@ fn what_goes_wrong_with_a_payload_in_hand_is_said_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_logged_a_step_knows_whose_attempt_it_is() {
     let collector = Collector::start();
-    let part = (collector.url.clone(), "json".to_owned());
-    let mut process = Process::start("logs::body", &part, &[("LOGGED", "observe=info")]);
-    process.wait_for("instance ");
-    let lines: Vec<Value> = process
-        .end()
+    let (_, lines) = logged(&collector, "json", "observe=info");
+    let lines: Vec<Value> = lines
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -213,13 +210,18 @@ async fn whatever_is_logged_a_step_knows_whose_attempt_it_is() {
         .await;
 }
 
-async fn lines(format: &str) -> (String, Vec<String>) {
-    let collector = Collector::start();
-    let part = (collector.url.clone(), format.to_owned());
-    let mut process = Process::start("logs::body", &part, &[]);
+/// The instance, and the lines of a process that logs like this.
+fn logged(collector: &Collector, format: &str, filter: &str) -> (String, Vec<String>) {
+    let part = (collector.url.as_str(), format, filter);
+    let mut process = Process::start("logs::body", &part);
     let said = process.wait_for("instance ");
     let instance = said.rsplit(' ').next().unwrap().to_owned();
-    let lines = process.end();
+    (instance, process.end())
+}
+
+async fn lines(format: &str) -> (String, Vec<String>) {
+    let collector = Collector::start();
+    let (instance, lines) = logged(&collector, format, "debug");
     // A batch of writes, which is no instance's.
     let spans = collector.wait_for(&["write memory"]).await;
     let write = spans

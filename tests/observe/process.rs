@@ -1,4 +1,4 @@
-//! Processes that are observed: this binary, with one of its tests as the body.
+//! Processes that are observed: this binary, with one of its tests as the body, or an example.
 
 use std::{
     env,
@@ -20,16 +20,17 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the test `body` as a process, and tells it its part.
-    pub(crate) fn start(
-        body: &str,
-        part: &impl serde::Serialize,
-        environment: &[(&str, &str)],
-    ) -> Self {
+    pub(crate) fn start(body: &str, part: &impl serde::Serialize) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command
             .args([body, "--exact", "--nocapture", "--test-threads=1"])
-            .env(PART, serde_json::to_string(part).unwrap())
-            .envs(environment.iter().copied())
+            .env(PART, serde_json::to_string(part).unwrap());
+        Self::run(&mut command)
+    }
+
+    /// Starts a program that ends when its input does.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -46,17 +47,20 @@ impl Process {
 
     /// Waits until it says this.
     pub(crate) fn wait_for(&mut self, words: &str) -> String {
-        let said = self
-            .lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains(words));
-        said.unwrap_or_else(|| {
-            panic!(
-                "the process has ended without saying `{words}`: {}",
-                self.logs().join("\n")
-            )
-        })
+        self.report(words).pop().unwrap()
+    }
+
+    /// What it says up to the line with these words.
+    pub(crate) fn report(&mut self, last: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        for line in self.lines.by_ref().map(Result::unwrap) {
+            said.push(line);
+            if said.last().is_some_and(|line| line.contains(last)) {
+                return said;
+            }
+        }
+        let logs = self.logs().join("\n");
+        panic!("the process has ended without saying `{last}`, but {said:?}: {logs}")
     }
 
     /// What it has logged when it has ended.

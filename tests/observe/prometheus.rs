@@ -6,12 +6,12 @@ mod orders;
 
 use crate::{
     http,
-    servers::{free_port, skipped},
+    servers::{free_port, is_installed, skipped},
 };
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -34,11 +34,6 @@ struct Prometheus {
 
 /// A sample: labels and value.
 type Sample = (BTreeMap<String, String>, f64);
-
-fn is_installed(program: &str) -> bool {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&paths).any(|folder| folder.join(program).exists())
-}
 
 /// The rules as they are in the repository.
 fn rules() -> String {

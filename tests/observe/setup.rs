@@ -179,7 +179,7 @@ fn what_is_in_the_way_is_told() {
 
 #[track_caller]
 fn assert_as_it_should_be(part: &str) {
-    let mut process = Process::start("setup::body", &part, &[]);
+    let mut process = Process::start("setup::body", &part);
     process.wait_for("as it should be");
     process.end();
 }

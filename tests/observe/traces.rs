@@ -163,7 +163,7 @@ async fn spans_of_a_crash(place: &Place, collector: &Collector) -> (Vec<Seen>, D
             place: place.clone(),
             collector: collector.url.clone(),
         };
-        Process::start("traces::body", &part, &[])
+        Process::start("traces::body", &part)
     };
     let mut shipping = start(Role::Shipping);
     shipping.wait_for("subscribed");

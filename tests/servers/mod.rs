@@ -27,13 +27,20 @@ pub(crate) trait Server: Sized {
 /// Says loudly that a test was left out, also where the output of tests that pass is not shown. In CI it is a failure.
 pub(crate) fn skipped(why: &str) {
     let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(!is_ci, "no server: {why}");
+    assert!(!is_ci, "in CI nothing is left out: {why}");
     let thread = std::thread::current();
     let _ = writeln!(
         std::io::stderr(),
         "SKIPPED: {}: {why}",
         thread.name().unwrap_or("a test")
     );
+}
+
+/// Whether a program is found by `PATH`.
+#[cfg(feature = "redis")]
+pub(crate) fn is_installed(program: &str) -> bool {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&paths).any(|folder| folder.join(program).exists())
 }
 
 pub(crate) fn free_port() -> u16 {

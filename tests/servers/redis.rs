@@ -1,10 +1,7 @@
 //! A private Redis, with the settings that every promise needs.
 
-use super::{Server, free_port};
-use std::{
-    env,
-    process::{Child, Command, Stdio},
-};
+use super::{Server, free_port, is_installed};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// Ends the server when its own input ends, so that none outlives a test that is killed.
@@ -19,8 +16,7 @@ pub(crate) struct RedisServer {
 
 impl Server for RedisServer {
     fn begin() -> Result<Self, String> {
-        let paths = env::var_os("PATH").unwrap_or_default();
-        if !env::split_paths(&paths).any(|folder| folder.join("redis-server").exists()) {
+        if !is_installed("redis-server") {
             return Err(
                 "redis-server is not installed (Debian: `apt-get install redis-server`)".to_owned(),
             );

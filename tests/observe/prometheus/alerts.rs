@@ -99,7 +99,7 @@ fn another(part: &Part, is_killed: bool) -> Process {
         is_killed,
         ..part.clone()
     };
-    let mut process = Process::start("shop::body", &part, &[]);
+    let mut process = Process::start("shop::body", &part);
     process.wait_for("open");
     process
 }
@@ -142,7 +142,7 @@ fn every_alert_fires_of_a_real_fault_and_clears_when_it_is_over() {
         prometheus,
         seen: BTreeSet::new(),
     };
-    let mut shop = Process::start("shop::body", &part, &[]);
+    let mut shop = Process::start("shop::body", &part);
     shop.wait_for("open");
     // That it makes no progress takes a minute to be seen, which would be an hour: below.
     tell(&mut shop, "start waits 1");

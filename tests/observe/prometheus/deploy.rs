@@ -1,7 +1,7 @@
 //! Rules, dashboards, runbooks and the page of metrics belong together, and to the registry.
 
-use super::{is_installed, path, rules};
-use crate::servers::skipped;
+use super::{path, rules};
+use crate::servers::{is_installed, skipped};
 use sagaz::observe::{Kind, METRICS, document};
 use serde_json::Value;
 use std::{

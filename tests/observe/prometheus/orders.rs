@@ -2,21 +2,10 @@
 //! every panel of a dashboard shows something.
 
 use super::{Prometheus, deploy::dashboards, rules};
-use crate::servers::free_port;
+use crate::{process::Process, servers::free_port};
 use sagaz::observe::{Kind, METRICS};
-use std::{
-    env,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
+use std::{env, path::PathBuf, process::Command};
 use tempfile::TempDir;
-
-/// An example that serves its metrics at its end.
-struct Example {
-    child: Child,
-    report: BufReader<std::process::ChildStdout>,
-}
 
 /// Of one whose own tests are run, `cargo test` builds nothing else.
 fn program(name: &str) -> PathBuf {
@@ -40,45 +29,10 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-impl Example {
-    fn start(name: &str, arguments: &[&str], address: &str) -> Self {
-        let mut child = Command::new(program(name))
-            .args(arguments)
-            .args(["--serve", address])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let report = BufReader::new(child.stdout.take().unwrap());
-        Self { child, report }
-    }
-
-    /// Its report, up to the line with these words.
-    fn report(&mut self, last: &str) -> String {
-        let mut report = String::new();
-        while !report.contains(last) {
-            let before = report.len();
-            self.report.read_line(&mut report).unwrap();
-            assert!(
-                report.len() > before,
-                "it has ended, and not said `{last}`: {report}"
-            );
-        }
-        report
-    }
-
-    fn end(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// An example that serves its metrics, also at its end.
+fn start(name: &str, arguments: &[&str], address: &str) -> Process {
+    let mut command = Command::new(program(name));
+    Process::run(command.args(arguments).args(["--serve", address]))
 }
 
 /// The number before these words.
@@ -143,7 +97,7 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
         return;
     };
     let arguments = ["--count", "3000", "--folder", folder];
-    let mut example = Example::start("order_events", &arguments, &address);
+    let mut example = start("order_events", &arguments, &address);
     let mut queries: Vec<String> = dashboards()
         .into_iter()
         .flat_map(|(_, expressions)| expressions)
@@ -177,10 +131,13 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
             Err(format!("these have shown nothing: {queries:#?}"))
         }
     });
-    let report = example.report("as in the books");
+    let report = example.report("as in the books").join("\n");
     let number = |query: &str, expected| assert_number(&prometheus, query, expected);
     let (completed, rolled_back) = (before(&report, "completed"), before(&report, "rolled back"));
-    assert!(completed > 2_000.0 && rolled_back > 50.0, "{report}");
+    // How many of each depends on how often this machine lets a service be late.
+    assert!(completed > 50.0 && rolled_back > 50.0, "{report}");
+    let ended = completed + rolled_back + before(&report, "stuck");
+    assert!(ended.total_cmp(&3_000.0).is_eq(), "{report}");
     number("sum(sagaz_instances_accepted_total)", 3_000.0);
     number(
         "sum(sagaz_instances_finished_total{outcome=\"completed\"})",
@@ -250,8 +207,8 @@ fn attempts_retries_and_compensations_are_counted_as_the_example_counts_them() {
     let Some((prometheus, address)) = prometheus() else {
         return;
     };
-    let mut example = Example::start("cdnow_orders", &arguments, &address);
-    let report = example.report("The books balance.");
+    let mut example = start("cdnow_orders", &arguments, &address);
+    let report = example.report("The books balance.").join("\n");
     let number = |query: &str, expected| assert_number(&prometheus, query, expected);
     number(
         "sum(sagaz_step_attempts_total{kind=\"step\"})",
