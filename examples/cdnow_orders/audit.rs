@@ -212,7 +212,7 @@ async fn money(auditor: &mut SqliteConnection) -> Result<Finding, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{books::Books, saga::OrderProcessing};
+    use crate::{books::Books, desk, saga::OrderProcessing};
     use sagaz::sqlite::Sqlite;
 
     const ORDERS: u32 = 60;
@@ -227,7 +227,7 @@ mod tests {
         );
         let books = Books::open(&books_path).await.unwrap();
         let store = Sqlite::open(&store_path).await.unwrap();
-        let saga = OrderProcessing::new(&books, 5);
+        let saga = desk::shop(&books, 5);
         let engine = Engine::builder(store).register(saga).start().await.unwrap();
         let order = |number| Order {
             number,

@@ -4,32 +4,37 @@
 //! done at all. How a service misbehaves towards an order is decided by the seed alone, and how often by the requests in
 //! its books, so that a run can be repeated, and a new process meets what its predecessor left.
 
-use crate::{books::Books, services::ServiceError};
-use std::{future, time::Duration};
+use crate::{
+    books::Books,
+    saga::OrderProcessing,
+    services::{Service, ServiceError},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{future, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Towards how many of 1,000 orders a service misbehaves, and how.
-pub(crate) struct Habits {
-    pub(crate) refuses: u64,
-    pub(crate) refusal: &'static str,
+struct Habits {
+    refuses: u64,
+    refusal: &'static str,
     /// Turns the first two requests away.
-    pub(crate) busy: u64,
+    busy: u64,
     /// Answers, but takes its time.
-    pub(crate) slow: u64,
+    slow: u64,
     /// Loses the first two requests on their way in.
-    pub(crate) loses_requests: u64,
+    loses_requests: u64,
     /// Does it, and loses the first answer on its way out: the caller waits until its timeout.
-    pub(crate) loses_answers: u64,
+    loses_answers: u64,
     /// Does it, and loses three answers: as many as a caller who gives up after three attempts will wait for.
-    pub(crate) never_answers: u64,
+    never_answers: u64,
     /// Three requests hang on their way in, and arrive when the caller has long given up.
-    pub(crate) answers_too_late: u64,
+    answers_too_late: u64,
     /// Fails to undo anything for the first three requests.
-    pub(crate) undo_fails: u64,
+    undo_fails: u64,
 }
 
 impl Habits {
-    pub(crate) const PERFECT: Self = Self {
+    const PERFECT: Self = Self {
         refuses: 0,
         refusal: "",
         busy: 0,
@@ -57,30 +62,102 @@ enum Mood {
 const TOO_LATE: Duration = Duration::from_secs(3);
 
 /// Where requests to a service arrive.
-pub(crate) struct Desk {
+struct Desk {
     service: &'static str,
     habits: Habits,
     books: Books,
     seed: u64,
 }
 
-impl Desk {
-    pub(crate) fn new(service: &'static str, habits: Habits, books: &Books, seed: u64) -> Self {
-        Self {
+/// The saga, with services that have these books.
+pub(crate) fn shop(books: &Books, seed: u64) -> OrderProcessing {
+    OrderProcessing::new(|service| {
+        Arc::new(Desk {
             service,
-            habits,
+            habits: habits(service),
             books: books.clone(),
             seed,
-        }
-    }
+        })
+    })
+}
 
-    /// The serial number of what was done.
-    pub(crate) async fn perform(
-        &self,
-        key: &str,
+/// How each of them misbehaves.
+fn habits(service: &str) -> Habits {
+    match service {
+        "stock" => Habits {
+            refuses: 25,
+            refusal: "out of stock",
+            busy: 20,
+            slow: 30,
+            undo_fails: 100,
+            ..Habits::PERFECT
+        },
+        "payments" => Habits {
+            refuses: 40,
+            refusal: "the card was declined",
+            busy: 10,
+            slow: 30,
+            loses_requests: 20,
+            loses_answers: 20,
+            never_answers: 8,
+            answers_too_late: 4,
+            undo_fails: 300,
+        },
+        "labels" => Habits {
+            refuses: 5,
+            refusal: "the address cannot be printed",
+            slow: 30,
+            loses_requests: 10,
+            loses_answers: 10,
+            undo_fails: 50,
+            ..Habits::PERFECT
+        },
+        "loyalty" => Habits {
+            slow: 30,
+            loses_requests: 10,
+            loses_answers: 10,
+            never_answers: 3,
+            undo_fails: 200,
+            ..Habits::PERFECT
+        },
+        "courier" => Habits {
+            refuses: 15,
+            refusal: "no courier goes there",
+            slow: 50,
+            loses_requests: 10,
+            loses_answers: 20,
+            never_answers: 2,
+            ..Habits::PERFECT
+        },
+        "mail" => Habits {
+            busy: 20,
+            slow: 20,
+            loses_requests: 10,
+            loses_answers: 5,
+            ..Habits::PERFECT
+        },
+        other => unreachable!("there is no service {other}"),
+    }
+}
+
+impl Service for Desk {
+    fn perform<'a>(
+        &'a self,
+        key: &'a str,
         order_no: u32,
         amount: u32,
-    ) -> Result<i64, ServiceError> {
+    ) -> BoxFuture<'a, Result<i64, ServiceError>> {
+        self.answer(key, order_no, amount).boxed()
+    }
+
+    fn undo<'a>(&'a self, key: &'a str, order_no: u32) -> BoxFuture<'a, Result<(), ServiceError>> {
+        self.take_back(key, order_no).boxed()
+    }
+}
+
+impl Desk {
+    /// The serial number of what was done.
+    async fn answer(&self, key: &str, order_no: u32, amount: u32) -> Result<i64, ServiceError> {
         let nth = self
             .books
             .arrive(self.service, order_no, key, false)
@@ -114,7 +191,7 @@ impl Desk {
         }
     }
 
-    pub(crate) async fn undo(&self, key: &str, order_no: u32) -> Result<(), ServiceError> {
+    async fn take_back(&self, key: &str, order_no: u32) -> Result<(), ServiceError> {
         let nth = self
             .books
             .arrive(self.service, order_no, key, true)

@@ -1,6 +1,5 @@
 //! The orders, read from CSV. Nothing starts unless every line can be read.
 
-use crate::desk;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt, fs, path::Path};
 
@@ -109,16 +108,6 @@ impl Lines<'_> {
         }
         self.line
     }
-}
-
-/// Tells this list of orders from every other.
-pub(crate) fn digest(orders: &[Order]) -> u64 {
-    desk::digest(orders.iter().flat_map(|order| {
-        [order.number, order.customer, order.quantity, order.cents]
-            .into_iter()
-            .flat_map(u32::to_le_bytes)
-            .chain(order.date.bytes())
-    }))
 }
 
 fn parse_order(record: &csv::ByteRecord) -> Result<Order, String> {

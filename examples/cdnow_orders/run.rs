@@ -3,6 +3,7 @@
 use crate::{
     audit,
     books::Books,
+    desk,
     orders::Order,
     report::{self, Tally},
     saga::OrderProcessing,
@@ -40,7 +41,7 @@ impl Run<'_> {
         let tally = Arc::new(Tally::default());
         let began = Instant::now();
         let engine = Engine::builder(store)
-            .register(OrderProcessing::new(self.books, self.seed))
+            .register(desk::shop(self.books, self.seed))
             .in_flight_max(self.concurrency)
             .lease(LEASE)
             .observer(tally.clone())

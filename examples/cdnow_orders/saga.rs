@@ -7,15 +7,15 @@
 //!                                 └─▶ award_points ─┘      (pivot)
 //! ```
 
-use crate::{
-    books::Books,
+use super::{
     orders::Order,
     services::{
         Courier, Label, Labels, Loyalty, Mail, Message, Payment, Payments, Points, Reservation,
-        ServiceError, Shipment, Stock,
+        Service, ServiceError, Shipment, Stock,
     },
 };
 use sagaz::prelude::*;
+use std::sync::Arc;
 
 /// The services that an order needs. Each is somebody else's system: all that it offers is calls that can fail.
 pub(crate) struct OrderProcessing {
@@ -182,14 +182,15 @@ impl OrderProcessing {
 }
 
 impl OrderProcessing {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
+    /// With the services of these names.
+    pub(crate) fn new(service: impl Fn(&'static str) -> Arc<dyn Service>) -> Self {
         Self {
-            stock: Stock::new(books, seed),
-            payments: Payments::new(books, seed),
-            labels: Labels::new(books, seed),
-            loyalty: Loyalty::new(books, seed),
-            courier: Courier::new(books, seed),
-            mail: Mail::new(books, seed),
+            stock: Stock::at(service("stock")),
+            payments: Payments::at(service("payments")),
+            labels: Labels::at(service("labels")),
+            loyalty: Loyalty::at(service("loyalty")),
+            courier: Courier::at(service("courier")),
+            mail: Mail::at(service("mail")),
         }
     }
 }

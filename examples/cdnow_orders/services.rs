@@ -1,10 +1,23 @@
-//! The services, as their clients see them: what can be asked, and what is answered. How they misbehave is in `desk.rs`.
+//! The services, as their clients see them: what can be asked, and what is answered. Who answers is behind a trait: `desk.rs`, where
+//! they misbehave, or books in memory, where a test makes them.
 
-use crate::{
-    books::Books,
-    desk::{Desk, Habits},
-};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What every service of this shop can do. A repeated key does nothing again, and gives what was given first.
+pub(crate) trait Service: Send + Sync {
+    /// Does it, and gives the serial number of what was done.
+    fn perform<'a>(
+        &'a self,
+        key: &'a str,
+        order_no: u32,
+        amount: u32,
+    ) -> BoxFuture<'a, Result<i64, ServiceError>>;
+
+    /// Takes back whatever was done for this order, and refuses what has yet to come.
+    fn undo<'a>(&'a self, key: &'a str, order_no: u32) -> BoxFuture<'a, Result<(), ServiceError>>;
+}
 
 /// What was reserved.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,24 +72,16 @@ pub(crate) enum ServiceError {
     ConnectionLost,
 }
 
-pub(crate) struct Stock(Desk);
-pub(crate) struct Payments(Desk);
-pub(crate) struct Labels(Desk);
-pub(crate) struct Loyalty(Desk);
-pub(crate) struct Courier(Desk);
-pub(crate) struct Mail(Desk);
+pub(crate) struct Stock(Arc<dyn Service>);
+pub(crate) struct Payments(Arc<dyn Service>);
+pub(crate) struct Labels(Arc<dyn Service>);
+pub(crate) struct Loyalty(Arc<dyn Service>);
+pub(crate) struct Courier(Arc<dyn Service>);
+pub(crate) struct Mail(Arc<dyn Service>);
 
 impl Stock {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            refuses: 25,
-            refusal: "out of stock",
-            busy: 20,
-            slow: 30,
-            undo_fails: 100,
-            ..Habits::PERFECT
-        };
-        Self(Desk::new("stock", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn reserve(
@@ -99,19 +104,8 @@ impl Stock {
 }
 
 impl Payments {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            refuses: 40,
-            refusal: "the card was declined",
-            busy: 10,
-            slow: 30,
-            loses_requests: 20,
-            loses_answers: 20,
-            never_answers: 8,
-            answers_too_late: 4,
-            undo_fails: 300,
-        };
-        Self(Desk::new("payments", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn charge(
@@ -139,17 +133,8 @@ impl Payments {
 }
 
 impl Labels {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            refuses: 5,
-            refusal: "the address cannot be printed",
-            slow: 30,
-            loses_requests: 10,
-            loses_answers: 10,
-            undo_fails: 50,
-            ..Habits::PERFECT
-        };
-        Self(Desk::new("labels", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn print(&self, key: &str, order_no: u32) -> Result<Label, ServiceError> {
@@ -163,16 +148,8 @@ impl Labels {
 }
 
 impl Loyalty {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            slow: 30,
-            loses_requests: 10,
-            loses_answers: 10,
-            never_answers: 3,
-            undo_fails: 200,
-            ..Habits::PERFECT
-        };
-        Self(Desk::new("loyalty", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn award(
@@ -191,17 +168,8 @@ impl Loyalty {
 }
 
 impl Courier {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            refuses: 15,
-            refusal: "no courier goes there",
-            slow: 50,
-            loses_requests: 10,
-            loses_answers: 20,
-            never_answers: 2,
-            ..Habits::PERFECT
-        };
-        Self(Desk::new("courier", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn book(
@@ -216,15 +184,8 @@ impl Courier {
 }
 
 impl Mail {
-    pub(crate) fn new(books: &Books, seed: u64) -> Self {
-        let habits = Habits {
-            busy: 20,
-            slow: 20,
-            loses_requests: 10,
-            loses_answers: 5,
-            ..Habits::PERFECT
-        };
-        Self(Desk::new("mail", habits, books, seed))
+    pub(crate) fn at(service: Arc<dyn Service>) -> Self {
+        Self(service)
     }
 
     pub(crate) async fn send(

@@ -34,7 +34,6 @@ mod files;
 #[path = "../cdnow_orders/observed.rs"]
 mod observed;
 #[path = "../cdnow_orders/orders.rs"]
-#[expect(dead_code, reason = "the first example also compares lists of orders")]
 mod orders;
 mod publish;
 #[path = "../cdnow_orders/saga.rs"]

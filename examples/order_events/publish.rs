@@ -5,7 +5,7 @@ use crate::{
     books::Books,
     check,
     consume::{self, Ready, Role},
-    files,
+    desk, files,
     orders::{self, Order},
     saga::OrderProcessing,
 };
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let optimistic = Optimistic::builder(store.clone(), Arc::clone(&broker)).start();
     let optimistic = Arc::new(optimistic);
     let mut engine = Engine::builder(store.clone())
-        .register(OrderProcessing::new(&books, SEED))
+        .register(desk::shop(&books, SEED))
         .in_flight_max(128)
         .lease(Duration::from_secs(3));
     if !args.relay_only {

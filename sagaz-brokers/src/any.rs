@@ -173,8 +173,14 @@ fn scheme(url: &str) -> &str {
     url.split_once("://").map_or("", |(scheme, _)| scheme)
 }
 
-/// Names the scheme and not the URL, which may have a password in it.
+/// Names the scheme and not the URL, which may have a password in it; where there is no scheme, not even what is in its place.
 fn unusable(scheme: &str) -> BrokerError {
+    let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let scheme = if scheme.bytes().all(is_of_scheme) {
+        scheme
+    } else {
+        ".."
+    };
     let known = SCHEMES.iter().find(|(known, _)| *known == scheme);
     let words = if let Some((_, Some(feature))) = known {
         format!("brokers of `{scheme}://` are not compiled in; enable the feature `{feature}`")
@@ -246,7 +252,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_scheme_is_told_with_those_that_are_known() {
-        for url in ["redsi://app:secret@host", "host:6379", "", "://"] {
+        for url in [
+            "redsi://app:secret@host",
+            "host:6379",
+            "",
+            "://",
+            "app:secret@host://",
+        ] {
             let error = connect(url).await.unwrap_err();
             assert!(error.is_misuse());
             let words = error.to_string();

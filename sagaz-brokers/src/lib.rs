@@ -19,6 +19,8 @@ pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod options;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod percent;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 #[cfg(feature = "redis")]

@@ -50,6 +50,7 @@ mod own_rabbitmq {
         let mut server = OwnRabbitMq::start().await;
         let url = format!("{}?queue_type=classic", server.url());
         let (broker, mut subscriber) = both(&url).await;
+        server.until_declared().await;
         let audit = load::audited(
             &broker,
             &mut subscriber,

@@ -180,6 +180,18 @@ impl<'run> StepContext<'run> {
         own.or_else(|| self.shared.transaction_timeout.filter(|_| is_transactional))
     }
 
+    /// What this attempt has published, so far.
+    pub(crate) fn published(&self) -> Vec<Event> {
+        let published = &self.shared.published;
+        published.of(self.index(), self.is_compensation())
+    }
+
+    /// Forgets what this attempt has published.
+    pub(crate) fn discard_published(&self) {
+        let published = &self.shared.published;
+        published.discard(self.index(), self.is_compensation());
+    }
+
     pub(crate) fn take_transaction(&self) -> Option<AnyTransaction> {
         self.shared.take_transaction(self.step)
     }

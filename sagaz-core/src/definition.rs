@@ -54,6 +54,8 @@ pub struct StepDefinition {
     pub limit: Option<u32>,
     /// How it is undone.
     pub compensation: Option<CompensationDefinition>,
+    /// Whether it says that there is nothing to undo.
+    pub no_compensation: bool,
     /// Whether a `#[recover]` method is asked when its retries are used up.
     pub recovery: bool,
 }
@@ -71,6 +73,7 @@ impl StepDefinition {
         retry: Retry::NONE,
         limit: None,
         compensation: None,
+        no_compensation: false,
         recovery: false,
     };
 }
@@ -230,6 +233,26 @@ impl Definition {
         self.steps
             .iter()
             .find(|step| step.transactional || in_undo(step))
+    }
+
+    /// Whether this is the last step of a saga without a pivot, with neither a compensation nor a word that it needs none. The macro lets
+    /// it be, as its attempts tell what became of it. So it must never be given up while it may have happened.
+    #[must_use]
+    pub fn is_exempt(&self, step: usize) -> bool {
+        let definition = &self.steps[step];
+        self.pivot.is_none()
+            && step + 1 == self.steps.len()
+            && definition.compensation.is_none()
+            && !definition.no_compensation
+    }
+
+    /// The step with which it is decided that the saga will not be undone: the pivot, or a last step that is exempt. Where it may have
+    /// happened, nothing is undone until its outcome is known.
+    #[must_use]
+    pub fn decisive(&self) -> Option<usize> {
+        let pivot = self.pivot.map(usize::from);
+        let last = self.steps.len().checked_sub(1);
+        pivot.or_else(|| last.filter(|&last| self.is_exempt(last)))
     }
 
     /// The index of the step of this name.

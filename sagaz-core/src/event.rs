@@ -11,7 +11,12 @@ use crate::{
     step_error::{IntoStepError, StepError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, fmt, str::FromStr, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
@@ -280,6 +285,18 @@ impl Event {
         self.time
     }
 
+    /// The same as RFC 3339 writes it; `None` outside of the years 0 to 9999, which is all that it has. No message has such a time.
+    #[must_use]
+    pub fn time_rfc3339(&self) -> Option<String> {
+        let nanos = |it: Duration| i128::try_from(it.as_nanos()).ok();
+        let since = match self.time.duration_since(UNIX_EPOCH) {
+            Ok(since) => nanos(since)?,
+            Err(before) => -nanos(before.duration())?,
+        };
+        let time = OffsetDateTime::from_unix_timestamp_nanos(since).ok()?;
+        time.format(&Rfc3339).ok()
+    }
+
     /// Its data as it is stored and sent.
     #[must_use]
     pub fn data(&self) -> &Payload {
@@ -371,6 +388,9 @@ impl Event {
                 return wrong(format!("its {name} has a control character in it"));
             }
         }
+        if self.time_rfc3339().is_none() {
+            return wrong("its time is not of the years 0 to 9999".to_owned());
+        }
         if self.attributes.len() > EVENT_ATTRIBUTES_MAX {
             return wrong(format!(
                 "it has {} attributes, and the limit is {EVENT_ATTRIBUTES_MAX}",
@@ -398,10 +418,7 @@ impl Event {
             ("id", Some(self.id.0.clone())),
             ("type", Some(self.event_type.clone())),
             ("source", Some(self.source.clone())),
-            (
-                "time",
-                OffsetDateTime::from(self.time).format(&Rfc3339).ok(),
-            ),
+            ("time", self.time_rfc3339()),
             ("subject", self.subject.clone()),
             ("partitionkey", self.key.clone()),
         ];
@@ -570,6 +587,33 @@ mod tests {
             let rest = headers.iter().filter(|(name, _)| name != missing).cloned();
             let error = Event::from_headers(rest, event().data).expect_err("it is required");
             assert!(error.contains(missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_time_that_cannot_be_written_is_refused_and_makes_nothing_panic() {
+        let at = |seconds: i64, nanos| {
+            let moved = Duration::new(seconds.unsigned_abs(), nanos);
+            let time = if seconds < 0 {
+                UNIX_EPOCH - moved
+            } else {
+                UNIX_EPOCH + moved
+            };
+            let parts = Event::new("order.placed", &1).source("/shop").into_parts();
+            Event::from_parts(EventParts { time, ..parts })
+        };
+        for (seconds, nanos) in [(-62_167_219_200, 0), (253_402_300_799, 999_999_999)] {
+            let event = at(seconds, nanos);
+            event.check(1_000).unwrap();
+            let headers = event.headers().map(|(name, it)| (name.to_owned(), it));
+            let read = Event::from_headers(headers.collect::<Vec<_>>(), event.data().clone());
+            assert_eq!(read, Ok(event));
+        }
+        for (seconds, nanos) in [(-62_167_219_200, 1), (253_402_300_800, 0), (1 << 60, 0)] {
+            let event = at(seconds, nanos);
+            let error = event.check(1_000).unwrap_err();
+            assert!(error.to_string().contains("years 0 to 9999"), "{error}");
+            assert!(event.headers().all(|(name, _)| name != "time"));
         }
     }
 

@@ -148,7 +148,8 @@ pub enum StuckReason {
     StepGaveUp,
     /// A compensation used up its retries: `retry`, or `resolve(step, Compensated)`.
     CompensationGaveUp,
-    /// A compensation insists on an output that nobody knows: `resolve(step, Completed(output) | NoEffect)`, or `retry`.
+    /// A step may have had its effect, and its compensation insists on its output, or it has none because it is the last step:
+    /// `resolve(step, Completed(output) | NoEffect)`, or `retry`.
     OutcomeUnknown,
     /// The instance was taken over again and again without a step being stored: it may be killing its processes.
     Poison,
@@ -191,17 +192,15 @@ impl fmt::Display for Stuck {
                 self.message
             ),
             StuckReason::StepGaveUp => {
-                write!(f, "step `{step}` used up its retries: {}", self.message)
+                write!(f, "step `{step}` gave up: {}", self.message)
             }
-            StuckReason::CompensationGaveUp => write!(
-                f,
-                "the compensation of `{step}` used up its retries: {}",
-                self.message
-            ),
+            StuckReason::CompensationGaveUp => {
+                write!(f, "the compensation of `{step}` gave up: {}", self.message)
+            }
             StuckReason::OutcomeUnknown => {
                 write!(
                     f,
-                    "the compensation of `{step}` needs an output that is unknown: {}",
+                    "nobody knows what became of `{step}`, and without knowing it can neither be undone nor left: {}",
                     self.message
                 )
             }

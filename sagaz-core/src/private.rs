@@ -102,6 +102,17 @@ impl<G: Saga> fmt::Debug for Scene<'_, G> {
     }
 }
 
+/// What an attempt has published so far: for simulations.
+#[must_use]
+pub fn published_by(context: &StepContext<'_>) -> Vec<crate::Event> {
+    context.published()
+}
+
+/// Forgets what an attempt has published: for simulations, which make one twice.
+pub fn discard_published(context: &StepContext<'_>) {
+    context.discard_published();
+}
+
 /// Boxes the future of an attempt without a timeout, with what becomes of its result, in one allocation. Boxed here, so
 /// that a future that is not `Send` is reported once; and `end` takes the slots as an argument, so that it is `Send` whatever
 /// they hold.

@@ -105,6 +105,15 @@ impl Published {
         }
     }
 
+    /// What an attempt has published, so far.
+    pub(crate) fn of(&self, step: usize, undo: bool) -> Vec<Event> {
+        let list = self.list();
+        let own = list.iter().flat_map(|list| list.iter());
+        own.filter(|it| it.step == step && it.undo == undo)
+            .map(|it| it.event.clone())
+            .collect()
+    }
+
     /// An attempt of a run in process completed.
     #[inline]
     pub(crate) fn hand_out(&self, step: usize, undo: bool) {

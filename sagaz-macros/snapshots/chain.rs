@@ -55,6 +55,7 @@ const _: () = {
                 depends_on: &[],
                 dependents: &[1],
                 kind: __sagaz::StepKind::Compensatable,
+                no_compensation: true,
                 ..__sagaz::StepDefinition::PLAIN
             },
             __sagaz::StepDefinition {
@@ -62,6 +63,7 @@ const _: () = {
                 depends_on: &[0],
                 dependents: &[],
                 kind: __sagaz::StepKind::Compensatable,
+                no_compensation: true,
                 ..__sagaz::StepDefinition::PLAIN
             },
         ],

@@ -161,6 +161,7 @@ const _: () = {
                 depends_on: &[0],
                 dependents: &[3],
                 kind: __sagaz::StepKind::Compensatable,
+                no_compensation: true,
                 ..__sagaz::StepDefinition::PLAIN
             },
             __sagaz::StepDefinition {

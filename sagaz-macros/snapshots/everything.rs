@@ -121,57 +121,6 @@ impl shop::Everything {
         input: shop::HTTPOrder,
         r#type: &Hold,
     ) -> Result<(), StepError> {}
-    #[step(__in_a_saga)]
-    #[allow(
-        clippy::borrowed_box,
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::ref_option,
-        clippy::too_many_arguments,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self,
-        reason = "the saga asks for this signature"
-    )]
-    async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
-    #[step(__in_a_saga)]
-    #[allow(
-        clippy::borrowed_box,
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::ref_option,
-        clippy::too_many_arguments,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self,
-        reason = "the saga asks for this signature"
-    )]
-    async fn confirm(
-        &self,
-        validate: &(),
-        book: &HashMap<String, Vec<u8>>,
-    ) -> Result<Payment, StepError> {}
-    #[recover(__in_a_saga)]
-    #[allow(
-        clippy::borrowed_box,
-        clippy::needless_pass_by_value,
-        clippy::ptr_arg,
-        clippy::ref_option,
-        clippy::too_many_arguments,
-        clippy::trivially_copy_pass_by_ref,
-        clippy::unnecessary_wraps,
-        clippy::unused_async,
-        clippy::unused_self,
-        reason = "the saga asks for this signature"
-    )]
-    async fn give_up(
-        &self,
-        error: &StepError,
-        charge: &Payment,
-        ctx: &StepContext<'_>,
-    ) -> Recover<Payment> {}
 }
 #[doc(hidden)]
 #[allow(
@@ -201,6 +150,7 @@ const _: () = {
                 dependents: &[1, 2],
                 kind: __sagaz::StepKind::Compensatable,
                 limit: ::core::option::Option::Some(20u32),
+                no_compensation: true,
                 ..__sagaz::StepDefinition::PLAIN
             },
             __sagaz::StepDefinition {
@@ -252,7 +202,7 @@ const _: () = {
             __sagaz::StepDefinition {
                 name: "charge",
                 depends_on: &[1, 2],
-                dependents: &[4],
+                dependents: &[],
                 kind: __sagaz::StepKind::Compensatable,
                 timeout: ::core::option::Option::Some(
                     ::core::time::Duration::from_millis(500u64),
@@ -273,31 +223,8 @@ const _: () = {
                 }),
                 ..__sagaz::StepDefinition::PLAIN
             },
-            __sagaz::StepDefinition {
-                name: "book",
-                depends_on: &[3],
-                dependents: &[5],
-                kind: __sagaz::StepKind::Pivot,
-                retry: __sagaz::Retry {
-                    attempts: ::core::option::Option::Some(2u32),
-                    ..__sagaz::Retry::BACKOFF
-                },
-                ..__sagaz::StepDefinition::PLAIN
-            },
-            __sagaz::StepDefinition {
-                name: "confirm",
-                depends_on: &[4],
-                dependents: &[],
-                kind: __sagaz::StepKind::Retriable,
-                retry: __sagaz::Retry {
-                    attempts: ::core::option::Option::Some(2u32),
-                    ..__sagaz::Retry::BACKOFF
-                },
-                recovery: true,
-                ..__sagaz::StepDefinition::PLAIN
-            },
         ],
-        pivot: ::core::option::Option::Some(4),
+        pivot: ::core::option::Option::None,
     };
     const _: () = DEFINITION.check();
     use ::sagas::__private as __sagaz;
@@ -309,10 +236,6 @@ const _: () = {
     type __Output2 = <__Result2 as __sagaz::StepResult>::Output;
     type __Result3 = std::io::Result<Payment>;
     type __Output3 = <__Result3 as __sagaz::StepResult>::Output;
-    type __Result4 = Result<HashMap<String, Vec<u8>>, StepError>;
-    type __Output4 = <__Result4 as __sagaz::StepResult>::Output;
-    type __Result5 = Result<Payment, StepError>;
-    type __Output5 = <__Result5 as __sagaz::StepResult>::Output;
     /// The outputs of all steps.
     pub struct EverythingOutputs {
         ///The output of step `validate`.
@@ -323,10 +246,6 @@ const _: () = {
         pub r#type: __Output2,
         ///The output of step `charge`.
         pub charge: __Output3,
-        ///The output of step `book`.
-        pub book: __Output4,
-        ///The output of step `confirm`.
-        pub confirm: __Output5,
     }
     /// Names the type alone: an output may be anything, and nobody's data belongs in a log.
     #[automatically_derived]
@@ -340,8 +259,6 @@ const _: () = {
         maybe: __sagaz::OnceLock<__Output1>,
         r#type: __sagaz::OnceLock<__Output2>,
         charge: __sagaz::OnceLock<__Output3>,
-        book: __sagaz::OnceLock<__Output4>,
-        confirm: __sagaz::OnceLock<__Output5>,
     }
     /// The steps.
     #[derive(
@@ -360,10 +277,6 @@ const _: () = {
         Type,
         ///Step `charge`.
         Charge,
-        ///Step `book`.
-        Book,
-        ///Step `confirm`.
-        Confirm,
     }
     #[automatically_derived]
     impl ::core::convert::From<EverythingStep> for &'static str {
@@ -373,8 +286,6 @@ const _: () = {
                 EverythingStep::Maybe => "maybe",
                 EverythingStep::Type => "type",
                 EverythingStep::Charge => "charge",
-                EverythingStep::Book => "book",
-                EverythingStep::Confirm => "confirm",
             }
         }
     }
@@ -641,129 +552,6 @@ const _: () = {
             },
         )
     }
-    fn step_book<'a>(
-        saga: &'a shop::Everything,
-        scene: __sagaz::Scene<'a, shop::Everything>,
-    ) -> __sagaz::StepFuture<'a> {
-        let _ = <shop::Everything>::charge;
-        __sagaz::attempt(
-            scene,
-            <shop::Everything>::book(saga),
-            |slots, result| __sagaz::ended::<
-                __Result4,
-            >(
-                result,
-                &slots.book,
-                |error| <_ as __sagaz::Converted<
-                    <__Result4 as __sagaz::StepResult>::Error,
-                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
-            ),
-        )
-    }
-    fn __key_of_confirm(
-        http_order: &shop::HTTPOrder,
-        validate: &__Output0,
-    ) -> __sagaz::String {
-        let _ = (http_order, validate);
-        <_ as __sagaz::EventKey>::text(&(http_order.number + validate))
-    }
-    fn step_confirm<'a>(
-        saga: &'a shop::Everything,
-        scene: __sagaz::Scene<'a, shop::Everything>,
-    ) -> __sagaz::StepFuture<'a> {
-        let _ = <shop::Everything>::book;
-        __sagaz::attempt(
-            scene,
-            <shop::Everything>::confirm(
-                saga,
-                <&() as __sagaz::Taken<'_, __Output0>>::stored(&scene.slots.validate),
-                <&HashMap<
-                    String,
-                    Vec<u8>,
-                > as __sagaz::Taken<'_, __Output4>>::stored(&scene.slots.book),
-            ),
-            move |slots, result| __sagaz::ended_publishing::<
-                __Result5,
-            >(
-                result,
-                &slots.confirm,
-                || {
-                    __sagaz::Emitter {
-                        saga: saga,
-                        slots: slots,
-                        context: scene.context,
-                        event_type: "confirmed",
-                        key: ::core::option::Option::Some(
-                            __key_of_confirm(
-                                scene.input,
-                                __sagaz::stored(&slots.validate),
-                            ),
-                        ),
-                    }
-                        .kept()
-                },
-                |error| <_ as __sagaz::Converted<
-                    <__Result5 as __sagaz::StepResult>::Error,
-                >>::failed((&&&&__sagaz::Kind::of(&error)).sagaz_convert(error)),
-            ),
-        )
-    }
-    fn recover_give_up<'a>(
-        saga: &'a shop::Everything,
-        scene: __sagaz::Scene<'a, shop::Everything>,
-        error: __sagaz::Arc<__sagaz::StepError>,
-    ) -> __sagaz::RecoverFuture<'a> {
-        let _ = <shop::Everything>::confirm;
-        #[diagnostic::on_unimplemented(
-            message = "the recovery of `confirm` gives `Payment`, and `confirm` returns `Payment`",
-            label = "not what `confirm` returns",
-            note = "a recovery returns `Recover` of what its step returns"
-        )]
-        trait SagazRecovery<T> {
-            fn end(self, slot: &__sagaz::OnceLock<T>) -> __sagaz::RecoverEnd;
-        }
-        #[diagnostic::do_not_recommend]
-        impl<T> SagazRecovery<T> for __sagaz::Recover<T> {
-            fn end(self, slot: &__sagaz::OnceLock<T>) -> __sagaz::RecoverEnd {
-                __sagaz::recovered(self, slot)
-            }
-        }
-        __sagaz::recovery(async move {
-            let error = error;
-            let result = <shop::Everything>::give_up(
-                    saga,
-                    <&StepError as __sagaz::ErrorInput<'_>>::from_error(&*error),
-                    <&Payment as __sagaz::Taken<
-                        '_,
-                        __Output3,
-                    >>::stored(&scene.slots.charge),
-                    <&StepContext<
-                        '_,
-                    > as __sagaz::Context<'_>>::from_context(scene.context),
-                )
-                .await;
-            __sagaz::recovered_publishing(
-                <Recover<
-                    Payment,
-                > as SagazRecovery<__Output5>>::end(result, &scene.slots.confirm),
-                || {
-                    __sagaz::Emitter {
-                        saga: saga,
-                        slots: scene.slots,
-                        context: scene.context,
-                        event_type: "confirmed",
-                        key: ::core::option::Option::Some(
-                            __key_of_confirm(
-                                scene.input,
-                                __sagaz::stored(&scene.slots.validate),
-                            ),
-                        ),
-                    }
-                        .kept()
-                },
-            )
-        })
-    }
     #[automatically_derived]
     #[diagnostic::do_not_recommend]
     impl __sagaz::Saga for shop::Everything {
@@ -773,18 +561,18 @@ const _: () = {
         type Codec = Text;
         const DEFINITION: &'static __sagaz::Definition = &DEFINITION;
         type Slots = EverythingSlots;
-        type PerStep<T: ::core::marker::Send> = [T; 6usize];
+        type PerStep<T: ::core::marker::Send> = [T; 4usize];
         fn per_step<T: ::core::marker::Send>(
             &self,
             make: impl ::core::ops::FnMut(usize) -> T,
-        ) -> [T; 6usize] {
+        ) -> [T; 4usize] {
             ::core::array::from_fn(make)
         }
         fn per_step_copied<T: ::core::marker::Copy + ::core::marker::Send>(
             &self,
             value: T,
-        ) -> [T; 6usize] {
-            [value; 6usize]
+        ) -> [T; 4usize] {
+            [value; 4usize]
         }
         fn slots(&self) -> EverythingSlots {
             EverythingSlots {
@@ -792,8 +580,6 @@ const _: () = {
                 maybe: ::core::default::Default::default(),
                 r#type: ::core::default::Default::default(),
                 charge: ::core::default::Default::default(),
-                book: ::core::default::Default::default(),
-                confirm: ::core::default::Default::default(),
             }
         }
         fn step<'a>(
@@ -804,13 +590,11 @@ const _: () = {
             static STEPS: [for<'a> fn(
                 &'a shop::Everything,
                 __sagaz::Scene<'a, shop::Everything>,
-            ) -> __sagaz::StepFuture<'a>; 6usize] = [
+            ) -> __sagaz::StepFuture<'a>; 4usize] = [
                 step_validate,
                 step_maybe,
                 step_type,
                 step_charge,
-                step_book,
-                step_confirm,
             ];
             STEPS[step](self, scene)
         }
@@ -835,7 +619,6 @@ const _: () = {
         ) -> __sagaz::RecoverFuture<'a> {
             let _ = (scene, &error);
             match step {
-                5usize => recover_give_up(self, scene, error),
                 _ => __sagaz::no_such_step(step),
             }
         }
@@ -866,16 +649,6 @@ const _: () = {
                         Self,
                     >(&slots.charge, request)
                 }
-                4usize => {
-                    <__Output4 as __sagaz::StepOutput>::answer::<
-                        Self,
-                    >(&slots.book, request)
-                }
-                5usize => {
-                    <__Output5 as __sagaz::StepOutput>::answer::<
-                        Self,
-                    >(&slots.confirm, request)
-                }
                 _ => __sagaz::no_such_step(step),
             }
         }
@@ -884,16 +657,13 @@ const _: () = {
         ) -> ::core::option::Option<EverythingOutputs> {
             let complete = true && slots.validate.get().is_some()
                 && slots.maybe.get().is_some() && slots.r#type.get().is_some()
-                && slots.charge.get().is_some() && slots.book.get().is_some()
-                && slots.confirm.get().is_some();
+                && slots.charge.get().is_some();
             if complete {
                 ::core::option::Option::Some(EverythingOutputs {
                     validate: __sagaz::take(&mut slots.validate),
                     maybe: __sagaz::take(&mut slots.maybe),
                     r#type: __sagaz::take(&mut slots.r#type),
                     charge: __sagaz::take(&mut slots.charge),
-                    book: __sagaz::take(&mut slots.book),
-                    confirm: __sagaz::take(&mut slots.confirm),
                 })
             } else {
                 ::core::option::Option::None

@@ -124,9 +124,8 @@ pub(crate) const SAGA: &[Setting<SagaSettings>] = &[
         key: "on_failure",
         synonyms: &["failure_strategy", "strategy", "on_error"],
         example: "on_failure = fail_fast",
-        read: |settings, entry, example, diagnostics| {
-            on_failure(entry, example, diagnostics)
-                .map(|on_failure| settings.on_failure = on_failure)
+        read: |settings, entry, example, _| {
+            on_failure(entry, example).map(|on_failure| settings.on_failure = on_failure)
         },
     },
     Setting {
@@ -630,11 +629,7 @@ fn event_type(entry: &Entry, example: &str) -> Result<Name, Diagnostic> {
     Ok(emits)
 }
 
-fn on_failure(
-    entry: &Entry,
-    example: &str,
-    diagnostics: &mut Diagnostics,
-) -> Result<OnFailure, Diagnostic> {
+fn on_failure(entry: &Entry, example: &str) -> Result<OnFailure, Diagnostic> {
     let wrong = || {
         let written = entry.value.as_ref().map(print::tokens);
         let written = written.unwrap_or_else(|| entry.key.text.clone());
@@ -658,7 +653,6 @@ fn on_failure(
         value: Some(bound),
         ..bounded
     };
-    let _ = diagnostics;
     bound
         .duration("grace(\"10s\")", None)
         .map(|bound| OnFailure::Grace(Some(bound)))

@@ -2,6 +2,7 @@
 
 mod cost;
 mod fuzz;
+mod property;
 mod sagas;
 mod snapshots;
 

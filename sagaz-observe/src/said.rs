@@ -181,7 +181,7 @@ pub(crate) fn tell(event: &Lifecycle<'_>) {
         }
         Lifecycle::CancelRefused { instance, deadline } => {
             let cause = if deadline { "deadline" } else { "request" };
-            say!(warn, instance, cause, "cancel refused: the pivot is passed");
+            say!(warn, instance, cause, "cancel refused: it came too late");
         }
         Lifecycle::Released { instance } => say!(debug, instance, "instance released"),
         Lifecycle::LeaseLost { instance } => {

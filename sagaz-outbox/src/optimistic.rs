@@ -323,6 +323,7 @@ async fn next(
     stopped: &mut watch::Receiver<bool>,
 ) -> Option<Job> {
     tokio::select! {
+        // Jobs first: what waits when it is stopped is still published.
         biased;
         job = to_do.recv() => job,
         _ = stopped.wait_for(|stop| *stop) => None,

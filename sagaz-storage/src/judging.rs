@@ -47,8 +47,8 @@ pub(crate) struct Unreadable(pub(crate) String);
 /// An instance that becomes stuck because it cannot be read.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[derive(Debug, Serialize)]
-pub(crate) struct Aside {
-    pub(crate) id: SagaId,
+pub(crate) struct Aside<Id = SagaId> {
+    pub(crate) id: Id,
     pub(crate) stuck: Unreadable,
 }
 

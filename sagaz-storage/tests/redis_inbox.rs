@@ -202,16 +202,14 @@ mod redis {
 
     /// They start the server themselves, so its programs must be here.
     mod own_server {
-        use crate::late::{again, arrives, held_back};
-        use crate::proxy::Proxy;
+        use crate::late::{again, arrives, cluster_of_one, held_back};
         use crate::redis_events::{Worker, decision, event, number};
-        use crate::redis_server::{OwnServer, PATIENCE};
+        use crate::redis_server::OwnServer;
         use sagaz_core::store::{
             AppendsIn, Begun, CommitError, DeadLetterFilter, DeadState, Finished, InboxStore,
             OutboxStore,
         };
         use sagaz_storage::redis::Redis;
-        use std::time::{Duration, Instant};
 
         /// Its event was delivered again, handled by then or not.
         #[tokio::test]
@@ -288,30 +286,9 @@ mod redis {
             assert_eq!(letters[0].state, DeadState::Retried);
         }
 
-        /// The client of a cluster repeats by itself what was under way on a connection that breaks.
         #[tokio::test]
         async fn p11_a_transaction_that_is_repeated_on_its_way_is_applied_once() {
-            let server = OwnServer::start(&["--cluster-enabled", "yes"]).await;
-            let proxy = Proxy::start(server.port).await;
-            let port = proxy.port.to_string();
-            for words in [
-                ["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"],
-                ["CONFIG", "SET", "cluster-announce-port", &port],
-                ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"],
-            ] {
-                server.command(&words).await;
-            }
-            let url = format!("redis+cluster://127.0.0.1:{port}");
-            let options = Redis::options(&url).unwrap().connections(1);
-            let began = Instant::now();
-            let store = loop {
-                match options.clone().connect().await {
-                    Ok(store) => break store,
-                    // It has just been given its slots.
-                    Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            };
+            let (server, proxy, store) = cluster_of_one().await;
             // The server knows the script.
             store.commit(store.begin("a")).await.unwrap();
             proxy.lose_reply_to("counted-once".to_owned());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/redis_late.rs"]
+#[expect(dead_code, reason = "not every test uses all of it")]
 mod late;
 #[path = "support/proxy.rs"]
 #[expect(dead_code, reason = "not every test uses all of it")]
@@ -13,7 +14,6 @@ mod redis_events;
 #[expect(dead_code, reason = "not every test uses all of it")]
 mod redis_instances;
 #[path = "support/redis_server.rs"]
-#[expect(dead_code, reason = "not every test uses all of it")]
 mod redis_server;
 #[path = "support/redis.rs"]
 mod shared;

@@ -5,8 +5,8 @@
 use sagaz_core::{
     EngineId, Payload, SagaId, StepKind, StuckReason, Token,
     store::{
-        Accept, Claim, DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite, Progress,
-        Runnable, RunnableStep, SagaStore, StepState, StepWrite, Write,
+        Accept, Claim, Claimed, DefinitionKey, Filter, InstanceState, Intervention, OperatorWrite,
+        Progress, Runnable, RunnableStep, SagaStore, StepState, StepWrite, Write,
     },
 };
 use sagaz_storage::sqlite::Sqlite;
@@ -102,35 +102,51 @@ fn claim_by(engine: EngineId, version: u32) -> Claim {
     }
 }
 
+/// By a hand that is none of the store's.
+async fn execute(store: &Sqlite, damage: &'static str, id: SagaId) {
+    let connect = SqliteConnectOptions::new().filename(store.path());
+    let mut connection = connect.connect().await.unwrap();
+    let damaged = sqlx::query(damage)
+        .bind(id.to_string())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(damaged.rows_affected(), 1);
+    connection.close().await.unwrap();
+}
+
+/// Three instances of a dead engine, of which the second is damaged.
+async fn damaged(damage: &'static str) -> (TempDir, Sqlite, [SagaId; 3]) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(directory.path().join("sagas.db"))
+        .await
+        .unwrap();
+    let ids = orphans(&store).await;
+    execute(&store, damage, ids[1]).await;
+    (directory, store, ids)
+}
+
+/// What is claimed, in the order of their ids.
+fn ids(claimed: &Claimed) -> Vec<SagaId> {
+    let mut ids: Vec<_> = claimed.instances.iter().map(|it| it.summary.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
 /// Damages the second of three instances, and claims them. Returns it with its epoch and the claimer.
 async fn claimed_around(
     damage: &'static str,
     named: &str,
     version: u32,
 ) -> (TempDir, Sqlite, SagaId, u64, EngineId) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Sqlite::open(directory.path().join("sagas.db"))
-        .await
-        .unwrap();
-    let [first, bad, last] = orphans(&store).await;
-    let connect = SqliteConnectOptions::new().filename(store.path());
-    let mut connection = connect.connect().await.unwrap();
-    let damaged = sqlx::query(damage)
-        .bind(bad.to_string())
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(damaged.rows_affected(), 1);
-    connection.close().await.unwrap();
+    let (directory, store, [first, bad, last]) = damaged(damage).await;
     let page = store.list(&Filter::all()).await.unwrap();
     assert_eq!(page.instances.len(), 3, "{damage}");
 
     let engine = EngineId::random();
     store.renew(engine, HOUR).await.unwrap();
     let claimed = store.claim(&claim_by(engine, version)).await.unwrap();
-    let mut ids: Vec<_> = claimed.instances.iter().map(|it| it.summary.id).collect();
-    ids.sort_unstable();
-    assert_eq!(ids, [first, last], "{damage}");
+    assert_eq!(ids(&claimed), [first, last], "{damage}");
     assert!(claimed.instances.iter().all(|it| it.steps.len() == 1));
     assert!(claimed.poisoned.is_empty());
 
@@ -220,14 +236,8 @@ async fn a_decision_that_replaces_what_cannot_be_read_sets_the_instance_going() 
 async fn a_list_shows_a_row_whose_words_cannot_be_read() {
     let damage = "UPDATE saga_step SET state = 'quantum' WHERE instance_id = ?";
     let (_directory, store, bad, ..) = claimed_around(damage, "quantum", 1).await;
-    let connect = SqliteConnectOptions::new().filename(store.path());
-    let mut connection = connect.connect().await.unwrap();
-    sqlx::query("UPDATE saga_instance SET stuck = '{\"reason\":\"new_word\"}', failure = x'00' WHERE id = ?")
-        .bind(bad.to_string())
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    let damage = "UPDATE saga_instance SET stuck = '{\"reason\":\"new_word\"}', failure = x'00' WHERE id = ?";
+    execute(&store, damage, bad).await;
     let page = store
         .list(&Filter::all().state(InstanceState::Stuck))
         .await
@@ -238,4 +248,41 @@ async fn a_list_shows_a_row_whose_words_cannot_be_read() {
         (&page.instances[0].stuck, &page.instances[0].failure),
         (&None, &None)
     );
+}
+
+/// Nobody can ask for it, and it keeps nobody from what is beside it.
+#[tokio::test]
+async fn p1_a_row_whose_id_is_none_does_not_keep_the_others_from_being_claimed() {
+    for damage in [
+        "UPDATE saga_instance SET id = 'scribble' WHERE id = ?",
+        "UPDATE saga_instance SET id = x'00ff' WHERE id = ?",
+    ] {
+        let (_directory, store, [first, _, last]) = damaged(damage).await;
+        let engine = EngineId::random();
+        store.renew(engine, HOUR).await.unwrap();
+        let claimed = store.claim(&claim_by(engine, 1)).await.unwrap();
+        assert_eq!(ids(&claimed), [first, last], "{damage}");
+        let claimed = store.claim(&claim_by(engine, 1)).await.unwrap();
+        assert!(claimed.instances.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_list_shows_a_row_whose_numbers_cannot_be_read() {
+    for damage in [
+        "UPDATE saga_instance SET epoch = 1.5 WHERE id = ?",
+        "UPDATE saga_instance SET takeovers = -1 WHERE id = ?",
+        "UPDATE saga_instance SET pivot_passed = 'yes' WHERE id = ?",
+        "UPDATE saga_instance SET created_at = 'yesterday' WHERE id = ?",
+        "UPDATE saga_instance SET updated_at = x'00' WHERE id = ?",
+        "UPDATE saga_instance SET owner = 'nobody' WHERE id = ?",
+        "UPDATE saga_instance SET fingerprint = x'ff' WHERE id = ?",
+    ] {
+        let (_directory, store, mut ids) = damaged(damage).await;
+        let page = store.list(&Filter::all()).await.unwrap();
+        let mut listed: Vec<_> = page.instances.iter().map(|it| it.id).collect();
+        ids.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, ids, "{damage}");
+    }
 }

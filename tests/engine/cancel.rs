@@ -79,6 +79,22 @@ async fn the_owner_sees_a_cancel_that_another_engine_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_that_a_write_tells_of_is_heard_before_the_write_lets_the_next_step_begin() {
+    let (store, world) = (Memory::new(), World::new());
+    let (owner, other) = (started(&store, &world).await, started(&store, &world).await);
+    // Over before a renewal of the lease could tell.
+    world.plan("one", [Act::Sleep(SECOND / 100)]);
+    let handle = owner.start::<Line>(1).await.unwrap();
+    world.wait_began("one", 1).await;
+    assert_eq!(
+        other.cancel(handle.id()).await.unwrap(),
+        CancelReply::Requested
+    );
+    failure(&handle).await;
+    assert_eq!(world.began(), ["one", "undo one"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_that_nobody_owns_yet_can_be_cancelled() {
     let (store, world) = (Memory::new(), World::new());
     let engine = engine(&store, &world)

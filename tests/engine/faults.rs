@@ -5,14 +5,17 @@ use crate::{
     until,
 };
 use sagaz::{
-    FailureReason, StepError, StuckReason,
+    Engine, FailureReason, StepContext, StepError, StuckReason, compensate, saga, step,
     store::{
         Filter, InstanceState, SagaStore, StepState, Write,
         fault::{Call, Fault},
         memory::Memory,
     },
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 #[tokio::test(start_paused = true)]
 async fn p2_a_write_that_fails_or_whose_reply_is_lost_changes_nothing_but_time() {
@@ -219,6 +222,124 @@ async fn an_output_that_the_store_refuses_is_undone_with_none_and_its_step_is_no
     assert!(
         !failure.message.is_empty(),
         "the failure says why: {failure:?}"
+    );
+}
+
+/// Two steps that do not know each other.
+struct Pair(World);
+
+#[saga(name = "pair")]
+impl Pair {
+    #[step]
+    async fn works(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 2)
+    }
+
+    #[compensate("works")]
+    async fn undo_works(&self, ctx: &StepContext<'_>) -> Result<(), StepError> {
+        self.0.attempt(ctx, None).await
+    }
+
+    #[step(no_compensation)]
+    async fn fails(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_failure_is_stored_with_each_step_whose_output_the_store_would_not_take_with_it() {
+    let (store, world) = (Memory::new(), World::new());
+    let build = async || {
+        let builder = Engine::builder(store.clone()).lease(crate::LEASE);
+        builder.register(Pair(world.clone())).start().await.unwrap()
+    };
+    // Both end together, and so they are written together, once.
+    world.plan("works", [seconds(1)]);
+    let no = Act::Fail(StepError::permanent("no"));
+    world.plan("fails", [seconds(1), no]);
+    let mut answers = [Fault::Refuse].into_iter();
+    store.faults().on_write(move |batch| {
+        let answer = || answers.next().unwrap_or(Fault::DropBefore);
+        has_output(batch, "works").then(answer)
+    });
+    let first = build().await;
+    let id = first.start::<Pair>(()).await.unwrap().id();
+    until("the failure is stored", async || {
+        state(&store, id).await == InstanceState::Compensating
+    })
+    .await;
+    first.abort();
+    store.faults().on_write(|_| None);
+    let heir = build().await;
+    failure(&heir.handle::<Pair>(id).await.unwrap()).await;
+    assert_eq!(world.effects(), ["works", "undo works"]);
+}
+
+/// Four steps that do not know each other.
+struct Four(World);
+
+#[saga(name = "four")]
+impl Four {
+    #[step(no_compensation)]
+    async fn one(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 1)
+    }
+
+    #[step(no_compensation)]
+    async fn two(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 2)
+    }
+
+    #[step(no_compensation)]
+    async fn waits(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 3)
+    }
+
+    #[step(no_compensation)]
+    async fn fails(&self, ctx: &StepContext<'_>) -> Result<u64, StepError> {
+        self.0.attempt(ctx, None).await.map(|()| 4)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_has_one_row_of_a_step_also_if_it_waited_when_the_write_was_due() {
+    let (store, world) = (Memory::new(), World::new());
+    world.plan("one", [seconds(1)]);
+    world.plan("two", [seconds(1)]);
+    world.fail("waits", [StepError::pending(SECOND * 5)]);
+    let no = Act::Fail(StepError::permanent("no"));
+    world.plan("fails", [seconds(10), no]);
+    // The outputs of `one` and `two` have to wait until the others have ended, and are then refused.
+    let refused = Arc::new(AtomicBool::new(false));
+    store.faults().on_write({
+        let (world, refused) = (world.clone(), Arc::clone(&refused));
+        move |batch| {
+            for write in batch {
+                let Write::Progress(progress) = write else {
+                    continue;
+                };
+                let mut names: Vec<_> = progress.steps.iter().map(|row| &row.name).collect();
+                names.sort_unstable();
+                names.dedup();
+                assert_eq!(names.len(), progress.steps.len(), "{progress:?}");
+            }
+            if !(has_output(batch, "one") && has_output(batch, "two")) {
+                return None;
+            }
+            if world.now() < SECOND * 20 {
+                return Some(Fault::FailBefore);
+            }
+            refused.store(true, Ordering::Relaxed);
+            Some(Fault::Refuse)
+        }
+    });
+    let builder = Engine::builder(store.clone()).wake_up_after(SECOND);
+    let engine = builder.register(Four(world.clone())).start().await.unwrap();
+    let handle = engine.start::<Four>(()).await.unwrap();
+    assert_eq!(failure(&handle).await.step.as_deref(), Some("fails"));
+    assert!(
+        refused.load(Ordering::Relaxed),
+        "it was as it is meant to be"
     );
 }
 

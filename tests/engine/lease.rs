@@ -2,8 +2,12 @@
 
 use crate::{Line, completed, engine, seconds, snapshot, started, state, support::*, until};
 use sagaz::{
-    EngineId, StepError,
-    store::{InstanceState, SagaStore, Write, fault::Fault, memory::Memory},
+    Engine, EngineId, StepError,
+    store::{
+        InstanceState, SagaStore, Write,
+        fault::{Call, Fault},
+        memory::Memory,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -235,6 +239,39 @@ async fn p2_a_lapse_of_which_the_engine_was_not_told_in_time_is_known_all_the_sa
         "once by the former owner and once by the heir"
     );
     assert_eq!(lapsed.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_lapse_the_store_is_asked_once_whose_an_instance_is() {
+    let (store, world) = (Memory::new(), World::new());
+    let engine = Engine::builder(store.clone())
+        .lease(crate::LEASE)
+        .wake_up_after(Duration::from_hours(1))
+        .register(Diamond(world.clone()))
+        .start()
+        .await
+        .unwrap();
+    let blocked = Arc::new(Mutex::new(true));
+    store.faults().on_renew({
+        let blocked = Arc::clone(&blocked);
+        move |_: &EngineId| blocked.lock().unwrap().then_some(Fault::FailBefore)
+    });
+    // Both wait in memory, past the end of the lease; the second is due while the question of the first is under way.
+    for (step, wait) in [("b", 120), ("c", 130)] {
+        let pending = StepError::pending(SECOND * wait);
+        world.plan(step, [Act::Fail(pending), seconds(20)]);
+    }
+    let handle = engine.start::<Diamond>(1).await.unwrap();
+    world.wait_began("c", 1).await;
+    tokio::time::sleep(SECOND * 60).await;
+    *blocked.lock().unwrap() = false;
+    store
+        .faults()
+        .plan(Call::Write, 1, Fault::Delay(SECOND * 30));
+    completed(&handle).await;
+    assert_eq!(world.entries("b")[1].at, world.entries("c")[1].at);
+    // The instance, `a`, the question, `b` and `c` together, `d`.
+    assert_eq!(store.faults().count(Call::Write), 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,10 @@ mod support;
 
 mod attacked;
 mod cancel;
+mod contradictions;
 mod crash;
 mod faults;
+mod last;
 mod late;
 mod lease;
 mod limits;

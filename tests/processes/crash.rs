@@ -16,7 +16,7 @@ const WORKERS: usize = 3;
 /// After this many kills the workers may finish in peace: the test is bounded.
 const KILLS_MAX: u32 = 100;
 
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// By this name it is left out where there is no server.
 mod postgres {

@@ -152,7 +152,8 @@ impl Buy {
         Ok(())
     }
 
-    #[step(depends_on = [reserve], timeout = "300ms", retry(attempts = 4, initial = "5ms"))]
+    // Every kill costs those in flight an attempt, and a busy disk is no answer that never comes.
+    #[step(depends_on = [reserve], timeout = "3s", retry(attempts = 8, initial = "5ms"))]
     async fn charge(&self, ctx: &StepContext<'_>, purchase: &Purchase) -> CallResult {
         if Self::dice(purchase.number, 2, 12) == 0 {
             return Err(Trouble::Refused);

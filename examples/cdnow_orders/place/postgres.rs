@@ -133,7 +133,9 @@ impl Server {
 // By the name of this module they are left out where there is no server.
 #[cfg(test)]
 mod tests {
-    use crate::{books::Books, orders::Order, place::postgres::Server, saga::OrderProcessing};
+    use crate::{
+        books::Books, desk, orders::Order, place::postgres::Server, saga::OrderProcessing,
+    };
     use sagaz::prelude::*;
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
     use std::{fs, path::Path, time::UNIX_EPOCH};
@@ -169,7 +171,7 @@ mod tests {
         fs::write(&kept, "").unwrap();
         let books = Books::open(&folder.path().join("books.db")).await.unwrap();
         let engine = Engine::builder(server.open(None).await.unwrap())
-            .register(OrderProcessing::new(&books, 1))
+            .register(desk::shop(&books, 1))
             .start()
             .await
             .unwrap();
@@ -200,7 +202,7 @@ mod tests {
         execute(&server, "DROP TABLE {schema}.theirs").await;
         let store = server.open(Some(&kept)).await.unwrap();
         let engine = Engine::builder(store)
-            .register(OrderProcessing::new(&books, 1))
+            .register(desk::shop(&books, 1))
             .start()
             .await
             .unwrap();

@@ -1,6 +1,6 @@
 //! A URL and options as properties of librdkafka.
 
-use crate::{Options, Subscription, subscription::Start};
+use crate::{Options, Subscription, percent, subscription::Start};
 use rdkafka::ClientConfig;
 use sagaz_core::broker::BrokerError;
 use std::{collections::BTreeMap, time::Duration};
@@ -171,10 +171,12 @@ fn brokers(hosts: &str) -> Result<String, BrokerError> {
         let port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
         host.is_empty() || port.is_some_and(|(_, port)| port.parse::<u16>().is_err())
     };
-    if let Some(wrong) = hosts.iter().find(|host| is_wrong(host)) {
-        return Err(BrokerError::misused(format!(
-            "`{wrong}` is no broker of Kafka; write kafka://host:port,host:port"
-        )));
+    if hosts.iter().any(is_wrong) {
+        // Not which one: where a `?` or no `@` is behind the password, it is taken for the host.
+        return Err(BrokerError::misused(
+            "a broker in the URL has no host, or a port that is no number; write kafka://user:password@host:port,host:port, with `%` \
+             and two digits for what is special in user and password",
+        ));
     }
     Ok(hosts.join(","))
 }
@@ -184,17 +186,12 @@ fn split_user(user: &str) -> Result<(String, String), BrokerError> {
     Ok((decoded(user)?, decoded(password)?))
 }
 
-/// Without `%` and the two digits behind it.
 fn decoded(text: &str) -> Result<String, BrokerError> {
-    let pairs = format!("x={}", text.replace('+', "%2B"));
-    let decoded = url::form_urlencoded::parse(pairs.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned());
-    decoded
-        .filter(|text| !text.contains(char::REPLACEMENT_CHARACTER))
-        .ok_or_else(|| {
-            BrokerError::misused("user and password of the URL are not text with `%` and two digits for what is special")
-        })
+    percent::decode(text).ok_or_else(|| {
+        BrokerError::misused(
+            "user and password of the URL are not text with `%` and two digits for what is special",
+        )
+    })
 }
 
 fn chosen(query: &str) -> Result<BTreeMap<String, String>, BrokerError> {
@@ -232,12 +229,12 @@ mod tests {
 
     #[test]
     fn a_url_has_hosts_credentials_and_properties() {
-        let config = parse("kafka://us%40er:p%3Aw+d@a:9092,[::1]:9093,c/?compression.type=lz4");
+        let config = parse("kafka://us%40er:p%3Aw+d&1@a:9092,[::1]:9093,c/?compression.type=lz4");
         let producer = config.of_producer();
         let expected = [
             ("bootstrap.servers", "a:9092,[::1]:9093,c"),
             ("sasl.username", "us@er"),
-            ("sasl.password", "p:w+d"),
+            ("sasl.password", "p:w+d&1"),
             ("security.protocol", "sasl_plaintext"),
             ("compression.type", "lz4"),
             ("acks", "all"),
@@ -263,6 +260,8 @@ mod tests {
             "kafka://u:secret@",
             "kafka://u:secret@a:port",
             "kafka://u:secret@a,,b",
+            "kafka://u:secret",
+            "kafka://u:secret?@a",
         ] {
             let error = Config::parse(url, &Options::new()).err().expect(url);
             assert!(error.is_misuse() && !error.to_string().contains("secret"));

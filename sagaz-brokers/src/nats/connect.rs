@@ -77,7 +77,7 @@ fn bad_url() -> BrokerError {
 }
 
 /// `nats://user:password@one:4222,two:4222` are `nats://user:password@one:4222` and `nats://user:password@two:4222`.
-fn servers(url: &str) -> Result<Vec<ServerAddr>, BrokerError> {
+pub(super) fn servers(url: &str) -> Result<Vec<ServerAddr>, BrokerError> {
     let (scheme, rest) = url.split_once("://").ok_or_else(bad_url)?;
     let (user, hosts) = match rest.rsplit_once('@') {
         Some((user, hosts)) => (format!("{user}@"), hosts),

@@ -2,7 +2,7 @@
 //!
 //! Values are percent-encoded as the HTTP binding of CloudEvents has it, as headers are of ASCII and end with the line.
 
-use crate::attributes;
+use crate::{attributes, percent};
 use async_nats::{HeaderMap, HeaderValue, Message, header::NATS_MESSAGE_ID};
 use sagaz_core::{
     Event,
@@ -67,19 +67,7 @@ fn encode(value: &str) -> String {
 
 /// What is not encoded, or not well, stays as it is.
 fn decode(value: &str) -> String {
-    let bytes = value.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let digits = bytes
-            .get(at + 1..at + 3)
-            .filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(digits.unwrap_or(*byte));
-        at += if digits.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| value.to_owned())
+    percent::decode(value).unwrap_or_else(|| value.to_owned())
 }
 
 #[cfg(test)]

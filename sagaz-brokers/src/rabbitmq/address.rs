@@ -25,14 +25,18 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(url: &str, options: &Options) -> Result<Self, BrokerError> {
         // Messages do not have the URL in them: it may have a password.
-        let mut uri: AMQPUri = url.parse().map_err(|why| {
+        let bad_url = |why: &str| {
             BrokerError::misused(format!(
-                "the URL is none of RabbitMQ: {why}; write amqp://user:password@host:port/vhost"
+                "the URL is none of RabbitMQ{why}; write amqp://user:password@host:port/vhost"
             ))
-        })?;
-        let parsed = url::Url::parse(url).map_err(|error| {
-            BrokerError::misused("the URL is none of RabbitMQ").caused_by(error)
-        })?;
+        };
+        let parsed = url::Url::parse(url).map_err(|error| bad_url("").caused_by(error))?;
+        // The client shows such a one.
+        if parsed.cannot_be_a_base() {
+            return Err(bad_url(""));
+        }
+        let uri: Result<AMQPUri, _> = url.parse();
+        let mut uri = uri.map_err(|why| bad_url(&format!(": {why}")))?;
         // The client takes an address of IPv6 for no host at all.
         if let Some(url::Host::Ipv6(address)) = parsed.host() {
             uri.authority.host = address.to_string();
@@ -108,5 +112,28 @@ impl fmt::Debug for Address {
     /// Shows no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_told_without_the_password() {
+        for url in [
+            "",
+            "user:secret@host",
+            "user:secret@host://",
+            "amqp://user:secret@host:port",
+            "amqp://user:secret@host:99999",
+            "http://user:secret@host",
+            "amqp://user:secret@host?auth_mechanism=none",
+            "amqp://user:secret@host?queue_type=none",
+        ] {
+            let error = Address::parse(url, &Options::new()).expect_err(url);
+            assert!(error.is_misuse(), "{url}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        }
     }
 }

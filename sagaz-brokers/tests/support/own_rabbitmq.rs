@@ -1,9 +1,12 @@
 //! A RabbitMQ that a test starts for itself, to kill it and to give it orders. It ends with the test's process, however that ends.
 
+#[path = "rabbitmq_node.rs"]
+mod node;
 #[path = "ports.rs"]
 pub(crate) mod ports;
 
 use lapin::{Connection, ConnectionProperties};
+use node::Node;
 use ports::free_port;
 use std::{
     fs,
@@ -41,23 +44,14 @@ impl OwnRabbitMq {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("rabbitmq-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        let settings = format!(
-            "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 50MB\n{}",
-            settings(&folder)
-        );
-        for (name, text) in [
-            ("rabbitmq.conf", settings.as_str()),
-            ("rabbitmq-env.conf", ""),
-            ("enabled_plugins", "[]."),
-        ] {
-            fs::write(folder.join(name), text).expect("a file");
-        }
         let mut server = Self {
             port,
             folder,
             others: [free_port(), free_port()],
             guard: Command::new("true").spawn().expect("a process"),
         };
+        let settings = settings(&server.folder);
+        server.node().write_settings(&settings).expect("settings");
         server.run().await;
         server
     }
@@ -79,7 +73,7 @@ impl OwnRabbitMq {
             .args(["-c", GUARD])
             .arg(script("rabbitmq-server"))
             .stdin(Stdio::piped());
-        self.environment(&mut guard);
+        self.node().set_environment(&mut guard);
         self.guard = guard.spawn().expect("a shell");
         let began = Instant::now();
         while Connection::connect(&self.url(), ConnectionProperties::default())
@@ -95,11 +89,16 @@ impl OwnRabbitMq {
     pub(crate) async fn ctl(&self, words: &[&str]) -> String {
         let mut ctl = Command::new(script("rabbitmqctl"));
         ctl.arg("--quiet").args(words);
-        self.environment(&mut ctl);
+        self.node().set_environment(&mut ctl);
         let done = tokio::task::spawn_blocking(move || ctl.output()).await;
         let output = done.expect("a thread").expect("rabbitmqctl");
         assert!(output.status.success(), "rabbitmqctl {words:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Until queues and bindings that were declared are on its disk: a kill right after may lose them, although it has confirmed them.
+    pub(crate) async fn until_declared(&self) {
+        assert_eq!(self.ctl(&["eval", "mnesia:sync_log()."]).await, "ok");
     }
 
     /// Stops the broker in good order, and starts it again: every connection is lost.
@@ -117,38 +116,12 @@ impl OwnRabbitMq {
         }
     }
 
-    /// Everything that it would otherwise share.
-    fn environment(&self, command: &mut Command) {
-        let [distribution, mapper] = self.others;
-        for (variable, path) in [
-            ("HOME", ""),
-            ("RABBITMQ_BASE", ""),
-            ("RABBITMQ_MNESIA_BASE", "mnesia"),
-            ("RABBITMQ_LOG_BASE", "logs"),
-            ("RABBITMQ_PID_FILE", "pid"),
-            ("RABBITMQ_ENABLED_PLUGINS_FILE", "enabled_plugins"),
-            ("RABBITMQ_CONFIG_FILE", "rabbitmq"),
-            ("RABBITMQ_ADVANCED_CONFIG_FILE", "advanced"),
-            ("RABBITMQ_CONF_ENV_FILE", "rabbitmq-env.conf"),
-            ("RABBITMQ_FEATURE_FLAGS_FILE", "feature_flags"),
-            ("RABBITMQ_SCHEMA_DIR", "schema"),
-            ("RABBITMQ_GENERATED_CONFIG_DIR", "config"),
-        ] {
-            command.env(variable, self.folder.join(path));
+    fn node(&self) -> Node<'_> {
+        Node {
+            folder: &self.folder,
+            port: self.port,
+            others: self.others,
         }
-        command
-            .env("RABBITMQ_NODENAME", format!("sagaz{}@localhost", self.port))
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", self.port.to_string())
-            .env("RABBITMQ_DIST_PORT", distribution.to_string())
-            .env("ERL_EPMD_PORT", mapper.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            // It may be ended before it has noticed that its node was killed.
-            .env("ERL_EPMD_RELAXED_COMMAND_CHECK", "1")
-            .env(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-kernel inet_dist_use_interface {127,0,0,1}",
-            );
     }
 }
 
@@ -162,12 +135,6 @@ impl Drop for OwnRabbitMq {
     }
 }
 
-/// Not that in the path, which Debian lets change to a user of its own.
 fn script(name: &str) -> PathBuf {
-    let packaged = fs::read_dir("/usr/lib/rabbitmq/lib")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("sbin").join(name)))
-        .find(|path| path.exists());
-    packaged.unwrap_or_else(|| name.into())
+    node::packaged(name).unwrap_or_else(|| name.into())
 }

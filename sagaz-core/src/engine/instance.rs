@@ -254,6 +254,7 @@ fn load<G: Saga>(
     let definition = saga.definition();
     let summary = &snapshot.summary;
     let input = decode_input::<G>(snapshot).map_err(|message| undecodable(None, message))?;
+    check_agreement(snapshot)?;
     let slots = saga.slots();
     let mut waits = Vec::new();
     let mut troubles = Troubles::default();
@@ -341,6 +342,38 @@ fn accepted_at(summary: &Summary) -> Instant {
     let age = SystemTime::now().duration_since(summary.created_at);
     let now = Instant::now();
     now.checked_sub(age.unwrap_or_default()).unwrap_or(now)
+}
+
+/// Whether the rows say what an engine says: what contradicts itself would be run as something that nobody meant.
+fn check_agreement(snapshot: &Snapshot) -> Result<(), Stuck> {
+    let summary = &snapshot.summary;
+    let is_undone = summary.failure.is_some();
+    if is_undone != (summary.state == InstanceState::Compensating) {
+        let why = if is_undone { "a" } else { "no" };
+        let message = format!(
+            "the instance is stored as {}, with {why} reason to undo it",
+            summary.state
+        );
+        return Err(undecodable(None, message));
+    }
+    for row in &snapshot.steps {
+        let what = match row.state {
+            StepState::Completed if row.output.is_none() => "without an output",
+            StepState::Running
+            | StepState::Compensating
+            | StepState::Compensated
+            | StepState::CompensationFailed
+            | StepState::Resolved
+                if !is_undone =>
+            {
+                "in an instance that is not undone"
+            }
+            _ => continue,
+        };
+        let message = format!("step `{}` is stored as {}, {what}", row.name, row.state);
+        return Err(undecodable(Some(&row.name), message));
+    }
+    Ok(())
 }
 
 fn undecodable(step: Option<&str>, message: String) -> Stuck {

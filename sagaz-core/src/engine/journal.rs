@@ -22,7 +22,7 @@ use crate::{
     outcome::FailureReason,
     private::OutputRequest,
     saga::{RunsOn, Saga},
-    state::{Event, Record},
+    state::{Event, Record, StepCounts},
     store::{
         InstanceState, Progress, StepState, StepWrite, Store, StoreError, Wake, Write, Written,
     },
@@ -54,8 +54,10 @@ pub(crate) struct Journal<G: Saga, S: Store> {
     dirty: Vec<Record>,
     /// Waits that are long enough to be stored; nothing waits for that.
     dirty_waits: Vec<u16>,
-    /// In the write that is in flight.
+    /// In the write that is in flight, or in the one that was just stored.
     sent: Vec<Record>,
+    /// What was sent is stored, and nothing was told of it yet: a cancel goes first.
+    sent_is_stored: bool,
     reply: Option<oneshot::Receiver<Reply>>,
     /// The write in flight gives the instance up.
     releasing: bool,
@@ -125,6 +127,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             dirty: Vec::new(),
             dirty_waits: Vec::new(),
             sent: Vec::new(),
+            sent_is_stored: false,
             reply: None,
             releasing: false,
             single: false,
@@ -166,7 +169,11 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         Poll::Ready(())
     }
 
-    fn take_reply(&mut self, reply: Result<Reply, oneshot::error::RecvError>) -> Happened {
+    fn take_reply(
+        &mut self,
+        reply: Result<Reply, oneshot::error::RecvError>,
+        cx: &mut Context<'_>,
+    ) -> Happened {
         if self.transactions.is_committing() {
             return self.take_end(reply);
         }
@@ -184,6 +191,8 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                     self.signals.cancel();
                 }
                 self.sure_at = self.sent_at;
+                // What asked while this write was under way has its answer.
+                self.unsure &= self.sure_at != self.engine.lease.lapses();
                 // Everything that was refused together is stored.
                 self.single &= !self.dirty.is_empty();
                 if self
@@ -194,12 +203,34 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
                     // It makes progress: whatever killed its processes is behind it.
                     self.engine.free_suspect(&self.signals);
                 }
+                if let Some(cancel) = self.heard_cancel(cx) {
+                    self.sent_is_stored = true;
+                    return cancel;
+                }
                 Happened::Stored(std::mem::take(&mut self.sent))
             }
             Ok(Reply::Refused(reason)) => self.refused(reason),
             // Another owner; or the writer is gone, because the engine is.
             Ok(Reply::Written(_) | Reply::RolledBack(_)) | Err(_) => Happened::Leave(Leave::Lost),
         }
+    }
+
+    /// A cancel, or the end of the time that the instance has. It goes before what a write sets free, so that no step begins in vain.
+    fn heard_cancel(&mut self, cx: &mut Context<'_>) -> Option<Happened> {
+        if self.signals.is_cancelled() && !self.cancel_seen {
+            self.cancel_seen = true;
+            return Some(Happened::Event(Event::Cancel(FailureReason::Cancelled)));
+        }
+        let deadline = self.deadline.as_mut()?;
+        if deadline.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        self.deadline = None;
+        // An instance that went past it is not kept in memory by it.
+        self.deadline_at = None;
+        Some(Happened::Event(Event::Cancel(
+            FailureReason::DeadlineExceeded,
+        )))
     }
 
     /// The store refuses what was sent. With several records it is not known which: they are sent one by one.
@@ -271,16 +302,22 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         }
         let release = self.release(view);
         let must_ask = self.unsure && self.engine.lease.is_fresh();
+        // One that has completed since then has its row with its record.
+        self.dirty_waits
+            .retain(|step| view.machine.waits(usize::from(*step)));
         if self.dirty.is_empty() && self.dirty_waits.is_empty() && release.is_none() && !must_ask {
             return Ok(());
         }
         let mut sent = self.take_dirty(view);
         let mut steps = steps_of(&sent);
-        steps.append(&mut std::mem::take(&mut self.dirty_waits).into_iter().collect());
+        steps.extend(std::mem::take(&mut self.dirty_waits));
         if release.is_some() {
             steps.extend(view.machine.unsettled().map(index));
         }
-        let rows = self.rows(steps, &mut sent, release.is_some(), view)?;
+        let mut rows = self.rows(steps, &mut sent, release.is_some(), view)?;
+        if sent.contains(&Record::Instance) {
+            rows.extend(self.rows_without_output(view));
+        }
         self.sent_at = self.engine.lease.lapses();
         self.sent_cancel_seen = self.cancel_seen;
         self.unsure = false;
@@ -327,8 +364,20 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
         Ok(rows)
     }
 
+    /// The rows of steps whose outputs have to wait for a later write, if the instance has failed: as of those that are in flight. Of one
+    /// that has no row when the process dies nobody would know that there is something to undo.
+    fn rows_without_output(&self, view: &View<'_, G>) -> Vec<StepWrite> {
+        if view.shared.failure.get().is_none() {
+            return Vec::new();
+        }
+        let left = steps_of(&self.dirty).into_iter().map(usize::from);
+        let rows = left.filter(|&step| view.machine.has_output(step));
+        rows.map(|step| self.step_write(step, view.machine.in_flight_row(step), None, view))
+            .collect()
+    }
+
     /// What goes into the next write: all of it, or, to find what the store refuses, first everything without an output and
-    /// then one output at a time. So a failure is always stored with all the steps that were in flight.
+    /// then one output at a time. A failure is always stored with all the steps that were in flight.
     fn take_dirty(&mut self, view: &View<'_, G>) -> Vec<Record> {
         let all = std::mem::take(&mut self.dirty);
         if !self.single {
@@ -377,8 +426,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
     }
 
     fn row(&self, step: usize, released: bool, view: &View<'_, G>) -> Result<StepWrite, String> {
-        let definition = &self.registration.saga.definition().steps[step];
-        let (state, counts) = if released {
+        let row = if released {
             view.machine.released_row(step, view.is_held(step))
         } else {
             view.machine.row(step)
@@ -388,12 +436,23 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             .has_output(step)
             .then(|| self.encode(step, view))
             .transpose()?;
+        Ok(self.step_write(step, row, output, view))
+    }
+
+    fn step_write(
+        &self,
+        step: usize,
+        (state, counts): (StepState, StepCounts),
+        output: Option<Payload>,
+        view: &View<'_, G>,
+    ) -> StepWrite {
+        let definition = &self.registration.saga.definition().steps[step];
         let now = Instant::now();
         let due = self
             .due
             .iter()
             .find(|(at, _)| usize::from(*at) == step && view.machine.waits(step));
-        Ok(StepWrite {
+        StepWrite {
             name: definition.name.to_owned(),
             kind: definition.kind,
             state,
@@ -404,7 +463,7 @@ impl<G: RunsOn<S>, S: Store> Journal<G, S> {
             error: view.troubles.of(step).map(|error| words(error)),
             wake: due.map(|(_, due)| due.saturating_duration_since(now)),
             events: published(view.shared, step, state),
-        })
+        }
     }
 
     fn encode(&self, step: usize, view: &View<'_, G>) -> Result<Payload, String> {
@@ -532,6 +591,14 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
 
     fn poll(&mut self, view: View<'_, G>, cx: &mut Context<'_>) -> Poll<Happened> {
         self.signals.register(cx.waker());
+        if std::mem::take(&mut self.sent_is_stored) {
+            return Poll::Ready(Happened::Stored(std::mem::take(&mut self.sent)));
+        }
+        // While something is being committed, it may be what decides.
+        let is_committing = self.transactions.is_committing();
+        if !is_committing && let Some(cancel) = self.heard_cancel(cx) {
+            return Poll::Ready(cancel);
+        }
         if let Some(stored) = self.transactions.acknowledged() {
             return Poll::Ready(Happened::Stored(stored));
         }
@@ -539,25 +606,10 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
             && let Poll::Ready(reply) = Pin::new(reply).poll(cx)
         {
             self.reply = None;
-            return Poll::Ready(self.take_reply(reply));
+            return Poll::Ready(self.take_reply(reply, cx));
         }
-        if self.transactions.is_committing() {
-            // It may be what decides.
+        if is_committing {
             return Poll::Pending;
-        }
-        if self.signals.is_cancelled() && !self.cancel_seen {
-            self.cancel_seen = true;
-            return Poll::Ready(Happened::Event(Event::Cancel(FailureReason::Cancelled)));
-        }
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            self.deadline = None;
-            // An instance that went past it is not kept in memory by it.
-            self.deadline_at = None;
-            return Poll::Ready(Happened::Event(Event::Cancel(
-                FailureReason::DeadlineExceeded,
-            )));
         }
         if let Some(pause) = &mut self.pause
             && pause.as_mut().poll(cx).is_ready()
@@ -572,7 +624,7 @@ impl<G: RunsOn<S>, S: Store> Host<G> for Journal<G, S> {
                 && let Poll::Ready(reply) = Pin::new(reply).poll(cx)
             {
                 self.reply = None;
-                return Poll::Ready(self.take_reply(reply));
+                return Poll::Ready(self.take_reply(reply, cx));
             }
         }
         Poll::Pending

@@ -458,7 +458,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Asks to cancel an instance. Before its pivot it is undone, after it the request is refused; a pivot that may have
-    /// had its effect decides first. [`Handle::outcome`] tells what came of it.
+    /// had its effect decides first, and so does a last step that nothing takes back. [`Handle::outcome`] tells what came of it.
     pub async fn cancel(&self, id: SagaId) -> Result<CancelReply, Error> {
         let reply = self.inner.store.request_cancel(id).await?;
         if reply == CancelReply::Requested {

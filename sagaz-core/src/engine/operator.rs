@@ -208,6 +208,14 @@ impl Case<'_> {
         ready_steps(self.definition, self.snapshot).any(|step| step == self.step)
     }
 
+    /// The step that decides, if it may have happened.
+    fn decisive_in_doubt(&self) -> Option<usize> {
+        self.definition.decisive().filter(|&step| {
+            stored(self.definition, self.snapshot, step)
+                .is_some_and(|row| row.state == StepState::Unknown)
+        })
+    }
+
     fn row(&self, state: StepState) -> StepWrite {
         row(self.definition, self.snapshot, self.step, state)
     }
@@ -245,10 +253,18 @@ impl Case<'_> {
         }
     }
 
-    /// The other steps that go forward next, as steps that may have run.
+    /// The other steps that go forward next, as steps that may have run. One that has failed did not, unless the processes died meanwhile.
     fn others_in_doubt(&self) -> impl Iterator<Item = StepWrite> {
+        let surely_failed = |step| {
+            let row = stored(self.definition, self.snapshot, step);
+            !self.is_interrupted() && row.is_some_and(|row| row.state == StepState::Failed)
+        };
         ready_steps(self.definition, self.snapshot)
-            .filter(|&step| step != self.step && !self.definition.steps[step].transactional)
+            .filter(move |&step| {
+                step != self.step
+                    && !self.definition.steps[step].transactional
+                    && !surely_failed(step)
+            })
             .map(|step| row(self.definition, self.snapshot, step, StepState::Unknown))
     }
 
@@ -294,6 +310,15 @@ fn retried(case: &Case<'_>) -> Result<Decision, Error> {
             | StepState::Running,
         ) => Ok(case.go_on(vec![fresh(StepState::Unknown)])),
         (true, StepState::Completed) => Ok(case.go_on(vec![fresh(StepState::Completed)])),
+        // No engine stores that.
+        (
+            false,
+            StepState::Running
+            | StepState::Compensating
+            | StepState::Compensated
+            | StepState::CompensationFailed
+            | StepState::Resolved,
+        ) if case.is_unreadable() => Ok(case.go_on(vec![fresh(StepState::Unknown)])),
         // What is stored stays as it is: it is the code that has changed.
         _ if case.is_unreadable() => Ok(case.go_on(Vec::new())),
         _ => Err(case.refusal(
@@ -321,9 +346,12 @@ fn resolved(case: &Case<'_>, resolution: &Resolution) -> Result<Decision, Error>
             decision.pivot_passed |= case.kind() == StepKind::Pivot;
             Ok(decision)
         }
-        // What is stored cannot be read, and this can.
+        // What is stored cannot be read, or is missing, and this can be read.
         Resolution::Completed(output)
-            if case.is_unreadable() && case.stored().is_some_and(|row| row.output.is_some()) =>
+            if case.is_unreadable()
+                && case.stored().is_some_and(|row| {
+                    row.output.is_some() || row.state == StepState::Completed
+                }) =>
         {
             let row = StepWrite {
                 output: Some(output.clone()),
@@ -339,10 +367,18 @@ fn resolved(case: &Case<'_>, resolution: &Resolution) -> Result<Decision, Error>
             };
             Ok(case.go_on(vec![row]))
         }
-        Resolution::NoEffect
-            if !case.is_undone() && case.is_ready() && case.kind() != StepKind::Retriable =>
-        {
-            Ok(unwound(case))
+        Resolution::NoEffect if !case.is_undone() && case.kind() != StepKind::Retriable => {
+            match case.decisive_in_doubt() {
+                Some(step) if step != case.step => Err(case.refusal(
+                    "`NoEffect` undoes the instance, so it cannot be said of",
+                    &format!(
+                        "`{}` may have happened, and has to be resolved first",
+                        case.definition.steps[step].name
+                    ),
+                )),
+                None if !case.is_ready() => Err(not_stuck_at(case)),
+                _ => Ok(unwound(case)),
+            }
         }
         Resolution::NoEffect if case.is_undone() && doubtful => {
             Ok(case.go_on(vec![case.row(StepState::Failed)]))
@@ -354,11 +390,15 @@ fn resolved(case: &Case<'_>, resolution: &Resolution) -> Result<Decision, Error>
             "`NoEffect` says nothing of",
             "from the pivot on nothing is undone, so retry it instead",
         )),
-        _ => Err(case.refusal(
-            "cannot resolve",
-            "name the step that the instance is stuck at",
-        )),
+        _ => Err(not_stuck_at(case)),
     }
+}
+
+fn not_stuck_at(case: &Case<'_>) -> Error {
+    case.refusal(
+        "cannot resolve",
+        "name the step that the instance is stuck at",
+    )
 }
 
 /// The step had no effect, so the instance is undone. Whatever else may have run is stored as unknown.

@@ -60,6 +60,8 @@ pub(crate) async fn run<S: Store>(engine: Arc<Inner<S>>) {
                 if !full {
                     // News that come during the look are told now.
                     select! {
+                        // The same in every run of a simulation: chance decides nothing.
+                        biased;
                         () = wait(&engine, next_due) => {}
                         () = news(&engine, began) => {}
                     }
@@ -203,6 +205,8 @@ async fn wait<S: Store>(engine: &Inner<S>, next_due: Option<Duration>) {
     let poll = engine.config.poll.mul_f64(0.75 + fastrand::f64() / 2.0);
     let until = Instant::now() + next_due.map_or(poll, |due| due.min(poll));
     select! {
+        // The same in every run of a simulation: chance decides nothing.
+        biased;
         () = engine.scan.notified() => {}
         () = sleep_until(until) => {}
     }

@@ -177,7 +177,7 @@ pub enum Lifecycle<'a> {
         /// Why.
         stuck: &'a Stuck,
     },
-    /// A request to cancel, or a deadline, came too late: the pivot is passed.
+    /// A request to cancel, or a deadline, came too late: the pivot is passed, or every step is done.
     CancelRefused {
         /// Which.
         instance: Instance<'a>,

@@ -115,7 +115,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
             Again::Yes(after) if definition.retry.again_after(attempts) => Some(after),
             Again::Yes(_) | Again::No => None,
         };
-        let honour_cancel = definition.kind == StepKind::Pivot && self.cancel.is_some() && !effect;
+        // It waits for the outcome of this very step.
+        let honour_cancel =
+            self.cancel.is_some() && !effect && self.definition.decisive() == Some(step);
         // While it is undone, only an attempt that settles an outcome is made again.
         let goes_on = self.state == InstanceState::Executing || self.unwinding;
         match after {
@@ -153,9 +155,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         self.incomplete -= 1;
         if self.definition.pivot == Some(index(step)) {
             self.pivot_passed = true;
-            if let Some(reason) = self.cancel.take() {
-                sink.effect(Effect::CancelRefused(reason));
-            }
+            self.refuse_cancel(sink);
         }
         let cell = self.cell(step);
         cell.phase = Phase::Completed;
@@ -163,14 +163,22 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         cell.output = true;
         if self.incomplete == 0 && self.state == InstanceState::Executing {
             self.state = InstanceState::Completed;
+            self.refuse_cancel(sink);
         }
         self.record(Record::Step(index(step)), sink);
+    }
+
+    /// What a cancel waited for has completed.
+    fn refuse_cancel(&mut self, sink: &mut impl Sink) {
+        if let Some(reason) = self.cancel.take() {
+            sink.effect(Effect::CancelRefused(reason));
+        }
     }
 
     /// The step is not attempted again.
     pub(super) fn gave_up(&mut self, step: usize, sink: &mut impl Sink) {
         let definition = self.step(step);
-        let pivot_in_doubt = self.failure.is_none() && self.pivot_in_doubt();
+        let in_doubt = self.failure.is_none() && self.is_in_doubt();
         let cell = &mut self.cells.as_mut()[step];
         let effect = cell.effect;
         match definition.kind {
@@ -183,10 +191,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 return sink.effect(Effect::Recover { step });
             }
             StepKind::Retriable => cell.phase = Phase::GivenUp,
-            StepKind::Compensatable if pivot_in_doubt => {
-                // An older version may have passed the pivot without this step: only an operator can tell.
-                cell.phase = Phase::GivenUp;
-            }
+            // What decides may have happened, this step or, in an instance of an older version, one after it: only an operator can tell.
+            StepKind::Compensatable if in_doubt => cell.phase = Phase::GivenUp,
             StepKind::Compensatable | StepKind::Pivot => {
                 // A step that was never begun is not over; it just does not run.
                 let untouched = !effect && cell.attempts == 0;
@@ -228,11 +234,10 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         });
     }
 
-    fn pivot_in_doubt(&self) -> bool {
-        let cells = self.cells.as_ref();
-        self.definition
-            .pivot
-            .is_some_and(|pivot| cells[usize::from(pivot)].effect)
+    /// Whether what decides may have happened.
+    fn is_in_doubt(&self) -> bool {
+        let decisive = self.definition.decisive();
+        decisive.is_some_and(|step| self.cells.as_ref()[step].effect)
     }
 
     /// From here on the instance is undone. Everything that was begun is stored with the failure.
@@ -292,32 +297,34 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         if self.failure.is_some() || self.cancel.is_some() {
             return;
         }
-        if self.pivot_passed || self.state != InstanceState::Executing {
+        let is_decided = self.pivot_passed || self.incomplete == 0;
+        if is_decided || self.state != InstanceState::Executing {
             return sink.effect(Effect::CancelRefused(reason));
         }
-        let pivot_decides = self.definition.pivot.is_some_and(|pivot| {
-            let cell = &self.cells.as_ref()[usize::from(pivot)];
-            match cell.phase {
-                Phase::Running => true,
-                Phase::Pending | Phase::Waiting | Phase::GivenUp => cell.effect,
-                _ => false,
-            }
-        });
-        if pivot_decides {
-            self.cancel = Some(reason);
-            if let Some(pivot) = self.definition.pivot.map(usize::from) {
-                let cell = &self.cells.as_ref()[pivot];
-                // One that is held back has not begun, and need not.
-                if cell.phase == Phase::Running && !cell.effect {
-                    sink.effect(Effect::Drop {
-                        step: pivot,
-                        only_held: true,
-                    });
-                }
-            }
-        } else {
-            self.fail(Cause { step: None, reason }, sink);
+        let Some(step) = self.decider() else {
+            return self.fail(Cause { step: None, reason }, sink);
+        };
+        self.cancel = Some(reason);
+        let cell = &self.cells.as_ref()[step];
+        // One that is held back has not begun, and need not.
+        if cell.phase == Phase::Running && !cell.effect {
+            sink.effect(Effect::Drop {
+                step,
+                only_held: true,
+            });
         }
+    }
+
+    /// The step whose outcome a cancel has to wait for: it runs, or may have had its effect.
+    fn decider(&self) -> Option<usize> {
+        let step = self.definition.decisive()?;
+        let cell = &self.cells.as_ref()[step];
+        let decides = match cell.phase {
+            Phase::Running => true,
+            Phase::Pending | Phase::Waiting | Phase::GivenUp => cell.effect,
+            _ => false,
+        };
+        decides.then_some(step)
     }
 
     pub(super) fn due(&mut self, step: usize, sink: &mut impl Sink) {

@@ -42,7 +42,8 @@ enum Phase {
     Waiting,
     /// Its recovery is asked.
     Recovering,
-    /// It goes no further without an operator: from the pivot on, or before a pivot that an older version may have passed.
+    /// It goes no further without an operator: from the pivot on, before a pivot that an older version may have passed, or because it may
+    /// have happened and is exempt from having a compensation.
     GivenUp,
     Completed,
     Failed,
@@ -106,7 +107,7 @@ pub(crate) struct Machine<Cells> {
     pivot_passed: bool,
     /// Why it is undone. It is `Some` exactly from the failure on, through `Compensating` and a `Stuck` that followed.
     failure: Option<Cause>,
-    /// A cancel that has to wait for the outcome of the pivot.
+    /// A cancel that has to wait for the outcome of the step that decides.
     cancel: Option<FailureReason>,
     unwinding: bool,
     /// Going on after a crash or a wake-up while compensating: no action starts again.
@@ -230,7 +231,7 @@ pub(crate) enum Effect {
     UndoStored { step: usize, attempt: u32 },
     /// A compensation gave up.
     UndoFailed { step: usize },
-    /// The pivot was passed before a cancel could be honoured.
+    /// It was decided that the instance is not undone before a cancel could be honoured: the pivot was passed, or every step is done.
     CancelRefused(FailureReason),
     /// The instance completed, rolled back or is stuck, and that is stored.
     Ended(InstanceState),

@@ -24,6 +24,8 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         let backward = failure.is_some();
         self.resumed = backward;
         for stored in steps {
+            // Without the output that its compensation insists on, it has to be attempted again first.
+            let can_be_undone = stored.output || !self.insists(stored.step);
             let cell = &mut self.cells.as_mut()[stored.step];
             cell.attempts = stored.attempts;
             cell.undo_attempts = stored.undo_attempts;
@@ -50,7 +52,9 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 StepState::Failed => (Phase::Failed, false),
                 // In flight when the instance failed: whether it had its effect was never stored.
                 StepState::Running | StepState::Unknown => (Phase::Unknown, true),
-                StepState::Compensating if stored.waits => (Phase::UndoWaiting, true),
+                StepState::Compensating if stored.waits && can_be_undone => {
+                    (Phase::UndoWaiting, true)
+                }
                 StepState::Compensating => (settled, true),
                 StepState::Compensated => (Phase::Compensated, true),
                 StepState::CompensationFailed => (Phase::CompensationFailed, true),

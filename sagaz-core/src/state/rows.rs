@@ -50,6 +50,11 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
         (state, counts)
     }
 
+    /// What to store of a step that has completed when its output cannot be stored yet: what was stored while it ran.
+    pub(crate) fn in_flight_row(&self, step: usize) -> (StepState, StepCounts) {
+        (StepState::Running, self.row(step).1)
+    }
+
     /// What to store of an attempt that is about to be committed, with its record, in one transaction: how the step and the
     /// instance will stand then, and whether the pivot will be passed, if everything else is stored with it.
     pub(crate) fn once_committed(&self, step: usize, undo: bool) -> Commit {
@@ -144,6 +149,7 @@ impl<Cells: AsRef<[StepCell]> + AsMut<[StepCell]>> Machine<Cells> {
                 Phase::GivenUp if self.step(step).kind == StepKind::Pivot => {
                     StuckReason::PivotInDoubt
                 }
+                Phase::GivenUp if self.definition.is_exempt(step) => StuckReason::OutcomeUnknown,
                 Phase::GivenUp => StuckReason::StepGaveUp,
                 Phase::CompensationFailed => StuckReason::CompensationGaveUp,
                 Phase::Unknown if self.unwinding && !cell.undone && self.insists(step) => {

@@ -138,6 +138,9 @@ fn step(names: &Names, saga: &Saga<'_>, graph: &Graph, edges: &Edges, index: usi
         let undo = maybe(Some(compensation(names, saga, edges, at, step, undo)));
         quote!(compensation: #undo,)
     });
+    let no_compensation = settings
+        .no_compensation
+        .map(|_| quote!(no_compensation: true,));
     let recovery = (!step.recoveries.is_empty()).then(|| quote!(recovery: true,));
     quote! {
         #krate::StepDefinition {
@@ -151,6 +154,7 @@ fn step(names: &Names, saga: &Saga<'_>, graph: &Graph, edges: &Edges, index: usi
             #retry
             #limit
             #compensation
+            #no_compensation
             #recovery
             ..#krate::StepDefinition::PLAIN
         }

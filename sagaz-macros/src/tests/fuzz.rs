@@ -1,16 +1,14 @@
-//! Mutated sagas: whatever stands in an impl block, the macro does not panic, gives the user's methods back, and adds only
-//! what parses.
+//! Mutated sagas: the [property] holds of every one.
 //!
 //! `SAGAZ_FUZZ_SECONDS=600 cargo test -p sagaz-macros mutated` goes on for as long; a failure names the seed, and
 //! `SAGAZ_FUZZ_SEED` begins with it.
 
-use super::sagas;
+use super::{property, sagas};
 use crate::expand_saga;
 use fastrand::Rng;
 use proc_macro2::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use std::{
     env,
-    panic::catch_unwind,
     time::{Duration, Instant},
 };
 
@@ -47,57 +45,8 @@ fn check(seed: u64) {
         }
     }
     let case = format!("seed {seed}: #[saga({arguments})] {item}");
-    let (given, top) = (methods(&item), item.clone().into_iter().count());
-    let parses = syn::parse2::<syn::File>(item.clone()).is_ok();
-    let output = catch_unwind(|| expand_saga(arguments, item));
-    let Ok(output) = output else {
-        panic!("the macro panicked: {case}");
-    };
-    let text = output.to_string();
-    assert!(!text.contains("the macro panicked"), "{case}");
-    let kept = methods(&output);
-    assert!(
-        kept.starts_with(&given),
-        "{given:?} became {kept:?}: {case}"
-    );
-    // What was no Rust before the macro is none after it; what the macro adds always is.
-    let added: TokenStream = output.clone().into_iter().skip(top).collect();
-    for tokens in [Some(added), parses.then_some(output)]
-        .into_iter()
-        .flatten()
-    {
-        if let Err(error) = syn::parse2::<syn::File>(tokens.clone()) {
-            panic!("{error} in {tokens}\n{case}");
-        }
-    }
-}
-
-/// The names after `fn`, in source order, but for those in attributes: before parentheses, or generics (which `syn` does
-/// not print when they are empty).
-fn methods(tokens: &TokenStream) -> Vec<String> {
-    let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
-    let mut names = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let before = |n: usize| at.checked_sub(n).map(|at| &tokens[at]);
-        match (before(2), before(1), token) {
-            (_, Some(TokenTree::Punct(hash)), TokenTree::Group(_)) if hash.as_char() == '#' => {}
-            (Some(TokenTree::Ident(keyword)), Some(TokenTree::Ident(name)), _)
-                if keyword == "fn" && opens(token) =>
-            {
-                names.push(name.to_string());
-            }
-            (_, _, TokenTree::Group(group)) => names.extend(methods(&group.stream())),
-            _ => {}
-        }
-    }
-    names
-}
-
-fn opens(token: &TokenTree) -> bool {
-    match token {
-        TokenTree::Group(_) => true,
-        TokenTree::Punct(punct) => punct.as_char() == '<',
-        _ => false,
+    if let Err(why) = property::holds(expand_saga, arguments, item) {
+        panic!("{why}: {case}");
     }
 }
 

@@ -1,10 +1,16 @@
-//! Sagas as tokens: a chain, a diamond with a pivot, one that writes in transactions, and one with every setting.
+//! Sagas as tokens: a chain, a diamond with a pivot, one that writes in transactions, one with every setting, and one with a recovery.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-pub(super) fn all() -> [(TokenStream, TokenStream); 4] {
-    [chain(), diamond_with_pivot(), transactional(), everything()]
+pub(super) fn all() -> [(TokenStream, TokenStream); 5] {
+    [
+        chain(),
+        diamond_with_pivot(),
+        transactional(),
+        everything(),
+        past_the_pivot(),
+    ]
 }
 
 pub(super) fn chain() -> (TokenStream, TokenStream) {
@@ -109,6 +115,22 @@ pub(super) fn everything() -> (TokenStream, TokenStream) {
 
             #[compensate(charge, emits = "refunded")]
             async fn refund(&self, charge: Option<Payment>, input: shop::HTTPOrder, r#type: &Hold) -> Result<(), StepError> {}
+        }
+    };
+    (arguments, item)
+}
+
+pub(super) fn past_the_pivot() -> (TokenStream, TokenStream) {
+    let item = quote! {
+        impl Desk {
+            #[step(no_compensation)]
+            async fn validate(&self) -> Result<(), StepError> {}
+
+            #[step(depends_on = [validate], retry(attempts = 2, max = "1m"))]
+            async fn charge(&self) -> Result<Payment, StepError> {}
+
+            #[compensate(charge)]
+            async fn refund(&self, charge: Option<Payment>) -> Result<(), StepError> {}
 
             #[step(depends_on = [charge], pivot, retry(attempts = 2))]
             async fn book(&self) -> Result<HashMap<String, Vec<u8>>, StepError> {}
@@ -120,5 +142,5 @@ pub(super) fn everything() -> (TokenStream, TokenStream) {
             async fn give_up(&self, error: &StepError, charge: &Payment, ctx: &StepContext<'_>) -> Recover<Payment> {}
         }
     };
-    (arguments, item)
+    (quote!(input = shop::HTTPOrder), item)
 }

@@ -1,4 +1,4 @@
-//! What four sagas become. `UPDATE_EXPECT=1 cargo test -p sagaz-macros` writes the files anew; read the difference.
+//! What five sagas become. `UPDATE_EXPECT=1 cargo test -p sagaz-macros` writes the files anew; read the difference.
 
 use super::sagas;
 use crate::{debug, expand_saga};
@@ -38,6 +38,14 @@ fn everything() {
     check(
         sagas::everything(),
         expect_file!["../../snapshots/everything.rs"],
+    );
+}
+
+#[test]
+fn past_the_pivot() {
+    check(
+        sagas::past_the_pivot(),
+        expect_file!["../../snapshots/past_the_pivot.rs"],
     );
 }
 

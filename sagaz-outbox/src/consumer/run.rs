@@ -17,7 +17,7 @@ use std::{future, pin::pin, time::Duration};
 use tokio::{
     select,
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// What is done with events.
@@ -115,14 +115,11 @@ async fn run_until_stopped<U: Subscriber, H: Handles>(
         let has_room = queue.held() < consumer.config.held_max;
         // Acknowledgements need the subscriber, and so does the next message: one after the other.
         select! {
+            // In this order: a stop is heard however much comes in, and what has ended makes room before more is taken in.
             biased;
             () = stopped(&mut stop) => break,
             Some(done) = in_hand.next(), if !in_hand.is_empty() => {
-                let mut ended = vec![done];
-                while let Some(done) = ended.pop() {
-                    let settled = settle(&mut consumer, watched, done, &mut queue);
-                    beside(settled, &mut in_hand, &mut ended).await?;
-                }
+                settle_all(&mut consumer, watched, vec![done], &mut in_hand, &mut queue).await?;
             }
             () = sleep_until(next_retries) => {
                 let mut ended = Vec::new();
@@ -136,10 +133,7 @@ async fn run_until_stopped<U: Subscriber, H: Handles>(
                     Err(error) => watched.tell(&ConsumerEvent::StoreFailed { error: &error }),
                 }
                 next_retries = Instant::now() + consumer.config.retries_interval;
-                while let Some(done) = ended.pop() {
-                    let settled = settle(&mut consumer, watched, done, &mut queue);
-                    beside(settled, &mut in_hand, &mut ended).await?;
-                }
+                settle_all(&mut consumer, watched, ended, &mut in_hand, &mut queue).await?;
             }
             delivery = receive(&mut consumer.subscriber, receive_from), if has_room => {
                 match delivery {
@@ -149,10 +143,7 @@ async fn run_until_stopped<U: Subscriber, H: Handles>(
                         let mut ended = Vec::new();
                         let accepted = accept(&mut consumer, watched, delivery, &mut queue);
                         beside(accepted, &mut in_hand, &mut ended).await;
-                        while let Some(done) = ended.pop() {
-                            let settled = settle(&mut consumer, watched, done, &mut queue);
-                            beside(settled, &mut in_hand, &mut ended).await?;
-                        }
+                        settle_all(&mut consumer, watched, ended, &mut in_hand, &mut queue).await?;
                     }
                     Err(error) if error.is_misuse() => return Err(error.into()),
                     Err(error) => {
@@ -167,15 +158,15 @@ async fn run_until_stopped<U: Subscriber, H: Handles>(
     }
     // Nobody polls it any more, and what it holds in the store is what handlers may wait for.
     drop(chores);
-    // What waits is delivered again to somebody else.
-    let by = Instant::now() + consumer.config.shutdown_grace;
-    while !in_hand.is_empty() {
-        select! {
-            Some(done) = in_hand.next() => settle(&mut consumer, watched, done, &mut queue).await?,
-            () = sleep_until(by) => break,
+    // What waits is delivered again to somebody else, and so is what is not settled in time.
+    let grace = consumer.config.shutdown_grace;
+    let finish = async {
+        while let Some(done) = in_hand.next().await {
+            settle_all(&mut consumer, watched, vec![done], &mut in_hand, &mut queue).await?;
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    timeout(grace, finish).await.unwrap_or(Ok(()))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -200,6 +191,7 @@ async fn beside<T>(
     let mut call = pin!(call.fuse());
     loop {
         select! {
+            // The call first: what ends beside it waits for it anyway.
             biased;
             result = &mut call => return result,
             Some(done) = in_hand.next(), if !in_hand.is_empty() => ended.push(done),
@@ -236,6 +228,21 @@ async fn accept<U: Subscriber>(
         event,
         receipt: Some(receipt),
     });
+}
+
+/// Tells the broker what came of events, and of those that end meanwhile.
+async fn settle_all<U: Subscriber>(
+    consumer: &mut Consumer<U>,
+    watched: &Watched,
+    mut ended: Vec<Done>,
+    in_hand: &mut FuturesUnordered<impl Future<Output = Done>>,
+    queue: &mut Queue,
+) -> Result<(), Error> {
+    while let Some(done) = ended.pop() {
+        let settled = settle(consumer, watched, done, queue);
+        beside(settled, in_hand, &mut ended).await?;
+    }
+    Ok(())
 }
 
 /// Tells the broker what came of an event.
@@ -416,6 +423,70 @@ mod tests {
         let ended = run(consumer, &watched, &OneWriter::default()).await;
         assert!(ended.is_err());
         assert_eq!(*ends.0.lock().unwrap(), ["view told", "view kept"]);
+    }
+
+    /// Gives two events, and never hears that one of them was handled.
+    struct Deaf(Vec<Event>);
+
+    impl System for Deaf {
+        fn system(&self) -> &'static str {
+            "memory"
+        }
+    }
+
+    impl Subscriber for Deaf {
+        async fn receive(&mut self) -> Result<Delivery, BrokerError> {
+            match self.0.pop() {
+                Some(event) => Ok(Delivery::new(Ok(event), "topic", Receipt(1))),
+                None => future::pending().await,
+            }
+        }
+
+        async fn ack(&mut self, _: Receipt) -> Result<(), BrokerError> {
+            future::pending().await
+        }
+
+        async fn nack(&mut self, _: Receipt, _: Nack) -> Result<(), BrokerError> {
+            future::pending().await
+        }
+    }
+
+    /// A handler that takes as many seconds as the event says.
+    #[derive(Default)]
+    struct Seconds {
+        handled: AtomicU32,
+    }
+
+    impl Handles for Seconds {
+        async fn handle(&self, event: &Event, _: &Watched) -> Result<Verdict, Error> {
+            sleep(Duration::from_secs(event.decode().unwrap())).await;
+            self.handled.fetch_add(1, Ordering::Relaxed);
+            Ok(Verdict::Over(Handled::Done))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_is_stopped_waits_for_a_deaf_broker_no_longer_than_its_grace() {
+        let event = |seconds: u64| {
+            let event = Event::new("order.placed", &seconds).source("/shop");
+            event.key(format!("order-{seconds}"))
+        };
+        let grace = Duration::from_secs(10);
+        let consumer = Consumer::new(Deaf(vec![event(5), event(2)])).shutdown_grace(grace);
+        let stop = consumer.stop_handle();
+        let later = async {
+            sleep(Duration::from_secs(1)).await;
+            stop.stop();
+        };
+        let handles = Seconds::default();
+        let watched = Watched::new(&consumer, "view".to_owned(), None);
+        let began = Instant::now();
+        let both = async { tokio::join!(run(consumer, &watched, &handles), later) };
+        let (ran, ()) = timeout(Duration::from_hours(1), both).await.unwrap();
+        ran.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(1) + grace);
+        // The other one has gone on, though the broker never took note of the first.
+        assert_eq!(handles.handled.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,6 +98,8 @@ pub(super) async fn keep<S: OutboxStore, B: Broker>(
             }
         };
         select! {
+            // The lease first: no lanes that are given up keep it from being renewed.
+            biased;
             () = sleep(wait) => {}
             Some(lanes) = to_release.recv() => {
                 while let Err(error) = shielded(|| relay.store.release(relay.id, Some(&lanes))).await {

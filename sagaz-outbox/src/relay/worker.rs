@@ -69,6 +69,9 @@ pub(super) async fn run<S: OutboxStore, B: Broker>(
         let hears_news = !worker.look && !worker.reads && worker.stop_by.is_none();
         let (news_from, stop_by) = (relay.origin + worker.looked_at + NEWS_GAP, worker.stop_by);
         select! {
+            // In this order: a stop is heard however much there is to do, and calls that have ended before there is more to do.
+            biased;
+            () = stopped(&mut stop), if stop_by.is_none() => worker.stop(),
             Some(done) = worker.calls.join_next() => {
                 worker.ended(done);
                 while let Some(done) = worker.calls.try_join_next() {
@@ -78,7 +81,6 @@ pub(super) async fn run<S: OutboxStore, B: Broker>(
             Some(told) = told.recv() => worker.hear(told),
             () = news(&relay, news_from), if hears_news => worker.look = true,
             () = sleep_until(wake) => {}
-            () = stopped(&mut stop), if stop_by.is_none() => worker.stop(),
         }
     }
     working.has_stopped = true;

@@ -219,7 +219,7 @@ impl Database {
 }
 
 /// The server and database, for messages; never the password.
-fn server(connect: &sqlx::postgres::PgConnectOptions) -> String {
+pub(super) fn server(connect: &sqlx::postgres::PgConnectOptions) -> String {
     let database = connect.get_database().unwrap_or(connect.get_username());
     format!("{}:{}/{database}", connect.get_host(), connect.get_port())
 }

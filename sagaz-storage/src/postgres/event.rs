@@ -64,7 +64,8 @@ impl Stored {
             event_type: clean(event.event_type()),
             source: clean(event.source_uri()),
             subject: event.subject_name().map(clean),
-            time: OffsetDateTime::from(event.time()).format(&Rfc3339).ok(),
+            // An event of another year than it has, which no broker takes, is stored without its time.
+            time: event.time_rfc3339(),
             attributes: clean(&crate::value::record(event.attributes())?),
             content_type: clean(&data.content_type),
             text: text.map(str::to_owned),
@@ -144,4 +145,32 @@ pub(super) fn read(row: &PgRow) -> Result<Event, sqlx::Error> {
 pub(super) fn wait(row: &PgRow, column: &str) -> Result<Option<Duration>, sqlx::Error> {
     let left = row::time_left(row, column)?;
     Ok(left.filter(|left| !left.is_zero()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_time_that_cannot_be_written_is_stored_without_it() {
+        let stored = |time| {
+            let parts = Event::new("order.placed", &1).source("/shop").into_parts();
+            let event = Event::from_parts(EventParts { time, ..parts });
+            Stored::of(&event).unwrap().time
+        };
+        let seconds = Duration::from_secs;
+        let last = SystemTime::UNIX_EPOCH + seconds(253_402_300_799);
+        assert_eq!(stored(last).as_deref(), Some("9999-12-31T23:59:59Z"));
+        let first = SystemTime::UNIX_EPOCH - seconds(62_167_219_200);
+        assert_eq!(stored(first).as_deref(), Some("0000-01-01T00:00:00Z"));
+        // Years of five digits, and what no calendar of the crate `time` has.
+        for far in [
+            last + seconds(1),
+            first - seconds(1),
+            SystemTime::UNIX_EPOCH + seconds(1 << 60),
+            SystemTime::UNIX_EPOCH - seconds(1 << 60),
+        ] {
+            assert_eq!(stored(far), None);
+        }
+    }
 }

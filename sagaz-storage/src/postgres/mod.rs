@@ -89,7 +89,7 @@ use sagaz_core::{
     },
 };
 use sqlx::postgres::{PgConnectOptions, PgPool};
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// A store in a PostgreSQL database. A clone is the same store.
 ///
@@ -110,7 +110,7 @@ pub struct Postgres {
 }
 
 /// How to connect a [`Postgres`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Options {
     connect: PgConnectOptions,
@@ -232,6 +232,22 @@ impl Options {
     }
 }
 
+impl fmt::Debug for Options {
+    /// Shows no password, which sqlx's own options do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("server", &database::server(&self.connect))
+            .field("schema", &self.schema)
+            .field("writers", &self.writers)
+            .field("readers", &self.readers)
+            .field("transactions", &self.transactions)
+            .field("call_timeout", &self.call_timeout)
+            .field("prepared", &self.prepared)
+            .field("notifications", &self.notifications)
+            .finish()
+    }
+}
+
 fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
     // sqlx takes any scheme.
     if !["postgres://", "postgresql://"]
@@ -319,5 +335,21 @@ impl SagaStore for Postgres {
 
     fn writers(&self) -> usize {
         self.database.writer_count as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_printed_without_passwords() {
+        let options = Postgres::options("postgres://app:secret@db.example.com/shop").unwrap();
+        let elsewhere = "postgres://app:secret@elsewhere.example.com/shop";
+        let printed = format!("{:?}", options.notifications(elsewhere).unwrap());
+        assert!(!printed.contains("secret"), "{printed}");
+        for said in ["db.example.com:5432/shop", "elsewhere.example.com:5432"] {
+            assert!(printed.contains(said), "{printed}");
+        }
     }
 }

@@ -7,12 +7,13 @@
 //!
 //! News of events go to this store's own relay at once, and to the others by `NOTIFY`; those of its own it does not hear again.
 
-use super::database::Database;
+use super::database::{Database, server};
 use sqlx::{
     Connection, Executor,
     postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions},
 };
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -39,7 +40,7 @@ const EVENTS: &str = "events";
 const LOOKS_MS: [u64; 4] = [3, 12, 60, 225];
 
 /// Where to send and hear.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Notifications {
     /// Like everything else; off behind a pooler in transaction mode, where nobody can listen.
     Default,
@@ -54,7 +55,6 @@ pub(super) struct News {
     tasks: Mutex<Tasks>,
 }
 
-#[derive(Debug)]
 struct Shared {
     /// `None`: off.
     connect: Option<PgConnectOptions>,
@@ -66,6 +66,27 @@ struct Shared {
     expecting: AtomicBool,
     /// The session that sends, by the server's number.
     sender: AtomicU32,
+}
+
+impl fmt::Debug for Notifications {
+    /// Shows no password, which sqlx's own options do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("Default"),
+            Self::At(connect) => write!(f, "At({})", server(connect)),
+            Self::Off => f.write_str("Off"),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    /// Shows no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("server", &self.connect.as_ref().map(server))
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]

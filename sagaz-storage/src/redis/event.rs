@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// All of an event but its key and its data.
@@ -44,6 +44,13 @@ impl<'a> Record<'a> {
             time: (time.as_secs(), time.subsec_nanos()),
             attributes: Cow::Borrowed(event.attributes()),
         }
+    }
+
+    /// `None` if there is no such time.
+    fn time(&self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.time;
+        let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        time.checked_add(Duration::from_nanos(nanos.into()))
     }
 }
 
@@ -81,17 +88,17 @@ pub(super) fn content<'a>(
 pub(super) fn read(parts: [Value; 4]) -> Result<Event, StoreError> {
     let [key, stored, content_type, data] = parts;
     let stored = text(stored).unwrap_or_default();
-    let record: Record<'_> = serde_json::from_str(&stored).map_err(|error| {
-        StoreError::fatal(format!("the stored event {stored:?} is not of this store"))
-            .caused_by(error)
-    })?;
+    let foreign = || StoreError::fatal(format!("the stored event {stored:?} is not of this store"));
+    let record: Record<'_> =
+        serde_json::from_str(&stored).map_err(|error| foreign().caused_by(error))?;
+    let time = record.time().ok_or_else(foreign)?;
     Ok(Event::from_parts(EventParts {
         id: EventId::from(record.id.into_owned()),
         event_type: record.event_type.into_owned(),
         source: record.source.into_owned(),
         subject: record.subject.map(Cow::into_owned),
         key: text(key),
-        time: UNIX_EPOCH + Duration::new(record.time.0, record.time.1),
+        time,
         data: Payload {
             content_type: text(content_type).unwrap_or_default(),
             bytes: bytes(data).unwrap_or_default(),
@@ -103,6 +110,22 @@ pub(super) fn read(parts: [Value; 4]) -> Result<Event, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p8_an_event_of_a_time_that_there_is_not_is_an_error() {
+        let stored = format!(
+            r#"{{"id":"1","type":"paid","source":"/","time":[{},0]}}"#,
+            u64::MAX
+        );
+        let parts = [
+            Value::Nil,
+            Value::BulkString(stored.into()),
+            Value::Nil,
+            Value::Nil,
+        ];
+        let error = read(parts).expect_err("no such time");
+        assert!(error.to_string().contains("not of this store"), "{error}");
+    }
 
     #[test]
     fn p11_an_event_is_read_as_it_was_stored() {

@@ -46,7 +46,8 @@ const ARCHIVE: Place = place!("saga_archive", "saga_archive_step");
 const FIND: &str = "SELECT id FROM saga_instance WHERE saga = ? AND start_key = ?";
 
 /// Each pair of a saga and a state is read newest first from the index, to the length of a page; so no filter reads
-/// much more than it returns. Parameters: saga or NULL, saga or NULL, states, place or NULL, age or NULL, length, length.
+/// much more than it returns. Without an age even a time that is none is let in: a blob is behind every number and text. Parameters: saga
+/// or NULL, saga or NULL, states, place or NULL, age or NULL, length, length.
 const LIST: &str = concat!(
     "WITH RECURSIVE
         name(saga) AS (
@@ -58,7 +59,7 @@ const LIST: &str = concat!(
         wanted(state, before, created_until) AS MATERIALIZED (
             SELECT value, coalesce(?, '~'), coalesce(",
     now!(),
-    " - ?, 9e18) FROM json_each(?)
+    " - ?, x'ff') FROM json_each(?)
         )
     SELECT ",
     summary_columns!(),

@@ -42,16 +42,29 @@ macro_rules! step_columns {
 
 pub(super) use {snapshot_columns, step_columns, summary_columns};
 
-/// For a list: a failure or a reason to be stuck that cannot be read is left out, so that it hides no other row.
+/// For a list: what cannot be read of a row is left out, or it would hide every other row; but each is listed with its id and its state.
 pub(super) fn summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
-    let mut summary = standing(row)?;
+    let definition = DefinitionKey {
+        saga: row.try_get("saga").unwrap_or_default(),
+        version: row.try_get("version").unwrap_or_default(),
+        fingerprint: row.try_get("fingerprint").unwrap_or_default(),
+    };
+    let time = |column| time(row, column).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut summary = Summary::new(id(row, "id")?, definition, time("created_at"));
+    summary.state = state(row, "state")?;
+    summary.pivot_passed = row.try_get("pivot_passed").unwrap_or_default();
+    summary.owner = owner(row).unwrap_or_default();
+    summary.epoch = row.try_get("epoch").map(as_u64).unwrap_or_default();
+    summary.takeovers = row.try_get("takeovers").unwrap_or_default();
+    summary.start_key = row.try_get("start_key").unwrap_or_default();
+    summary.updated_at = time("updated_at");
     summary.failure = json(row, "failure").unwrap_or_default();
     summary.stuck = json(row, "stuck").unwrap_or_default();
     Ok(summary)
 }
 
-/// Without failure and stuck.
-fn standing(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
+/// Nothing is left out.
+fn whole_summary(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
     let definition = DefinitionKey {
         saga: row.try_get("saga")?,
         version: row.try_get("version")?,
@@ -65,6 +78,8 @@ fn standing(row: &SqliteRow) -> Result<Summary, sqlx::Error> {
     summary.takeovers = row.try_get("takeovers")?;
     summary.start_key = row.try_get("start_key")?;
     summary.updated_at = time(row, "updated_at")?;
+    summary.failure = json(row, "failure")?;
+    summary.stuck = json(row, "stuck")?;
     Ok(summary)
 }
 
@@ -74,10 +89,7 @@ pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
         content_type: row.try_get("content_type")?,
         bytes: row.try_get("input")?,
     };
-    let mut summary = standing(row)?;
-    summary.failure = json(row, "failure")?;
-    summary.stuck = json(row, "stuck")?;
-    let mut snapshot = Snapshot::new(summary, input);
+    let mut snapshot = Snapshot::new(whole_summary(row)?, input);
     snapshot.trace = row.try_get("trace")?;
     snapshot.deadline = time_left(row, "deadline_ms")?;
     snapshot.cancel_requested = row.try_get("cancel_requested")?;

@@ -21,6 +21,33 @@ pub(crate) async fn held_back() -> (OwnServer, Proxy, Redis) {
     (server, proxy, store)
 }
 
+/// The only node of a cluster behind such a network. The client of a cluster repeats by itself what was under way on a connection that
+/// breaks.
+pub(crate) async fn cluster_of_one() -> (OwnServer, Proxy, Redis) {
+    let server = OwnServer::start(&["--cluster-enabled", "yes"]).await;
+    let proxy = Proxy::start(server.port).await;
+    let port = proxy.port.to_string();
+    for words in [
+        ["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"],
+        ["CONFIG", "SET", "cluster-announce-port", &port],
+        ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"],
+    ] {
+        server.command(&words).await;
+    }
+    let url = format!("redis+cluster://127.0.0.1:{port}");
+    let options = Redis::options(&url).unwrap().connections(1);
+    let began = Instant::now();
+    let store = loop {
+        match options.clone().connect().await {
+            Ok(store) => break store,
+            // It has just been given its slots.
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    (server, proxy, store)
+}
+
 pub(crate) async fn again<T>(call: impl AsyncFn() -> Result<T, StoreError>) -> T {
     let began = Instant::now();
     loop {

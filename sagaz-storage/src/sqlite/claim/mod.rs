@@ -28,11 +28,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// A candidate as it was found, and as its identity goes back to the database.
 #[derive(Debug, Serialize)]
 struct Found {
-    id: SagaId,
+    /// As it is stored: what is no id can be set aside all the same.
+    id: String,
     version: u32,
     is_older: bool,
     #[serde(skip)]
-    standing: Result<Standing, Unreadable>,
+    standing: Result<(SagaId, Standing), Unreadable>,
 }
 
 pub(super) async fn claim(database: &Database, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -67,9 +68,9 @@ async fn look(
         claimed.next_due = outlook.next_due;
         let mut is_passed_over = false;
         for candidate in found(&rows).map_err(|error| database.error(error))? {
-            seen.push(candidate.id);
+            seen.push(candidate.id.clone());
             match &candidate.standing {
-                Ok(standing) if room.judge(claim, candidate.version, standing).is_none() => {
+                Ok((_, standing)) if room.judge(claim, candidate.version, standing).is_none() => {
                     // A suspect that rests has no other candidate behind it.
                     is_passed_over |=
                         standing.is_orphaned || standing.takeovers < claim.suspect_after;
@@ -127,7 +128,7 @@ async fn take(
     } in found(&rows)?
     {
         match standing {
-            Ok(standing) => {
+            Ok((id, standing)) => {
                 let verdict = room.judge(claim, version, &standing);
                 decisions.extend(
                     verdict.map(|verdict| Decision::new(claim, id, version, standing, verdict)),
@@ -176,7 +177,7 @@ fn fill(
     claimed: &mut Claimed,
     decisions: &[Decision],
     rows: &[SqliteRow],
-    asides: &mut Vec<Aside>,
+    asides: &mut Vec<Aside<String>>,
 ) -> Result<(), sqlx::Error> {
     claimed.next_due = Outlook::read(rows)?.next_due;
     claimed.poisoned = decisions.iter().filter_map(Decision::poisoned).collect();
@@ -212,7 +213,10 @@ fn fill(
                 snapshot.steps = steps;
                 claimed.instances.push(snapshot);
             }
-            Err(stuck) => asides.push(Aside { id, stuck }),
+            Err(stuck) => asides.push(Aside {
+                id: id.to_string(),
+                stuck,
+            }),
         }
     }
     Ok(())
@@ -251,16 +255,19 @@ fn of<'r>(
 }
 
 fn found(rows: &[SqliteRow]) -> Result<Vec<Found>, sqlx::Error> {
-    of(rows, "found")?
-        .map(|row| {
-            Ok(Found {
-                id: row::id(row, "id")?,
-                version: row.try_get("version")?,
-                is_older: row.try_get("is_older")?,
-                standing: standing(row).map_err(|error| Unreadable::new(None, &error)),
-            })
-        })
-        .collect()
+    let mut found = Vec::new();
+    for row in of(rows, "found")? {
+        // What is no text cannot go back to the database. Nobody has such an id, and nobody misses its instance.
+        let Ok(id) = row.try_get("id") else { continue };
+        let standing = row::id(row, "id").and_then(|id| Ok((id, standing(row)?)));
+        found.push(Found {
+            id,
+            version: row.try_get("version")?,
+            is_older: row.try_get("is_older")?,
+            standing: standing.map_err(|error| Unreadable::new(None, &error)),
+        });
+    }
+    Ok(found)
 }
 
 fn standing(row: &SqliteRow) -> Result<Standing, sqlx::Error> {
