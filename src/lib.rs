@@ -27,6 +27,8 @@ pub use sagaz_storage::postgres;
 pub use sagaz_storage::redis;
 #[cfg(feature = "sqlite")]
 pub use sagaz_storage::sqlite;
+#[cfg(feature = "testing")]
+pub use sagaz_testing as testing;
 
 /// What happens to instances, engines, relays and consumers: for observers of your own and, with the features `tracing`, `metrics`
 /// and `otel`, as spans, logs, metrics and health.
