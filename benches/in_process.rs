@@ -1,198 +1,131 @@
-//! What an in-process run costs, against `tokio::spawn` and hand-written code measured in the same run.
+//! What an in-process run costs, against hand-written code measured in the same run.
 //!
-//! `cargo bench --bench in_process`. The measurements are interleaved, round by round, and the medians are printed with
-//! their ratios: absolute figures swing with the machine, ratios hold.
+//! `cargo bench --bench in_process`. Each shape is run in two ways, each with a floor of its kind. `run` is in the task of the caller,
+//! as are the same steps awaited one after the other, with nothing around them. `run_detached` is a task of its own, as are the same
+//! steps with as many `tokio::spawn`s as make them cancel-safe or parallel, one a run, and eight more for eight steps side by
+//! side. The measurements are interleaved, round by round. With a word as argument, only the shapes that contain it, for a profiler.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    reason = "a benchmark prints rounded figures"
-)]
+#[path = "support/measure.rs"]
+mod measure;
+#[path = "support/shapes.rs"]
+mod shapes;
 
-use sagaz::{RunsOn, Saga, StepContext, compensate, saga, step};
+use measure::{Unit, scaled, tell};
+use sagaz::{InProcess, RunsOn, Saga};
+use shapes::{Diamond, Failing, Hundred, PlainResult, Three};
 use std::{hint::black_box, time::Instant};
 use tokio::runtime::Runtime;
 
-const ROUNDS: usize = 31;
-
-type PlainResult<T = ()> = Result<T, std::convert::Infallible>;
-
-struct Three;
-
-#[saga]
-impl Three {
-    #[step(no_compensation)]
-    async fn a(&self) -> PlainResult {
-        Ok(())
-    }
-    #[step(no_compensation, depends_on = [a])]
-    async fn b(&self) -> PlainResult {
-        Ok(())
-    }
-    #[step(no_compensation, depends_on = [b])]
-    async fn c(&self) -> PlainResult {
-        Ok(())
-    }
+/// A step.
+#[expect(clippy::unused_async, reason = "what a step is by hand")]
+async fn step(value: u64) -> PlainResult<u64> {
+    Ok(black_box(value))
 }
 
-struct Failing;
-
-#[saga]
-impl Failing {
-    #[step(atomic)]
-    async fn a(&self) -> PlainResult<u64> {
-        Ok(1)
-    }
-    #[compensate(a)]
-    async fn undo_a(&self, a: &u64) -> PlainResult {
-        black_box(a);
-        Ok(())
-    }
-    #[step(atomic, depends_on = [a])]
-    async fn b(&self) -> PlainResult<u64> {
-        Ok(2)
-    }
-    #[compensate(b)]
-    async fn undo_b(&self, ctx: &StepContext<'_>, b: &u64) -> PlainResult {
-        black_box((ctx.attempt(), b));
-        Ok(())
-    }
-    #[step(atomic, depends_on = [b])]
-    async fn c(&self) -> Result<(), std::fmt::Error> {
-        Err(std::fmt::Error)
-    }
+async fn three() -> PlainResult<u64> {
+    Ok(step(1).await? + step(2).await? + step(3).await?)
 }
 
-/// Numbered steps in a row, each after the one before it.
-macro_rules! chain {
-    ($name:ident: $first:ident $(, $step:ident after $before:ident)*) => {
-        struct $name;
-
-        #[saga]
-        impl $name {
-            #[step(no_compensation)]
-            async fn $first(&self) -> PlainResult {
-                Ok(())
-            }
-            $(
-                #[step(no_compensation, depends_on = [$before])]
-                async fn $step(&self) -> PlainResult {
-                    Ok(())
-                }
-            )*
-        }
-    };
-}
-
-chain!(Hundred: s0, s1 after s0, s2 after s1, s3 after s2, s4 after s3, s5 after s4, s6 after s5
-   , s7 after s6, s8 after s7, s9 after s8, s10 after s9, s11 after s10, s12 after s11
-   , s13 after s12, s14 after s13, s15 after s14, s16 after s15, s17 after s16, s18 after s17
-   , s19 after s18, s20 after s19, s21 after s20, s22 after s21, s23 after s22, s24 after s23
-   , s25 after s24, s26 after s25, s27 after s26, s28 after s27, s29 after s28, s30 after s29
-   , s31 after s30, s32 after s31, s33 after s32, s34 after s33, s35 after s34, s36 after s35
-   , s37 after s36, s38 after s37, s39 after s38, s40 after s39, s41 after s40, s42 after s41
-   , s43 after s42, s44 after s43, s45 after s44, s46 after s45, s47 after s46, s48 after s47
-   , s49 after s48, s50 after s49, s51 after s50, s52 after s51, s53 after s52, s54 after s53
-   , s55 after s54, s56 after s55, s57 after s56, s58 after s57, s59 after s58, s60 after s59
-   , s61 after s60, s62 after s61, s63 after s62, s64 after s63, s65 after s64, s66 after s65
-   , s67 after s66, s68 after s67, s69 after s68, s70 after s69, s71 after s70, s72 after s71
-   , s73 after s72, s74 after s73, s75 after s74, s76 after s75, s77 after s76, s78 after s77
-   , s79 after s78, s80 after s79, s81 after s80, s82 after s81, s83 after s82, s84 after s83
-   , s85 after s84, s86 after s85, s87 after s86, s88 after s87, s89 after s88, s90 after s89
-   , s91 after s90, s92 after s91, s93 after s92, s94 after s93, s95 after s94, s96 after s95
-   , s97 after s96, s98 after s97, s99 after s98);
-
-struct Fan;
-
-#[saga]
-impl Fan {
-    #[step(no_compensation)]
-    async fn first(&self) -> PlainResult<u64> {
-        Ok(1)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f0(&self, first: &u64) -> PlainResult<u64> {
-        Ok(*first)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f1(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 1)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f2(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 2)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f3(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 3)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f4(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 4)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f5(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 5)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f6(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 6)
-    }
-    #[step(no_compensation, depends_on = [first])]
-    async fn f7(&self, first: &u64) -> PlainResult<u64> {
-        Ok(first + 7)
-    }
-    #[step(no_compensation, depends_on = [f0, f1, f2, f3, f4, f5, f6, f7])]
-    async fn last(&self) -> PlainResult {
-        Ok(())
-    }
-}
-
-async fn by_hand() -> u32 {
-    #[expect(clippy::unused_async, reason = "what a step is by hand")]
-    async fn step(value: u32) -> PlainResult<u32> {
-        Ok(black_box(value))
-    }
+async fn hundred() -> PlainResult<u64> {
     let mut sum = 0;
-    for value in 0..3 {
-        sum += step(value).await.unwrap_or_default();
+    for value in 0..100 {
+        sum += step(value).await?;
     }
-    sum
+    Ok(sum)
 }
 
-/// Nanoseconds for one run, of the saga.
-fn saga<G: Saga<Input = ()> + RunsOn<sagaz::InProcess>>(
+/// The third step fails, and the two before it are undone.
+async fn failing() -> Result<u64, std::fmt::Error> {
+    #[expect(clippy::unused_async, reason = "what a step is by hand")]
+    async fn fails() -> Result<u64, std::fmt::Error> {
+        black_box(Err(std::fmt::Error))
+    }
+    let (Ok(a), Ok(b)) = (step(1).await, step(2).await);
+    match fails().await {
+        Ok(c) => Ok(a + b + c),
+        Err(error) => {
+            let _ = (step(b).await, step(a).await);
+            Err(error)
+        }
+    }
+}
+
+async fn diamond() -> PlainResult<u64> {
+    let first = step(1).await?;
+    let (f0, f1, f2, f3, (f4, f5, f6, f7)) = tokio::join!(
+        step(first),
+        step(first + 1),
+        step(first + 2),
+        step(first + 3),
+        async {
+            tokio::join!(
+                step(first + 4),
+                step(first + 5),
+                step(first + 6),
+                step(first + 7)
+            )
+        }
+    );
+    step(f0? + f1? + f2? + f3? + f4? + f5? + f6? + f7?).await
+}
+
+async fn spawned_diamond() -> PlainResult<u64> {
+    let first = step(1).await?;
+    let tasks: [_; 8] = std::array::from_fn(|nth| tokio::spawn(step(first + nth as u64)));
+    let mut sum = 0;
+    for task in tasks {
+        let Ok(Ok(value)) = task.await else {
+            return Ok(0);
+        };
+        sum += value;
+    }
+    step(sum).await
+}
+
+/// Nanoseconds for one: of many measurements, each shorter than what the system gives a thread at once, the least, for all that
+/// disturbs makes it longer.
+#[expect(clippy::cast_precision_loss, reason = "a rounded figure")]
+fn time<T>(runtime: &Runtime, count: u32, mut one: impl AsyncFnMut() -> T) -> f64 {
+    runtime.block_on(async {
+        let mut least = f64::INFINITY;
+        for _ in 0..scaled(50, 2) {
+            let began = Instant::now();
+            for _ in 0..count {
+                black_box(one().await);
+            }
+            least = least.min(began.elapsed().as_nanos() as f64 / f64::from(count));
+        }
+        least
+    })
+}
+
+/// In the task of the caller.
+fn runs<G: Saga<Input = ()> + RunsOn<InProcess>>(
     runtime: &Runtime,
     count: u32,
     make: fn() -> G,
 ) -> f64 {
-    runtime.block_on(async {
-        let began = Instant::now();
-        for _ in 0..count {
-            let _ = black_box(make().run(()).await);
-        }
-        began.elapsed().as_nanos() as f64 / f64::from(count)
-    })
+    time(runtime, count, async || make().run(()).await)
 }
 
-fn spawned(runtime: &Runtime, count: u32) -> f64 {
-    runtime.block_on(async {
-        let began = Instant::now();
-        for _ in 0..count {
-            let _ = black_box(tokio::spawn(async { black_box(1) }).await);
-        }
-        began.elapsed().as_nanos() as f64 / f64::from(count)
-    })
+/// In a task of its own.
+fn detached<G: Saga<Input = ()> + RunsOn<InProcess>>(
+    runtime: &Runtime,
+    count: u32,
+    make: fn() -> G,
+) -> f64 {
+    time(runtime, count, async || make().run_detached(()).await)
 }
 
-fn hand_written(runtime: &Runtime, count: u32) -> f64 {
-    runtime.block_on(async {
-        let began = Instant::now();
-        for _ in 0..count {
-            black_box(by_hand().await);
-        }
-        began.elapsed().as_nanos() as f64 / f64::from(count)
-    })
+/// Four ways of the same work, in nanoseconds.
+struct Shape<'a> {
+    name: &'static str,
+    run: &'a dyn Fn() -> f64,
+    by_hand: &'a dyn Fn() -> f64,
+    detached: &'a dyn Fn() -> f64,
+    spawned: &'a dyn Fn() -> f64,
+    /// Of what is detached.
+    wanted: Option<f64>,
 }
 
 fn main() {
@@ -200,59 +133,76 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    let cases: [(&str, &dyn Fn() -> f64); 6] = [
-        ("tokio::spawn of a no-op, joined", &|| {
-            spawned(&runtime, 20_000)
-        }),
-        ("three steps by hand", &|| hand_written(&runtime, 20_000)),
-        ("saga: 3 steps", &|| saga(&runtime, 20_000, || Three)),
-        ("saga: third of 3 fails, 2 undone", &|| {
-            saga(&runtime, 20_000, || Failing)
-        }),
-        ("saga: 1 -> 8 -> 1", &|| saga(&runtime, 10_000, || Fan)),
-        ("saga: chain of 100", &|| saga(&runtime, 2_000, || Hundred)),
+    let runtime = &runtime;
+    let (many, some, few) = scaled((500, 200, 30), (200, 100, 20));
+    let shapes = [
+        Shape {
+            name: "3 steps",
+            run: &|| runs(runtime, many, || Three),
+            by_hand: &|| time(runtime, many, async || three().await),
+            detached: &|| detached(runtime, many, || Three),
+            spawned: &|| time(runtime, many, async || tokio::spawn(three()).await),
+            // The saga itself adds no more than a spawned task costs.
+            wanted: Some(2.0),
+        },
+        Shape {
+            name: "third of 3 fails, 2 undone",
+            run: &|| runs(runtime, many, || Failing),
+            by_hand: &|| time(runtime, many, async || failing().await),
+            detached: &|| detached(runtime, many, || Failing),
+            spawned: &|| time(runtime, many, async || tokio::spawn(failing()).await),
+            wanted: None,
+        },
+        Shape {
+            name: "1 -> 8 -> 1",
+            run: &|| runs(runtime, some, || Diamond),
+            by_hand: &|| time(runtime, some, async || diamond().await),
+            detached: &|| detached(runtime, some, || Diamond),
+            spawned: &|| {
+                time(runtime, some, async || {
+                    tokio::spawn(spawned_diamond()).await
+                })
+            },
+            wanted: Some(1.0),
+        },
+        Shape {
+            name: "chain of 100",
+            run: &|| runs(runtime, few, || Hundred),
+            by_hand: &|| time(runtime, few, async || hundred().await),
+            detached: &|| detached(runtime, few, || Hundred),
+            spawned: &|| time(runtime, few, async || tokio::spawn(hundred()).await),
+            wanted: None,
+        },
     ];
-    // With a word as argument: only the cases that contain it, for a profiler.
-    if let Some((_, measure)) = std::env::args()
-        .nth(1)
-        .and_then(|word| cases.iter().find(|(name, _)| name.contains(&word)))
-    {
-        for _ in 0..ROUNDS {
-            measure();
-        }
-        return;
-    }
-    let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(ROUNDS); cases.len()];
-    for _ in 0..=ROUNDS {
-        for (times, (_, measure)) in times.iter_mut().zip(&cases) {
-            times.push(measure());
-        }
-    }
+    let word = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let shapes: Vec<_> = shapes
+        .into_iter()
+        .filter(|shape| word.as_ref().is_none_or(|word| shape.name.contains(word)))
+        .collect();
+    let mut times = vec![[const { Vec::new() }; 4]; shapes.len()];
     // The first round warms up.
-    for times in &mut times {
-        times.remove(0);
+    for round in 0..=scaled(31, 1) {
+        for (times, shape) in times.iter_mut().zip(&shapes) {
+            let ways = [shape.run, shape.by_hand, shape.detached, shape.spawned];
+            let measured = ways.map(|way| way());
+            if round > 0 {
+                for (times, time) in times.iter_mut().zip(measured) {
+                    times.push(time);
+                }
+            }
+        }
     }
-    let medians: Vec<f64> = times.iter().cloned().map(median).collect();
-    // Of the two in each round: what else the machine does weighs on both.
-    let ratio = |one: usize, other: usize| {
-        let rounds = times[one].iter().zip(&times[other]);
-        median(rounds.map(|(one, other)| one / other).collect())
+    let unit = Unit {
+        name: "ns a run",
+        more_is_better: false,
     };
-    println!("{:<36} {:>10} {:>14}", "", "ns a run", "x tokio::spawn");
-    for ((name, _), median) in cases.iter().zip(&medians) {
-        println!("{name:<36} {median:>10.0} {:>14.2}", median / medians[0]);
+    let told =
+        |case: &str, times: &[f64], floor| tell("in-process", (case, None), unit, times, &[floor]);
+    for ([run, by_hand, ..], shape) in times.iter().zip(&shapes) {
+        told(shape.name, run, ("by hand", by_hand, None));
     }
-    println!(
-        "3 steps / tokio::spawn: {:.2} (wanted: under 1)",
-        ratio(2, 0)
-    );
-    println!(
-        "chain of 100 / 3 steps: {:.1} (wanted: under 30)",
-        ratio(5, 2)
-    );
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    for ([.., detached, spawned], shape) in times.iter().zip(&shapes) {
+        let case = format!("{}, detached", shape.name);
+        told(&case, detached, ("by hand, spawned", spawned, shape.wanted));
+    }
 }

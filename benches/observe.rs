@@ -3,24 +3,26 @@
 //! `cargo bench --features metrics,otel --bench observe` compares, in processes of their own, taken in turn, runs that nobody
 //! observes with runs of a process that is observed: by nobody, because there is neither a subscriber nor a recorder; by metrics;
 //! and by metrics and spans. `cargo xtask observe-cost` compares runs that nobody observes with those of a build without the
-//! features. The floor, `tokio::spawn` of a no-op, is measured beside each.
+//! features. The floor is what nobody observes.
 #![expect(
     clippy::print_stdout,
     clippy::cast_precision_loss,
     reason = "a benchmark prints rounded figures"
 )]
 
+#[path = "support/measure.rs"]
+mod measure;
+
+use measure::{Unit, scaled, tell};
 use sagaz::{Saga, saga, step};
 use std::{env, hint::black_box, process::Command, time::Instant};
 use tokio::runtime::Runtime;
 
-/// Processes of each kind.
-const ROUNDS: usize = 15;
+/// Measurements in a process, each shorter than what the system gives a thread at once; the least of them counts, for all that
+/// disturbs makes it longer.
+const TIMES: u32 = 200;
 
-/// Measurements in a process; the least of them counts, for all that disturbs makes it longer.
-const TIMES: usize = 12;
-
-const RUNS: u32 = 20_000;
+const RUNS: u32 = 500;
 
 type PlainResult = Result<(), std::convert::Infallible>;
 
@@ -45,7 +47,7 @@ impl Three {
 /// Nanoseconds for one.
 async fn time(mut one: impl AsyncFnMut()) -> f64 {
     let mut least = f64::INFINITY;
-    for _ in 0..TIMES {
+    for _ in 0..scaled(TIMES, 1) {
         let began = Instant::now();
         for _ in 0..RUNS {
             one().await;
@@ -55,18 +57,11 @@ async fn time(mut one: impl AsyncFnMut()) -> f64 {
     least
 }
 
-/// A saga, and the floor.
-fn measure(runtime: &Runtime) -> (f64, f64) {
-    runtime.block_on(async {
-        let saga = time(async || {
-            let _ = black_box(Three.run(()).await);
-        });
-        let saga = saga.await;
-        let floor = time(async || {
-            let _ = black_box(tokio::spawn(async { black_box(1) }).await);
-        });
-        (saga, floor.await)
-    })
+/// Of a run.
+fn measure(runtime: &Runtime) -> f64 {
+    runtime.block_on(time(async || {
+        let _ = black_box(Three.run(()).await);
+    }))
 }
 
 /// Observes this process as the word says.
@@ -106,52 +101,41 @@ fn main() {
             .build()
             .expect("a runtime");
         observe(&runtime, &how);
-        let (saga, floor) = measure(&runtime);
-        println!("{saga} {floor}");
+        println!("{}", measure(&runtime));
         return;
     }
-    let ways = if cfg!(all(feature = "metrics", feature = "otel")) {
-        &["nobody", "attached", "metrics", "spans"][..]
-    } else {
-        &["nobody"]
-    };
-    let mut sagas = vec![Vec::new(); ways.len()];
-    let mut floors = sagas.clone();
-    for _ in 0..ROUNDS {
-        for (nth, way) in ways.iter().enumerate() {
-            let (saga, floor) = in_process_of_its_own(way);
-            sagas[nth].push(saga);
-            floors[nth].push(floor);
+    if !cfg!(all(feature = "metrics", feature = "otel")) {
+        println!("SKIPPED: this needs the features `metrics` and `otel`");
+        return;
+    }
+    let ways = ["attached", "metrics", "spans"];
+    let (mut floor, mut observed) = (Vec::new(), vec![Vec::new(); ways.len()]);
+    // Processes of each kind.
+    for _ in 0..scaled(7, 1) {
+        floor.push(in_process_of_its_own("nobody"));
+        for (times, way) in observed.iter_mut().zip(ways) {
+            times.push(in_process_of_its_own(way));
         }
     }
-    println!(
-        "{:<12} {:>10} {:>16} {:>12}",
-        "observed by", "ns a run", "x tokio::spawn", "x nobody"
-    );
-    let nobody = median(sagas[0].clone());
-    for (nth, way) in ways.iter().enumerate() {
-        let (saga, floor) = (median(sagas[nth].clone()), median(floors[nth].clone()));
-        println!(
-            "{way:<12} {saga:>10.0} {:>16.2} {:>12.3}",
-            saga / floor,
-            saga / nobody
+    for (times, way) in observed.iter().zip(ways) {
+        tell(
+            "observe",
+            (&format!("3 steps, observed by {way}"), None),
+            Unit {
+                name: "ns a run",
+                more_is_better: false,
+            },
+            times,
+            &[("the same, observed by nobody", &floor, None)],
         );
     }
 }
 
-fn in_process_of_its_own(way: &str) -> (f64, f64) {
+fn in_process_of_its_own(way: &str) -> f64 {
     let output = Command::new(env::current_exe().expect("this program"))
         .args(["--as", way])
         .output()
         .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let numbers = said.split_whitespace();
-    let mut numbers = numbers.map(|number| number.parse::<f64>().expect("a number"));
-    let mut next = || numbers.next().expect("a process says two numbers");
-    (next(), next())
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.trim().parse().expect("a process says a number")
 }

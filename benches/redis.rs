@@ -2,27 +2,27 @@
 //!
 //! `cargo bench --features redis --bench redis`, with `SAGAZ_TEST_REDIS_URL` (`cargo xtask services up` prints one). The floor: as many
 //! tasks, each of which makes four dependent `EVALSHA`s (accept, and three steps) that write the same rows and the same places
-//! in sets, and look at nothing, on as many multiplexed connections. Rounds of both are interleaved; medians and the
-//! median of each round's ratio are printed.
+//! in sets, and look at nothing, pipelined on as many multiplexed connections. Rounds of both are interleaved.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "support/order.rs"]
 mod order;
+#[path = "support/redis_keys.rs"]
+mod redis_keys;
+#[path = "support/server.rs"]
+mod server;
 
+use measure::{scaled, tell};
 use order::{INPUT, Order};
 use redis::{Script, aio::MultiplexedConnection};
 use sagaz::{Engine, SagaId, redis::Redis};
-use std::{
-    env,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
-use tokio::task::JoinSet;
+use std::{sync::LazyLock, time::Duration};
 
-const ROUNDS: usize = 7;
-const PER_ROUND: Duration = Duration::from_millis(1500);
-const IN_FLIGHT: [usize; 4] = [1, 64, 256, 512];
+/// How many in flight, and the ratio that is wanted.
+const IN_FLIGHT: [(u32, f64); 3] = [(1, 0.67), (64, 0.5), (256, 0.5)];
 const CONNECTIONS: usize = 4;
 const PARTITIONS: u16 = 64;
 
@@ -90,33 +90,22 @@ async fn floor_instance(connection: &mut MultiplexedConnection, number: u16) {
     }
 }
 
-async fn floor_rate(connections: &[MultiplexedConnection], in_flight: usize) -> f64 {
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for place in 0..in_flight {
-        let mut connection = connections[place % connections.len()].clone();
-        tasks.spawn(async move {
-            let mut finished = 0;
-            while began.elapsed() < PER_ROUND {
-                floor_instance(&mut connection, fastrand::u16(..)).await;
-                finished += 1;
-            }
-            finished
-        });
-    }
-    let finished: u32 = tasks.join_all().await.into_iter().sum();
-    f64::from(finished) / began.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+async fn floor_rate(
+    connections: &[MultiplexedConnection],
+    in_flight: u32,
+    per_round: Duration,
+) -> f64 {
+    let connections = connections.to_vec();
+    let one = move |task: u32| {
+        let mut connection = connections[task as usize % connections.len()].clone();
+        async move { floor_instance(&mut connection, fastrand::u16(..)).await }
+    };
+    order::rate(order::repeat(in_flight, per_round, one).await)
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let Ok(url) = env::var("SAGAZ_TEST_REDIS_URL") else {
-        println!("SAGAZ_TEST_REDIS_URL names no server; `cargo xtask services up` starts one");
+    let Some(url) = server::url("SAGAZ_TEST_REDIS_URL") else {
         return;
     };
     let options = Redis::options(&url).expect("a URL of Redis");
@@ -142,45 +131,24 @@ async fn main() {
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         connections.push(connection.await.expect("the floor connects"));
     }
-    println!(
-        "{:>9} {:>16} {:>16} {:>7} {:>12} {:>12}",
-        "in flight", "floor /s", "sagaz /s", "ratio", "floor each", "sagaz each"
-    );
-    for in_flight in IN_FLIGHT {
+    let per_round = scaled(Duration::from_millis(1500), Duration::from_millis(100));
+    for (in_flight, wanted) in IN_FLIGHT {
         let (mut floors, mut rates) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            floors.push(floor_rate(&connections, in_flight).await);
-            rates.push(order::rate(order::run(&engine, in_flight, PER_ROUND).await));
+        for _ in 0..scaled(7, 1) {
+            floors.push(floor_rate(&connections, in_flight, per_round).await);
+            rates.push(order::rate(order::run(&engine, in_flight, per_round).await));
         }
-        let ratios = rates.iter().zip(&floors).map(|(rate, floor)| rate / floor);
-        let ratio = median(ratios.collect());
-        let (floor, rate) = (median(floors), median(rates));
-        let side_by_side = f64::from(u32::try_from(in_flight).expect("it is small"));
-        let each = |rate: f64| Duration::from_secs_f64(side_by_side / rate);
-        println!(
-            "{in_flight:>9} {floor:>16.0} {rate:>16.0} {ratio:>7.2} {:>12.0?} {:>12.0?}",
-            each(floor),
-            each(rate)
+        tell(
+            "redis",
+            ("three steps", Some(in_flight)),
+            order::RATE,
+            &rates,
+            &[("the same commands, pipelined", &floors, Some(wanted))],
         );
     }
-    println!("wanted: a ratio of at least 0.5, and of at least 0.67 at 1 in flight");
     engine.shutdown().await;
     let mut connection = connections.swap_remove(0);
     for prefix in [prefix.as_str(), "floor"] {
-        for partition in 0..PARTITIONS {
-            let found: Vec<String> = redis::cmd("KEYS")
-                .arg(format!("{{{prefix}:{partition}}}:*"))
-                .query_async(&mut connection)
-                .await
-                .expect("the keys");
-            for keys in found.chunks(1_000) {
-                let mut unlink = redis::cmd("UNLINK");
-                let _: i64 = unlink
-                    .arg(keys)
-                    .query_async(&mut connection)
-                    .await
-                    .expect("they go");
-            }
-        }
+        redis_keys::unlink(&mut connection, prefix).await;
     }
 }

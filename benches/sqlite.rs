@@ -1,33 +1,26 @@
 //! Durable instances on SQLite against a floor in the same run.
 //!
-//! `cargo bench --features sqlite --bench sqlite`. The floor: as many tasks, each of which makes four dependent writes of
-//! the same rows (accept, and three steps) through a bare group-commit writer, with the same schema and the same settings
-//! of the database, and nothing else. Rounds of both are interleaved; medians and their ratio are printed.
+//! `cargo bench --features sqlite --bench sqlite`. The floors: as many tasks, each of which makes four dependent writes of
+//! the same rows (accept, and three steps) through a bare writer, with the same schema and the same settings of the database, and
+//! nothing else; once with group commit, and once with a commit for each write. Rounds of all are interleaved.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
-
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "support/order.rs"]
 mod order;
 
+use measure::{scaled, tell};
 use order::{INPUT, Order};
 use sagaz::{Engine, sqlite::Sqlite};
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use std::{
-    fmt::Write,
-    path::Path,
-    time::{Duration, Instant},
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use std::{fmt::Write, path::Path, time::Duration};
+use tokio::sync::{mpsc, oneshot};
 
-const ROUNDS: usize = 7;
-const PER_ROUND: Duration = Duration::from_millis(1500);
-const IN_FLIGHT: [usize; 3] = [1, 64, 256];
+/// How many in flight, and what is wanted of the floor with group commit.
+const IN_FLIGHT: [(u32, Option<f64>); 3] = [(1, None), (64, Some(0.5)), (256, None)];
 
 /// One write of the floor.
 struct Job {
@@ -36,10 +29,14 @@ struct Job {
     reply: oneshot::Sender<()>,
 }
 
-/// A bare group-commit writer: whatever has queued up while the last batch was committed, in one transaction.
-async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
+/// A bare writer: whatever has queued up while the last batch was committed, up to so many, in one transaction.
+async fn bare_writer(
+    mut connection: SqliteConnection,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    batch_max: usize,
+) {
     let mut batch = Vec::new();
-    while jobs.recv_many(&mut batch, 512).await > 0 {
+    while jobs.recv_many(&mut batch, batch_max).await > 0 {
         let accepts: Vec<_> = batch.iter().filter(|job| job.step.is_none()).collect();
         let steps: Vec<_> = batch.iter().filter(|job| job.step.is_some()).collect();
         let mut sql = String::from("BEGIN IMMEDIATE;");
@@ -92,7 +89,7 @@ async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::Unbounded
     }
 }
 
-async fn floor_rate(path: &Path, in_flight: usize) -> f64 {
+async fn floor_rate(path: &Path, in_flight: u32, batch_max: usize, per_round: Duration) -> f64 {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -102,43 +99,25 @@ async fn floor_rate(path: &Path, in_flight: usize) -> f64 {
         .await
         .expect("the floor connects");
     let (jobs, queue) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(bare_writer(connection, queue));
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..in_flight {
+    let writer = tokio::spawn(bare_writer(connection, queue, batch_max));
+    let one = move |_| {
         let jobs = jobs.clone();
-        tasks.spawn(async move {
-            let write = async |id: &str, step| {
+        async move {
+            let id = sagaz::SagaId::new().to_string();
+            for step in [None, Some("reserve"), Some("charge"), Some("confirm")] {
                 let (reply, written) = oneshot::channel();
                 let _ = jobs.send(Job {
-                    id: id.to_owned(),
-                    step,
+                    id: id.clone(),
+                    step: step.map(|step| (step, format!("\"{step} of {INPUT}\""))),
                     reply,
                 });
                 written.await.expect("it is written");
-            };
-            let mut finished = 0;
-            while began.elapsed() < PER_ROUND {
-                let id = sagaz::SagaId::new().to_string();
-                write(&id, None).await;
-                for step in ["reserve", "charge", "confirm"] {
-                    write(&id, Some((step, format!("\"{step} of {INPUT}\"")))).await;
-                }
-                finished += 1;
             }
-            finished
-        });
-    }
-    let finished: u32 = tasks.join_all().await.into_iter().sum();
-    let rate = f64::from(finished) / began.elapsed().as_secs_f64();
-    drop(jobs);
+        }
+    };
+    let rate = order::rate(order::repeat(in_flight, per_round, one).await);
     writer.await.expect("the writer ends");
     rate
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -156,29 +135,24 @@ async fn main() {
         .start()
         .await
         .expect("the engine starts");
-    println!(
-        "{:>9} {:>16} {:>16} {:>7}",
-        "in flight", "floor /s", "sagaz /s", "ratio"
-    );
-    for in_flight in IN_FLIGHT {
-        let (mut floors, mut rates) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            floors.push(floor_rate(&bare, in_flight).await);
-            rates.push(order::rate(order::run(&engine, in_flight, PER_ROUND).await));
+    let per_round = scaled(Duration::from_millis(1500), Duration::from_millis(100));
+    for (in_flight, wanted) in IN_FLIGHT {
+        let (mut grouped, mut single, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..scaled(7, 1) {
+            grouped.push(floor_rate(&bare, in_flight, 512, per_round).await);
+            rates.push(order::rate(order::run(&engine, in_flight, per_round).await));
+            single.push(floor_rate(&bare, in_flight, 1, per_round).await);
         }
-        let ratio = median(
-            rates
-                .iter()
-                .zip(&floors)
-                .map(|(rate, floor)| rate / floor)
-                .collect(),
-        );
-        println!(
-            "{in_flight:>9} {:>16.0} {:>16.0} {ratio:>7.2}",
-            median(floors),
-            median(rates)
+        tell(
+            "sqlite",
+            ("three steps", Some(in_flight)),
+            order::RATE,
+            &rates,
+            &[
+                ("the same rows, group commit", &grouped, wanted),
+                ("the same rows, four commits each", &single, None),
+            ],
         );
     }
-    println!("wanted at 64 in flight: a ratio of at least 0.5");
     engine.shutdown().await;
 }

@@ -1,9 +1,16 @@
 //! How long an event takes from its commit to its consumer while nothing else happens, against the same way by hand: a commit, a
-//! publish that is confirmed, and the delivery.
+//! publish, and the delivery.
+//!
+//! Both are measured alike: from the moment at which the task that wrote knows of its commit, to the one at which the consumer has the
+//! event. Neither waits for the broker's confirmation, nor for the consumer's acknowledgement.
 
-use crate::{median, options, servers, setting, table::Table};
+use crate::{
+    measure::{Unit, figure::median, scaled, tell},
+    options, rounds, servers, setting,
+    table::Table,
+};
 use sagaz::{
-    Engine, Event, StepContext, StepError,
+    Engine, Event, Lifecycle, Observer, StepContext, StepError,
     broker::{Broker, Subscriber},
     brokers::{AnyBroker, AnySubscriber, Subscription},
     outbox::{Optimistic, Relay},
@@ -15,7 +22,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 
 /// Publishes one event.
 struct Tell;
@@ -32,10 +39,6 @@ impl Tell {
 pub(crate) async fn compare(table: &Table) {
     let mut brokers = vec![("memory", format!("memory://bench-{}", fastrand::u64(..)))];
     brokers.extend(servers());
-    println!(
-        "{:<12} {:>22} {:>22} {:>22}   (ms: p50, p99; from the commit to the consumer)",
-        "", "by hand", "relay, notified", "optimistic"
-    );
     for (name, url) in brokers {
         let topic = format!("latency-{}", fastrand::u64(..));
         // On RabbitMQ an exchange, as consumers have it.
@@ -53,27 +56,49 @@ pub(crate) async fn compare(table: &Table) {
         let subscription = Subscription::new("latency", [topic.as_str()]);
         let subscriber = options(&topic).subscribe(&url, subscription).await;
         let mut subscriber = subscriber.expect("the broker subscribes");
-        let by_hand = by_hand(table, &broker, &mut subscriber).await;
         let store = table.store().await;
-        let relayed = through(&store, &broker, &mut subscriber, false).await;
-        let optimistic = through(&store, &broker, &mut subscriber, true).await;
-        println!(
-            "{name:<12} {:>22} {:>22} {:>22}",
-            told(by_hand),
-            told(relayed),
-            told(optimistic)
-        );
+        let mut all: [[Vec<f64>; 2]; 3] = Default::default();
+        for _ in 0..rounds() {
+            let times = [
+                by_hand(table, &broker, &mut subscriber).await,
+                through(&store, &broker, &mut subscriber, false).await,
+                through(&store, &broker, &mut subscriber, true).await,
+            ];
+            for ([medians, nineties], times) in all.iter_mut().zip(times) {
+                medians.push(median(times.clone()));
+                nineties.push(p90(times));
+            }
+        }
+        store.close().await;
+        let [by_hand, relayed, optimistic] = &all;
+        for (way, times) in [("relay", relayed), ("optimistic", optimistic)] {
+            for (which, times, floor) in [
+                ("p50", &times[0], &by_hand[0]),
+                ("p90", &times[1], &by_hand[1]),
+            ] {
+                tell(
+                    "latency",
+                    (&format!("{name}, {way}, {which}"), None),
+                    Unit {
+                        name: "ms from commit to consumer",
+                        more_is_better: false,
+                    },
+                    times,
+                    &[("publish and deliver by hand", floor, None)],
+                );
+            }
+        }
     }
 }
 
-fn told(mut millis: Vec<f64>) -> String {
+fn p90(mut millis: Vec<f64>) -> f64 {
     millis.sort_by(f64::total_cmp);
-    let p99 = millis[millis.len() * 99 / 100];
-    format!("{:.2} {p99:>8.2}", median(millis))
+    millis[millis.len() * 9 / 10]
 }
 
-fn times() -> u32 {
-    setting("TIMES", 200)
+/// How often a round does it.
+fn count() -> u32 {
+    setting("TIMES", scaled(50, 5))
 }
 
 /// So that each event finds everything at rest.
@@ -81,19 +106,30 @@ async fn rest() {
     sleep(Duration::from_millis(fastrand::u64(5..25))).await;
 }
 
-async fn next(subscriber: &mut AnySubscriber) {
-    let delivery = subscriber.receive().await.expect("a message");
-    subscriber
-        .ack(delivery.receipt)
-        .await
-        .expect("it is acknowledged");
+/// When the consumer has the event of this number. It is acknowledged then, as is what comes again of those before it.
+async fn delivered(subscriber: &mut AnySubscriber, number: u32) -> Instant {
+    loop {
+        let delivery = subscriber.receive().await.expect("a message");
+        let delivered = Instant::now();
+        let acknowledged = subscriber.ack(delivery.receipt).await;
+        acknowledged.expect("it is acknowledged");
+        let event = delivery.event.expect("an event");
+        if event.decode::<u32>().expect("a number") == number {
+            return delivered;
+        }
+    }
 }
 
-/// What is measured ends with the delivery, and begins with the commit's return.
+/// From one to the other. Who is told of a commit may be late: what was delivered before took no time.
+fn millis(committed: Instant, delivered: Instant) -> f64 {
+    let took = delivered.saturating_duration_since(committed);
+    took.as_secs_f64() * 1e3
+}
+
 async fn by_hand(table: &Table, broker: &AnyBroker, subscriber: &mut AnySubscriber) -> Vec<f64> {
     let mut session = table.session().await;
-    let mut millis = Vec::new();
-    for number in 0..times() {
+    let mut times = Vec::new();
+    for number in 0..count() {
         rest().await;
         let mut tx = session.begin().await.expect("it begins");
         sqlx::query("SELECT pg_current_xact_id()")
@@ -103,18 +139,28 @@ async fn by_hand(table: &Table, broker: &AnyBroker, subscriber: &mut AnySubscrib
         tx.commit().await.expect("it commits");
         let committed = Instant::now();
         let event = Event::new("told", &number).source("/bench").key(number);
-        let event = std::slice::from_ref(&event);
-        let (published, ()) = tokio::join!(broker.publish(event), next(subscriber));
+        let publish = broker.publish(std::slice::from_ref(&event));
+        let (published, delivered) = tokio::join!(publish, delivered(subscriber, number));
         for result in published {
             result.expect("the broker takes it");
         }
-        millis.push(committed.elapsed().as_secs_f64() * 1e3);
+        times.push(millis(committed, delivered));
     }
-    millis
+    times
 }
 
-/// The commit is known when the instance's outcome is: this is a little late, so what is told is a little short. The instance's
-/// only step also completes it.
+/// Tells when the engine knows that an instance is finished: its only step's commit has returned.
+struct Commits(mpsc::UnboundedSender<Instant>);
+
+impl Observer for Commits {
+    fn observe(&self, event: &Lifecycle<'_>) {
+        if matches!(event, Lifecycle::Finished { .. }) {
+            let _ = self.0.send(Instant::now());
+        }
+    }
+}
+
+/// Through an engine, and a relay or an optimistic sender.
 async fn through(
     store: &Postgres,
     broker: &Arc<AnyBroker>,
@@ -124,28 +170,25 @@ async fn through(
     let relay = Relay::builder(store.clone(), Arc::clone(broker));
     let relay = relay.start().await.expect("the relay starts");
     let optimistic = Arc::new(Optimistic::builder(store.clone(), Arc::clone(broker)).start());
-    let mut engine = Engine::builder(store.clone()).register(Tell);
+    let (sender, mut commits) = mpsc::unbounded_channel();
+    let mut engine = Engine::builder(store.clone())
+        .register(Tell)
+        .observer(Arc::new(Commits(sender)));
     if is_optimistic {
         engine = engine.after_commit(optimistic.clone());
     }
     let engine = engine.start().await.expect("the engine starts");
-    let mut millis = Vec::new();
-    for number in 0..times() {
+    let mut times = Vec::new();
+    for number in 0..count() {
         rest().await;
         let handle = engine.start::<Tell>(number).await.expect("it starts");
-        let committed = async {
-            assert!(handle.outcome().await.expect("it ends").is_completed());
-            Instant::now()
-        };
-        let delivered = async {
-            next(subscriber).await;
-            Instant::now()
-        };
-        let (committed, delivered) = tokio::join!(committed, delivered);
-        millis.push(delivered.saturating_duration_since(committed).as_secs_f64() * 1e3);
+        let delivered = delivered(subscriber, number).await;
+        assert!(handle.outcome().await.expect("it ends").is_completed());
+        let committed = commits.recv().await.expect("the engine tells of it");
+        times.push(millis(committed, delivered));
     }
     engine.shutdown().await;
     optimistic.shutdown().await;
     relay.shutdown().await;
-    millis
+    times
 }

@@ -1,20 +1,26 @@
 //! The relay from PostgreSQL to brokers against floors in the same run.
 //!
-//! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres,outbox --bench outbox`, with `kafka`, `rabbitmq` or
-//! `nats` among the features and `SAGAZ_TEST_KAFKA_URL`, `SAGAZ_TEST_RABBITMQ_URL` or `SAGAZ_TEST_NATS_URL` for these brokers;
-//! `cargo xtask services up` starts servers and tells their URLs.
+//! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres,outbox --bench outbox`, with `kafka`, `rabbitmq`,
+//! `nats` or `redis` among the features and `SAGAZ_TEST_KAFKA_URL`, `SAGAZ_TEST_RABBITMQ_URL`, `SAGAZ_TEST_NATS_URL` or
+//! `SAGAZ_TEST_REDIS_URL` for these brokers; `cargo xtask services up` starts servers and tells their URLs.
 //!
 //! - The *raw claim* is what the table allows: one connection deletes the same rows in batches, `FOR UPDATE SKIP LOCKED`, and
 //!   looks at nothing. No order of keys, no broker, no lease.
 //! - The *raw publish* is what the broker allows: the same events, as many unconfirmed as there are keys.
 //!
-//! Every round fills the table anew, and looks whether the broker has the events of each key in their order.
+//! Every round fills the table anew, and looks whether the broker has the events of each key in their order. Then [`latency`]; with
+//! `-- latency` or `-- idle`, that alone, or what a relay asks of a server while there is nothing to do.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod latency;
+#[path = "../support/measure.rs"]
+mod measure;
+#[path = "../support/server.rs"]
+mod server;
 mod table;
 
+use measure::{Unit, scaled, tell};
 use sagaz::{
     Event, System,
     broker::{Broker, BrokerError},
@@ -25,18 +31,20 @@ use sagaz::{
 use std::{
     collections::HashMap,
     env,
-    process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use table::Table;
 
 const KEYS: u32 = 500;
-const ROUNDS: usize = 5;
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+const EVENTS: Unit = Unit {
+    name: "events/s",
+    more_is_better: true,
+};
+
+fn rounds() -> u32 {
+    setting("ROUNDS", scaled(5, 1))
 }
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
@@ -166,7 +174,7 @@ fn servers() -> Vec<(&'static str, String)> {
     ];
     let there = all.into_iter().filter(|(.., compiled)| *compiled);
     there
-        .filter_map(|(name, variable, _)| Some((name, env::var(variable).ok()?)))
+        .filter_map(|(name, variable, _)| Some((name, server::url(variable)?)))
         .collect()
 }
 
@@ -177,13 +185,9 @@ fn options(topic: &str) -> Options {
 }
 
 async fn rates(table: &Table) {
-    let events = setting("EVENTS", 20_000);
-    println!(
-        "{:<24} {:>12} {:>12} {:>7} {:>7}",
-        "", "floor /s", "relay /s", "ratio", "wanted"
-    );
+    let events = setting("EVENTS", scaled(20_000, 1_000));
     let (mut floors, mut rates) = (Vec::new(), Vec::new());
-    for _ in 0..setting("ROUNDS", ROUNDS) {
+    for _ in 0..rounds() {
         table.fill(events, KEYS).await;
         floors.push(table.delete_all(1_000).await);
         let memory = sagaz::brokers::memory::MemoryBroker::builder()
@@ -191,12 +195,17 @@ async fn rates(table: &Table) {
             .build();
         rates.push(relayed(table, memory, events).await);
     }
-    report("to memory", &floors, &rates, 0.4);
+    report(
+        "to memory",
+        &rates,
+        &[("the raw claim", &floors, Some(0.4))],
+    );
     for (name, url) in servers() {
-        let (mut mins, mut rates) = (Vec::new(), Vec::new());
-        let events = setting("EVENTS", 10_000);
+        let (mut claims, mut publishes, mut mins, mut rates) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let events = setting("EVENTS", scaled(10_000, 1_000));
         let sample = table::events(events, KEYS);
-        for _ in 0..setting("ROUNDS", ROUNDS) {
+        for _ in 0..rounds() {
             let topic = format!("bench-{}", fastrand::u64(..));
             let broker = options(&topic)
                 .connect(&url)
@@ -206,30 +215,32 @@ async fn rates(table: &Table) {
             published(&broker, &sample[..500]).await;
             let raw = published(&broker, &sample).await;
             table.fill(events, KEYS).await;
-            mins.push(raw.min(table.delete_all(1_000).await));
+            let claim = table.delete_all(1_000).await;
+            publishes.push(raw);
+            claims.push(claim);
+            mins.push(raw.min(claim));
             rates.push(relayed(table, broker, events).await);
         }
-        report(&format!("to {name}"), &mins, &rates, 0.5);
+        report(
+            &format!("to {name}"),
+            &rates,
+            &[
+                ("the slower of these", &mins, Some(0.5)),
+                ("the raw claim", &claims, None),
+                ("the raw publish", &publishes, None),
+            ],
+        );
     }
 }
 
-fn report(name: &str, floors: &[f64], rates: &[f64], wanted: f64) {
-    let ratios = rates.iter().zip(floors).map(|(rate, floor)| rate / floor);
-    let ratio = median(ratios.collect());
-    println!(
-        "{name:<24} {:>12.0} {:>12.0} {ratio:>7.2} {wanted:>7}",
-        median(floors.to_vec()),
-        median(rates.to_vec())
-    );
+fn report(name: &str, rates: &[f64], floors: &[(&str, &[f64], Option<f64>)]) {
+    tell("relay", (name, None), EVENTS, rates, floors);
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
-    let Ok(url) = env::var("SAGAZ_TEST_POSTGRES_URL") else {
-        println!(
-            "SAGAZ_TEST_POSTGRES_URL names no server: `cargo xtask services up` starts one and tells its URL"
-        );
-        return ExitCode::FAILURE;
+async fn main() {
+    let Some(url) = server::url("SAGAZ_TEST_POSTGRES_URL") else {
+        return;
     };
     let table = Table::create(&url).await;
     if env::args().any(|argument| argument == "latency") {
@@ -240,6 +251,6 @@ async fn main() -> ExitCode {
             .await;
     } else {
         rates(&table).await;
+        latency::compare(&table).await;
     }
-    ExitCode::SUCCESS
 }

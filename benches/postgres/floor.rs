@@ -1,18 +1,13 @@
 //! The floor: the same rows, and nothing else.
 //!
 //! As many tasks, each of which makes four dependent writes (accept, and three steps, of which the last also completes the
-//! instance) through bare group-commit writers, with the same schema and the same number of connections.
+//! instance) through bare writers, with the same schema: with group commit and the same number of connections; or with a commit for
+//! each write, and a connection for each task.
 
-use crate::order::INPUT;
+use crate::order::{self, INPUT};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 const STEPS: [&str; 3] = ["reserve", "charge", "confirm"];
@@ -24,15 +19,16 @@ struct Job {
     reply: oneshot::Sender<()>,
 }
 
-/// A writer without a fence: whatever has queued up while the last batch was committed, in one statement.
+/// A writer without a fence: whatever has queued up while the last batch was committed, up to so many, in one statement.
 async fn write(
     mut connection: PgConnection,
     statement: Arc<str>,
     mut jobs: mpsc::UnboundedReceiver<Job>,
+    batch_max: usize,
 ) {
     let owner = Uuid::from_u128(1);
     let mut batch = Vec::new();
-    while jobs.recv_many(&mut batch, 512).await > 0 {
+    while jobs.recv_many(&mut batch, batch_max).await > 0 {
         let (mut accepts, mut inputs) = (Vec::new(), Vec::new());
         let (mut ids, mut names, mut outputs, mut states, mut owners) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -94,7 +90,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    pub(crate) async fn connect(url: &str, schema: &str, writers: usize) -> Self {
+    pub(crate) async fn connect(url: &str, schema: &str, writers: u32, batch_max: usize) -> Self {
         let statement = statement(schema);
         // Planned once, through the indexes: without that the floor reads the whole table for each batch while it grows.
         let options: PgConnectOptions = url.parse().expect("the URL is one of PostgreSQL");
@@ -111,35 +107,28 @@ impl Floor {
                 .await
                 .expect("the floor connects");
             let (jobs, queue) = mpsc::unbounded_channel();
-            tokio::spawn(write(connection, Arc::clone(&statement), queue));
+            let statement = Arc::clone(&statement);
+            tokio::spawn(write(connection, statement, queue, batch_max));
             queues.push(jobs);
         }
         Self { writers: queues }
     }
 
     /// How many instances were written, and how long that took.
-    pub(crate) async fn run(&self, in_flight: usize, at_least: Duration) -> (u32, Duration) {
-        let began = Instant::now();
-        let mut tasks = JoinSet::new();
-        for _ in 0..in_flight {
-            let writers = self.writers.clone();
-            tasks.spawn(async move {
-                let mut finished = 0;
-                while began.elapsed() < at_least {
-                    let id = sagaz::SagaId::new().as_uuid();
-                    let writer = &writers[usize::try_from(id.as_u128() % writers.len() as u128)
-                        .expect("it is small")];
-                    for step in [None, Some(0), Some(1), Some(2)] {
-                        let (reply, written) = oneshot::channel();
-                        let _ = writer.send(Job { id, step, reply });
-                        written.await.expect("it is written");
-                    }
-                    finished += 1;
+    pub(crate) async fn run(&self, in_flight: u32, at_least: Duration) -> (u32, Duration) {
+        let writers = self.writers.clone();
+        let one = move |_| {
+            let id = sagaz::SagaId::new().as_uuid();
+            let nth = usize::try_from(id.as_u128() % writers.len() as u128);
+            let writer = writers[nth.expect("it is small")].clone();
+            async move {
+                for step in [None, Some(0), Some(1), Some(2)] {
+                    let (reply, written) = oneshot::channel();
+                    let _ = writer.send(Job { id, step, reply });
+                    written.await.expect("it is written");
                 }
-                finished
-            });
-        }
-        let finished = tasks.join_all().await.into_iter().sum();
-        (finished, began.elapsed())
+            }
+        };
+        order::repeat(in_flight, at_least, one).await
     }
 }

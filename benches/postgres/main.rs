@@ -1,7 +1,7 @@
 //! Durable instances on PostgreSQL against a floor in the same run.
 //!
 //! `SAGAZ_TEST_POSTGRES_URL=postgres://.. cargo bench --features postgres --bench postgres`; `cargo xtask services up` starts a
-//! server and tells its URL. Rounds of both are interleaved; medians and the median of the rounds' ratios are printed, and
+//! server and tells its URL. Rounds of all are interleaved; what is printed besides is
 //! what the server's own statistics say of the rows and of the write-ahead log. With `-- full`: [`full`]; with `-- archive`:
 //! [`archive`].
 
@@ -10,31 +10,28 @@
 mod archive;
 mod floor;
 mod full;
+#[path = "../support/measure.rs"]
+mod measure;
 #[path = "../support/order.rs"]
 mod order;
+#[path = "../support/server.rs"]
+mod server;
 
 use floor::Floor;
+use measure::{figure::median, scaled, tell};
 use order::{Order, rate};
 use sagaz::{Engine, postgres::Postgres};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::{
     env,
-    process::ExitCode,
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 7;
-const PER_ROUND: Duration = Duration::from_millis(1500);
+/// How many in flight, and the ratio that is wanted of the floor with group commit.
+const IN_FLIGHT: [(u32, f64); 3] = [(1, 0.67), (64, 0.5), (256, 0.5)];
 
-/// How many in flight, and the ratio that is wanted.
-const IN_FLIGHT: [(usize, f64); 4] = [(1, 0.67), (64, 0.5), (256, 0.5), (512, 0.5)];
-
-const URL: &str = "SAGAZ_TEST_POSTGRES_URL";
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
+/// Connections of the floor that commits each write; a server lets in a hundred.
+const SINGLES_MAX: u32 = 64;
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     env::var(name)
@@ -134,57 +131,57 @@ async fn account(url: &str, schema: &str, run: impl AsyncFn() -> (u32, Duration)
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
-    let Ok(url) = env::var(URL) else {
-        println!("{URL} names no server: `cargo xtask services up` starts one and tells its URL");
-        return ExitCode::FAILURE;
+async fn main() {
+    let Some(url) = server::url("SAGAZ_TEST_POSTGRES_URL") else {
+        return;
     };
     if env::args().any(|argument| argument == "full") {
         full::compare(&url).await;
-        return ExitCode::SUCCESS;
+        return;
     }
     if env::args().any(|argument| argument == "archive") {
         archive::compare(&url).await;
-        return ExitCode::SUCCESS;
+        return;
     }
     let writers = setting("WRITERS", 2);
-    let rounds = setting("ROUNDS", ROUNDS);
+    let rounds = setting("ROUNDS", scaled(7, 1));
+    let per_round = scaled(Duration::from_millis(1500), Duration::from_millis(100));
     let ours = store(&url, "sagaz_bench", writers).await;
-    // The floor writes into the same schema.
-    store(&url, "sagaz_bench_floor", 1).await.close().await;
-    let floor = Floor::connect(&url, "sagaz_bench_floor", writers as usize).await;
+    // The floors write into the same schema.
+    let schema = "sagaz_bench_floor";
+    store(&url, schema, 1).await.close().await;
+    let floor = Floor::connect(&url, schema, writers, 512).await;
     let engine = Engine::builder(ours)
         .register(Order)
         .start()
         .await
         .expect("the engine starts");
-    println!(
-        "{:>9} {:>12} {:>12} {:>7} {:>7}",
-        "in flight", "floor /s", "sagaz /s", "ratio", "wanted"
-    );
     for (in_flight, wanted) in IN_FLIGHT {
-        let (mut floors, mut rates) = (Vec::new(), Vec::new());
+        let singles = Floor::connect(&url, schema, in_flight.min(SINGLES_MAX), 1).await;
+        let (mut grouped, mut single, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            floors.push(rate(floor.run(in_flight, PER_ROUND).await));
-            rates.push(rate(order::run(&engine, in_flight, PER_ROUND).await));
+            grouped.push(rate(floor.run(in_flight, per_round).await));
+            rates.push(rate(order::run(&engine, in_flight, per_round).await));
+            single.push(rate(singles.run(in_flight, per_round).await));
         }
-        let ratios = rates.iter().zip(&floors).map(|(rate, floor)| rate / floor);
-        let ratio = median(ratios.collect());
-        println!(
-            "{in_flight:>9} {:>12.0} {:>12.0} {ratio:>7.2} {wanted:>7}",
-            median(floors),
-            median(rates)
+        tell(
+            "postgres",
+            ("three steps", Some(in_flight)),
+            order::RATE,
+            &rates,
+            &[
+                ("the same rows, group commit", &grouped, Some(wanted)),
+                ("the same rows, four commits each", &single, None),
+            ],
         );
     }
-    let schema = "sagaz_bench_floor";
-    let written = account(&url, schema, async || floor.run(256, PER_ROUND).await).await;
+    let written = account(&url, schema, async || floor.run(256, per_round).await).await;
     println!("the floor writes for each instance: {written}");
     let schema = "sagaz_bench";
     let written = account(&url, schema, async || {
-        order::run(&engine, 256, PER_ROUND).await
+        order::run(&engine, 256, per_round).await
     })
     .await;
     println!("an instance is: {written}");
     engine.shutdown().await;
-    ExitCode::SUCCESS
 }
