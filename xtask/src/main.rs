@@ -3,7 +3,13 @@
 //! Deliberately only the standard library: it is built before everything else. Each command is printed before it runs,
 //! so that it can be repeated by hand, and the first one that fails ends the task.
 
+mod bench;
+mod chaos;
+mod fuzz;
+mod instructions;
 mod macro_cost;
+mod model;
+mod mutants;
 mod observe_cost;
 mod services;
 
@@ -18,10 +24,22 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test         all tests of the workspace
-  lint         format, clippy, documentation
+  lint         format, clippy, documentation, and whether a run needs more instructions than it did
   ci           lint and test, then every feature alone, and what would be published
   services     `up`, `down` or `status` of the servers that tests need, or of those that are named behind it, such as
                `services up redis nats`; `test` starts them by itself
+  bench        runs all benchmarks, or those that are named behind it, and writes `docs/benchmarks.md`; with `--quick` it only
+               shows that they work
+  instructions counts what runs need, and compares with `benches/instructions.txt`; `--update` writes that anew
+  chaos        kills workers and servers, cuts connections, fills disks, and audits what is left: `chaos --store postgres
+               --broker rabbitmq --minutes 60`; `chaos --help` tells the rest
+  fuzz         looks for inputs that break what reads them, guided by coverage: all targets, or those that are named behind it;
+               with `--seconds 600` for so long each, with `--keep` what it finds on the way goes into the corpus
+  model        searches the formal model for what breaks a promise: all searches of CI, or those that are named behind it;
+               with `--deep` those that take hours too
+  matrix       the crash matrix on sagas of every shape: `matrix all`, or `matrix soak 60` for so many minutes
+  mutants      breaks the engine on purpose, and shows that the crash matrix catches it: all ways of
+               `tests/matrix/mutants.txt`, or those that are named behind it
   macro-cost   measures what `#[saga]` costs: its expansion, and a user's `cargo check`
   observe-cost measures what the features `metrics` and `otel` cost where nobody observes";
 
@@ -33,6 +51,13 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["test"] => test(),
         ["lint"] => lint(),
+        ["bench", ref names @ ..] => bench::command(names),
+        ["instructions", ref arguments @ ..] => instructions::command(arguments),
+        ["chaos", ref arguments @ ..] => chaos::command(arguments),
+        ["fuzz", ref arguments @ ..] => fuzz::command(arguments),
+        ["model", ref arguments @ ..] => model::command(arguments),
+        ["matrix", ref words @ ..] => matrix(words),
+        ["mutants", ref names @ ..] => mutants::hunt(names),
         ["macro-cost"] => macro_cost::measure(),
         ["observe-cost"] => observe_cost::measure(),
         ["services", verb, ref names @ ..] => services::command(verb, names),
@@ -59,11 +84,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether this is a machine on which nothing may be left out.
+fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
 /// Also builds the examples, which some tests run. A server that cannot be had is a failure in CI, and elsewhere its tests
 /// are left out, loudly.
 fn test() -> Done {
-    let mut tests = cargo("test --workspace --all-features");
-    let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
+    let mut tests = cargo("test --workspace --all-features --no-fail-fast");
     let (mut servers, mut left_out) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
         match services::for_tests(kind) {
@@ -81,7 +110,7 @@ fn test() -> Done {
             left_out.push((names, format!("tests that start {}: {why}", program.what)));
         }
     }
-    if is_ci && !left_out.is_empty() {
+    if is_ci() && !left_out.is_empty() {
         let why: Vec<_> = left_out.into_iter().map(|(_, why)| why).collect();
         return Err(format!(
             "in CI nothing is left out, and these would be: {}",
@@ -94,11 +123,25 @@ fn test() -> Done {
     for (names, _) in &left_out {
         tests.args(["--skip", names]);
     }
-    let done = run(&mut tests);
+    let has_checker = left_out.iter().all(|(names, _)| *names != model::TESTS);
+    let done = run(&mut tests)
+        .and_then(|()| {
+            if has_checker {
+                model::check_all()
+            } else {
+                Ok(())
+            }
+        })
+        .and_then(|()| mutants::hunt(&[]));
     for (_, why) in left_out {
         eprintln!("\nSKIPPED: {why}");
     }
     done
+}
+
+/// The crash matrix by command, for longer than tests take.
+fn matrix(words: &[&str]) -> Done {
+    run(cargo("run --release --package sagaz-matrix --").args(words))
 }
 
 fn lint() -> Done {
@@ -106,7 +149,8 @@ fn lint() -> Done {
     run(&mut cargo(
         "clippy --workspace --all-targets --all-features -- -D warnings",
     ))?;
-    run(cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-D warnings"))?;
+    instructions::check()
 }
 
 /// Each feature compiles without the others, and the library without any: features are additive, so what compiles alone
@@ -122,7 +166,7 @@ fn features() -> Done {
 /// Packages what would be published. Nothing is uploaded, and nothing is built: `test` did that.
 fn package() -> Done {
     run(&mut cargo(
-        "package --workspace --exclude xtask --exclude xtask-containers --exclude renamed --no-verify --allow-dirty",
+        "package --workspace --exclude xtask --exclude xtask-containers --exclude renamed --exclude sagaz-model --exclude sagaz-matrix --exclude sagaz-fuzz --exclude sagaz-chaos --exclude sagaz-bench --exclude sagaz-instructions --no-verify --allow-dirty",
     ))?;
     // The migrations reach their package through a symbolic link, which is easily lost.
     let listing = output(&mut cargo(
@@ -142,18 +186,30 @@ fn package() -> Done {
     Ok(())
 }
 
+/// What is said of an error that is about a file, a folder or a program.
+fn at(path: &Path) -> impl Fn(std::io::Error) -> String + Copy {
+    move |error| format!("{}: {error}", path.display())
+}
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// `words` are arguments without spaces.
+/// `words` are arguments without spaces. What cargo has told this program of its own package is not passed on: build scripts that look
+/// at it, such as that of `ring`, would run anew whenever one builds now by this program and now without it.
 fn cargo(words: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(words.split_whitespace())
         .current_dir(workspace());
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
     command
 }
 
@@ -200,8 +256,10 @@ fn shown(command: &Command) -> String {
     let words = command
         .get_args()
         .map(|word| word.to_string_lossy().into_owned());
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
     variables
-        .chain(["cargo".to_owned()])
+        .chain([program.to_string_lossy().into_owned()])
         .chain(words)
         .collect::<Vec<_>>()
         .join(" ")
@@ -209,8 +267,7 @@ fn shown(command: &Command) -> String {
 
 /// The names in the section `[features]`, read line by line: the lines are ours, and a TOML parser would be built first.
 fn features_of(manifest: &Path) -> Result<Vec<String>, String> {
-    let text =
-        fs::read_to_string(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let text = fs::read_to_string(manifest).map_err(at(manifest))?;
     let section = text
         .lines()
         .skip_while(|line| *line != "[features]")
@@ -233,7 +290,7 @@ fn features_of(manifest: &Path) -> Result<Vec<String>, String> {
 
 /// All SQL files below the folder.
 fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error| format!("{}: {error}", folder.display());
+    let unreadable = at(folder);
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

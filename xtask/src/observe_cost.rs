@@ -1,7 +1,7 @@
 //! What the features `metrics` and `otel` cost a run in process that nobody observes: the same benchmark, built with and without
 //! them, in turn.
 
-use crate::{Done, cargo, run, workspace};
+use crate::{Done, at, cargo, run, workspace};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -37,25 +37,30 @@ pub(crate) fn measure() -> Done {
 /// The benchmark in a crate of its own, with these features: that of the workspace would bring all that tests need.
 fn build(name: &str, features: &[&str]) -> Result<PathBuf, String> {
     let folder = workspace().join("target/observe-cost").join(name);
-    let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let source = folder.join("src");
-    fs::create_dir_all(&source).map_err(|error| at(&source, error))?;
+    fs::create_dir_all(&source).map_err(at(&source))?;
     let features: Vec<String> = features.iter().map(|it| format!("\"{it}\"")).collect();
     let features = features.join(", ");
     let manifest = format!(
         "[package]\nname = \"observe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [features]\ndefault = [{features}]\nmetrics = []\notel = []\n\n[dependencies]\n\
          sagaz = {{ path = '{}', default-features = false, features = [\"macros\", {features}] }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\nserde_json = \"1\"\n\
          tokio = {{ version = \"1\", features = [\"rt\", \"time\", \"net\"] }}\n",
         workspace().display()
     );
-    fs::write(folder.join("Cargo.toml"), manifest).map_err(|error| at(&folder, error))?;
+    fs::write(folder.join("Cargo.toml"), manifest).map_err(at(&folder))?;
+    fs::create_dir_all(source.join("support")).map_err(at(&source))?;
     for (from, to) in [
-        ("benches/observe.rs", source.join("main.rs")),
-        ("Cargo.lock", folder.join("Cargo.lock")),
+        ("benches/observe.rs", "src/main.rs"),
+        ("benches/support/measure.rs", "src/support/measure.rs"),
+        ("benches/support/figure.rs", "src/support/figure.rs"),
+        ("benches/support/number.rs", "src/support/number.rs"),
+        ("benches/support/rows.rs", "src/support/rows.rs"),
+        ("Cargo.lock", "Cargo.lock"),
     ] {
         let from = workspace().join(from);
-        fs::copy(&from, &to).map_err(|error| at(&from, error))?;
+        fs::copy(&from, folder.join(to)).map_err(at(&from))?;
     }
     let mut build = cargo("build --release --manifest-path");
     run(build.arg(folder.join("Cargo.toml")))?;
@@ -68,13 +73,10 @@ fn nanos(program: &Path) -> Result<f64, String> {
         .args(["--as", "nobody"])
         .current_dir(env::temp_dir())
         .output()
-        .map_err(|error| format!("{}: {error}", program.display()))?;
+        .map_err(at(program))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let first = said
-        .split_whitespace()
-        .next()
-        .and_then(|number| number.parse().ok());
-    first.ok_or_else(|| format!("{} says `{said}`", program.display()))
+    let number = said.trim().parse();
+    number.map_err(|_| format!("{} says `{said}`", program.display()))
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {

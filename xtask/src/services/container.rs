@@ -1,8 +1,8 @@
 //! Servers in containers, where there is a Docker engine. The program that starts them is `xtask/containers`, which is built only
 //! then: it prints the server's URL, and ends the container when its input ends or says a line.
 
-use super::native::{at, empty, folder};
-use crate::{Done, cargo};
+use super::native::{empty, folder};
+use crate::{Done, at, cargo};
 use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
@@ -73,7 +73,7 @@ pub(super) fn keep(word: &str) -> Result<String, String> {
         .as_mut()
         .and_then(first_line)
         .ok_or_else(|| "it did not start; the error is above".to_owned())?;
-    fs::write(folder.join("url"), &url).map_err(|error| at(&folder, &error))?;
+    fs::write(folder.join("url"), &url).map_err(at(&folder))?;
     Ok(url)
 }
 
@@ -94,8 +94,8 @@ pub(super) fn let_go(word: &str) -> Done {
     let mut end = fs::OpenOptions::new()
         .write(true)
         .open(&input)
-        .map_err(|error| at(&input, &error))?;
-    writeln!(end, "end").map_err(|error| at(&input, &error))
+        .map_err(at(&input))?;
+    writeln!(end, "end").map_err(at(&input))
 }
 
 fn first_line(output: &mut impl std::io::Read) -> Option<String> {

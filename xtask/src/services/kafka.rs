@@ -3,9 +3,9 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, is_alive, succeeded, terminate},
+    native::{empty, find, folder, free_port, install, is_alive, succeeded, terminate},
 };
-use crate::Done;
+use crate::{Done, at};
 use std::{
     env, fs,
     io::{Read, Write},
@@ -63,7 +63,7 @@ fn jars() -> Result<PathBuf, String> {
     let incoming = jars.with_extension(format!("incoming-{}", std::process::id()));
     empty(&incoming)?;
     let project = incoming.join("pom.xml");
-    fs::write(&project, pom()).map_err(|error| at(&project, &error))?;
+    fs::write(&project, pom()).map_err(at(&project))?;
     eprintln!("$ mvn dependency:copy-dependencies (Apache Kafka {VERSION})");
     let done = Command::new("mvn")
         .args(["-q", "-B", "-f"])
@@ -118,8 +118,7 @@ impl Kafka {
         empty(&self.folder)?;
         let (port, controller) = (free_port()?, free_port()?);
         let settings = self.folder.join("server.properties");
-        fs::write(&settings, self.settings(port, controller))
-            .map_err(|error| at(&settings, &error))?;
+        fs::write(&settings, self.settings(port, controller)).map_err(at(&settings))?;
         java(&jars, "kafka.tools.StorageTool")
             .args(["format", "-t", "c2FnYXotdGVzdC1rYWZrYQ", "-c"])
             .arg(&settings)
@@ -128,9 +127,8 @@ impl Kafka {
             .status()
             .map_err(|error| error.to_string())
             .and_then(succeeded("kafka.tools.StorageTool format"))?;
-        let log =
-            fs::File::create(self.folder.join("log")).map_err(|error| at(&self.folder, &error))?;
-        let errors = log.try_clone().map_err(|error| at(&self.folder, &error))?;
+        let log = fs::File::create(self.folder.join("log")).map_err(at(&self.folder))?;
+        let errors = log.try_clone().map_err(at(&self.folder))?;
         let mut server = java(&jars, "kafka.Kafka")
             .arg(&settings)
             .stdin(Stdio::null())
@@ -143,7 +141,7 @@ impl Kafka {
         let url = format!("kafka://127.0.0.1:{port}");
         for (name, text) in [("url", &url), ("pid", &server.id().to_string())] {
             let path = self.folder.join(name);
-            fs::write(&path, text).map_err(|error| at(&path, &error))?;
+            fs::write(&path, text).map_err(at(&path))?;
         }
         let began = Instant::now();
         while self.running().is_none() {
@@ -177,7 +175,7 @@ impl Kafka {
             return Ok(());
         }
         let path = self.folder.join("pid");
-        let pid = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+        let pid = fs::read_to_string(&path).map_err(at(&path))?;
         terminate(&pid);
         let began = Instant::now();
         // It says good-bye to itself for a while after it has stopped to answer.

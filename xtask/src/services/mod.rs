@@ -11,6 +11,7 @@ mod nats;
 mod postgres;
 mod rabbitmq;
 mod redis;
+pub(crate) mod tlc;
 
 use crate::Done;
 use container::Container;
@@ -182,7 +183,7 @@ impl Program {
 }
 
 /// By what the names of their tests contain.
-pub(crate) const PROGRAMS: [(&str, Program); 7] = [
+pub(crate) const PROGRAMS: [(&str, Program); 8] = [
     (
         "native_postgres::",
         Program {
@@ -232,7 +233,20 @@ pub(crate) const PROGRAMS: [(&str, Program); 7] = [
             ensure: nats::ensure,
         },
     ),
+    (
+        crate::model::TESTS,
+        Program {
+            what: "the model checker",
+            ensure: tlc::ensure,
+        },
+    ),
 ];
+
+/// What counts instructions.
+pub(crate) const VALGRIND: Program = Program {
+    what: "Valgrind",
+    ensure: native::valgrind,
+};
 
 /// One that `services up` has started.
 fn running(kind: Kind) -> Option<String> {

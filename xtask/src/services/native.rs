@@ -1,6 +1,6 @@
 //! Programs that are installed here, and folders and ports for them.
 
-use crate::{Done, workspace};
+use crate::{Done, at, is_ci, workspace};
 use std::{
     env, fs,
     net::TcpListener,
@@ -15,9 +15,8 @@ pub(super) fn folder(name: &str) -> PathBuf {
 
 /// Installs a package of Debian's or Ubuntu's, where that is allowed: to root, and in CI to whoever may become root.
 pub(super) fn install(package: &str, what: &str, variable: Option<&str>) -> Done {
-    let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
     let is_root = is_root();
-    let may_sudo = || is_ci && quiet("sudo", &["-n", "true"]);
+    let may_sudo = || is_ci() && quiet("sudo", &["-n", "true"]);
     if !quiet("apt-get", &["--version"]) || !(is_root || may_sudo()) {
         let or_set = variable.map_or_else(String::new, |variable| format!(", or set {variable}"));
         return Err(format!(
@@ -83,7 +82,7 @@ pub(super) fn free_port() -> Result<u16, String> {
 /// An empty folder, without what a run that was killed has left.
 pub(super) fn empty(folder: &Path) -> Done {
     let _ = fs::remove_dir_all(folder);
-    fs::create_dir_all(folder).map_err(|error| at(folder, &error))
+    fs::create_dir_all(folder).map_err(at(folder))
 }
 
 pub(super) fn succeeded(what: &str) -> impl Fn(ExitStatus) -> Done + '_ {
@@ -112,10 +111,6 @@ pub(super) fn is_alive(pid: &str) -> bool {
     })
 }
 
-pub(super) fn at(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", path.display())
-}
-
 /// Whether there are Prometheus and its tool, after an installation if not.
 pub(super) fn prometheus() -> Done {
     if find("prometheus").is_none() || find("promtool").is_none() {
@@ -135,4 +130,12 @@ pub(super) fn pgbouncer() -> Done {
     } else {
         Err("PgBouncer is not where its package puts it".to_owned())
     }
+}
+
+/// Whether there is a Valgrind, after an installation if there is none.
+pub(super) fn valgrind() -> Done {
+    if find("valgrind").is_none() {
+        install("valgrind", "Valgrind", None)?;
+    }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, quiet, terminate},
+    native::{empty, find, folder, free_port, install, quiet, terminate},
 };
-use crate::Done;
+use crate::{Done, at};
 use std::{
     env, fs,
     io::{Read, Write},
@@ -113,9 +113,9 @@ impl Nats {
             // It outlives this program, and what is typed at its terminal.
             .process_group(0)
             .spawn()
-            .map_err(|error| at(&program, &error))?;
+            .map_err(at(&program))?;
         let url = format!("nats://127.0.0.1:{port}");
-        fs::write(self.folder.join("url"), &url).map_err(|error| at(&self.folder, &error))?;
+        fs::write(self.folder.join("url"), &url).map_err(at(&self.folder))?;
         let began = Instant::now();
         while self.running().is_none() {
             let has_ended = server.try_wait().is_ok_and(|status| status.is_some());
@@ -132,7 +132,7 @@ impl Nats {
             return Ok(());
         }
         let path = self.folder.join("pid");
-        let pid = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+        let pid = fs::read_to_string(&path).map_err(at(&path))?;
         terminate(&pid);
         let began = Instant::now();
         while self.running().is_some() {

@@ -2,9 +2,9 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, is_root, succeeded},
+    native::{empty, find, folder, free_port, install, is_root, succeeded},
 };
-use crate::{Done, workspace};
+use crate::{Done, at, workspace};
 use std::{
     env, fs,
     net::TcpStream,
@@ -66,7 +66,7 @@ impl Postgres {
             ])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&binaries, &error))
+            .map_err(at(&binaries))
             .and_then(succeeded("initdb"))?;
         let port = free_port()?;
         let options = format!(
@@ -81,10 +81,10 @@ impl Postgres {
             .args(["-o", &options, "start"])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&binaries, &error))
+            .map_err(at(&binaries))
             .and_then(succeeded("pg_ctl start"))?;
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        fs::write(self.url_file(), &url).map_err(|error| at(&self.folder, &error))?;
+        fs::write(self.url_file(), &url).map_err(at(&self.folder))?;
         Ok(url)
     }
 
@@ -99,7 +99,7 @@ impl Postgres {
             .args(["-m", "fast", "-w", "stop"])
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&data, &error))
+            .map_err(at(&data))
             .and_then(succeeded("pg_ctl stop"))
     }
 }

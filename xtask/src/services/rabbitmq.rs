@@ -1,16 +1,20 @@
 //! A private RabbitMQ: its node, its cookie and its port mapper are its own, so that it stands beside any other.
 
+#[path = "../../../sagaz-brokers/tests/support/rabbitmq_node.rs"]
+mod node;
+
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, is_alive, terminate},
+    native::{empty, find, folder, free_port, install, is_alive, terminate},
 };
-use crate::Done;
+use crate::{Done, at};
+use node::Node;
 use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -24,11 +28,11 @@ pub(super) struct RabbitMq {
 
 /// Whether tests can start servers themselves, after an installation if the programs are not there.
 pub(super) fn ensure() -> Done {
-    programs().map(|_| ())
+    program().map(|_| ())
 }
 
-/// The folder of its scripts, after an installation if there is none.
-fn programs() -> Result<PathBuf, String> {
+/// The script that starts one, after an installation if there is none.
+fn program() -> Result<PathBuf, String> {
     if let Some(found) = installed() {
         return Ok(found);
     }
@@ -40,14 +44,9 @@ fn programs() -> Result<PathBuf, String> {
     installed().ok_or_else(|| "RabbitMQ is not where its package puts it".to_owned())
 }
 
-/// The scripts themselves, and not those in the path, which Debian lets change to a user of their own and write to `/var`.
 fn installed() -> Option<PathBuf> {
-    let packaged = fs::read_dir("/usr/lib/rabbitmq/lib")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("sbin")))
-        .find(|path| path.join("rabbitmq-server").exists());
-    packaged.or_else(|| find("rabbitmq-server")?.parent().map(PathBuf::from))
+    let script = "rabbitmq-server";
+    node::packaged(script).or_else(|| find(script))
 }
 
 impl RabbitMq {
@@ -64,48 +63,39 @@ impl RabbitMq {
     }
 
     pub(super) fn start(&self) -> Result<String, String> {
-        let programs = programs()?;
+        let program = program()?;
         // What a run that was killed has left.
         let _ = self.stop();
         empty(&self.folder)?;
-        let (port, others, mapper) = (free_port()?, free_port()?, free_port()?);
+        let (port, distribution, mapper) = (free_port()?, free_port()?, free_port()?);
         let written = |name: &str, text: &str| {
             let path = self.folder.join(name);
-            fs::write(&path, text).map_err(|error| at(&path, &error))
+            fs::write(&path, text).map_err(at(&path))
         };
-        written("rabbitmq-env.conf", "")?;
-        written("enabled_plugins", "[].")?;
         written("epmd_port", &mapper.to_string())?;
-        written(
-            "rabbitmq.conf",
-            &format!(
-                "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 50MB\n\
-                 vm_memory_high_watermark.absolute = 1GB\n"
-            ),
-        )?;
-        let log =
-            fs::File::create(self.folder.join("log")).map_err(|error| at(&self.folder, &error))?;
-        let errors = log.try_clone().map_err(|error| at(&self.folder, &error))?;
-        let program = programs.join("rabbitmq-server");
-        let mut node = Command::new(&program);
-        self.environment(&mut node)
-            .env("RABBITMQ_NODENAME", format!("sagaz{port}@localhost"))
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", port.to_string())
-            .env("RABBITMQ_DIST_PORT", others.to_string())
-            .env("ERL_EPMD_PORT", mapper.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        let node = Node {
+            folder: &self.folder,
+            port,
+            others: [distribution, mapper],
+        };
+        node.write_settings("vm_memory_high_watermark.absolute = 1GB\n")
+            .map_err(at(&self.folder))?;
+        let log = fs::File::create(self.folder.join("log")).map_err(at(&self.folder))?;
+        let errors = log.try_clone().map_err(at(&self.folder))?;
+        let mut command = Command::new(&program);
+        node.set_environment(&mut command);
+        command
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
             // It outlives this program, and what is typed at its terminal.
             .process_group(0);
-        let mut node = node.spawn().map_err(|error| at(&program, &error))?;
+        let mut started = command.spawn().map_err(at(&program))?;
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
         written("url", &url)?;
         let began = Instant::now();
         while self.running().is_none() {
-            let has_ended = node.try_wait().is_ok_and(|status| status.is_some());
+            let has_ended = started.try_wait().is_ok_and(|status| status.is_some());
             if has_ended || began.elapsed() > PATIENCE {
                 return Err(format!(
                     "RabbitMQ does not answer; see {}",
@@ -123,7 +113,7 @@ impl RabbitMq {
         }
         let read = |name: &str| {
             let path = self.folder.join(name);
-            fs::read_to_string(&path).map_err(|error| at(&path, &error))
+            fs::read_to_string(&path).map_err(at(&path))
         };
         let pid = read("pid")?.trim().to_owned();
         terminate(&pid);
@@ -141,31 +131,6 @@ impl RabbitMq {
             .stderr(Stdio::null())
             .status();
         Ok(())
-    }
-
-    /// Everything that it would otherwise share.
-    fn environment<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        let paths = [
-            ("HOME", ""),
-            ("RABBITMQ_BASE", ""),
-            ("RABBITMQ_MNESIA_BASE", "mnesia"),
-            ("RABBITMQ_LOG_BASE", "logs"),
-            ("RABBITMQ_PID_FILE", "pid"),
-            ("RABBITMQ_ENABLED_PLUGINS_FILE", "enabled_plugins"),
-            ("RABBITMQ_CONFIG_FILE", "rabbitmq"),
-            ("RABBITMQ_ADVANCED_CONFIG_FILE", "advanced"),
-            ("RABBITMQ_CONF_ENV_FILE", "rabbitmq-env.conf"),
-            ("RABBITMQ_FEATURE_FLAGS_FILE", "feature_flags"),
-            ("RABBITMQ_SCHEMA_DIR", "schema"),
-            ("RABBITMQ_GENERATED_CONFIG_DIR", "config"),
-        ];
-        for (variable, path) in paths {
-            command.env(variable, self.folder.join(Path::new(path)));
-        }
-        command.env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-kernel inet_dist_use_interface {127,0,0,1}",
-        )
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{
     Kind,
-    native::{at, empty, find, folder, free_port, install, succeeded},
+    native::{empty, find, folder, free_port, install, succeeded},
 };
-use crate::Done;
+use crate::{Done, at};
 use std::{
     fs,
     io::{Read, Write},
@@ -78,10 +78,10 @@ impl Redis {
             .arg(self.folder.join("log"))
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| at(&program, &error))
+            .map_err(at(&program))
             .and_then(succeeded("redis-server"))?;
         let url = format!("redis://127.0.0.1:{port}");
-        fs::write(self.folder.join("url"), &url).map_err(|error| at(&self.folder, &error))?;
+        fs::write(self.folder.join("url"), &url).map_err(at(&self.folder))?;
         let began = Instant::now();
         while self.running().is_none() {
             if began.elapsed() > Duration::from_secs(30) {
