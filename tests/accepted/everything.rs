@@ -1,8 +1,17 @@
 //! Every setting, every way to name a step and every way to take an input, in crates that allow nothing.
-#![deny(warnings, clippy::all, clippy::pedantic, missing_docs, missing_debug_implementations, unreachable_pub)]
+#![deny(
+    warnings,
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub
+)]
 #![forbid(unsafe_code)]
 
-use sagaz::{Codec, CodecError, Recover, Saga, StepContext, StepError, compensate, recover, saga, step};
+use sagaz::{
+    Codec, CodecError, Recover, Saga, StepContext, StepError, compensate, recover, saga, step,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,12 +75,20 @@ impl Everything {
 
     #[sagaz::step(name = "check-order", no_compensation, limit = 20)]
     async fn validate(&self, http_order: HTTPOrder) -> Result<(), String> {
-        if self.allowed(http_order.amount) { Ok(()) } else { Err("too much".into()) }
+        if self.allowed(http_order.amount) {
+            Ok(())
+        } else {
+            Err("too much".into())
+        }
     }
 
     /// An output that is an `Option` itself.
     #[step(atomic, depends_on = validate)]
-    async fn maybe(&self, _ctx: &StepContext<'_>, _validate: &()) -> Result<Option<u64>, &'static str> {
+    async fn maybe(
+        &self,
+        _ctx: &StepContext<'_>,
+        _validate: &(),
+    ) -> Result<Option<u64>, &'static str> {
         Ok(Some(self.fee))
     }
 
@@ -83,7 +100,9 @@ impl Everything {
 
     #[step(atomic, depends_on = [validate])]
     async fn r#type(&self, #[from(input)] order: &HTTPOrder) -> BankResult<Outputs> {
-        Ok(Outputs { hold: Some(order.amount) })
+        Ok(Outputs {
+            hold: Some(order.amount),
+        })
     }
 
     #[compensate("type")]
@@ -104,7 +123,12 @@ impl Everything {
     }
 
     #[compensate(charge)]
-    async fn refund(&self, charge: Option<Step>, input: HTTPOrder, r#type: &Outputs) -> Result<(), StepError> {
+    async fn refund(
+        &self,
+        charge: Option<Step>,
+        input: HTTPOrder,
+        r#type: &Outputs,
+    ) -> Result<(), StepError> {
         let _ = (charge.map(|step| step.0), input.amount, r#type.hold);
         Ok(())
     }
@@ -115,13 +139,22 @@ impl Everything {
     }
 
     #[step(depends_on = ["book"], retry(attempts = 2))]
-    async fn confirm(&self, validate: &(), book: &std::collections::HashMap<String, Vec<u8>>) -> Result<Step, StepError> {
+    async fn confirm(
+        &self,
+        validate: &(),
+        book: &std::collections::HashMap<String, Vec<u8>>,
+    ) -> Result<Step, StepError> {
         let () = validate;
         Ok(Step(u8::try_from(book.len()).unwrap_or(u8::MAX)))
     }
 
     #[recover("confirm")]
-    async fn give_up(&self, error: &StepError, charge: &Step, ctx: &StepContext<'_>) -> Recover<Step> {
+    async fn give_up(
+        &self,
+        error: &StepError,
+        charge: &Step,
+        ctx: &StepContext<'_>,
+    ) -> Recover<Step> {
         let _ = (error.is_clean(), ctx.attempt());
         Recover::Use(charge.clone())
     }
@@ -163,11 +196,15 @@ mod inner {
     }
 }
 
-fn main() {
+#[test]
+fn every_setting_is_accepted_where_no_lint_is_allowed() {
     fn names<G: Saga>(_: &G) -> Vec<&'static str> {
         G::DEFINITION.steps.iter().map(|step| step.name).collect()
     }
-    assert_eq!(names(&Everything { fee: 1 }), ["check-order", "maybe", "type", "charge", "book", "confirm"]);
+    assert_eq!(
+        names(&Everything { fee: 1 }),
+        ["check-order", "maybe", "type", "charge", "book", "confirm"]
+    );
     assert_eq!(names(&Made), ["only"]);
     assert_eq!(names(&inner::Public), ["keep"]);
 }

@@ -14,11 +14,11 @@ struct Order {
 }
 
 mod keys {
-    pub fn key_of_reserve(order: &super::Order) -> String {
+    pub(super) fn key_of_reserve(order: &super::Order) -> String {
         order.customer.clone()
     }
 
-    pub const SHOP: &str = "shop";
+    pub(super) const SHOP: &str = "shop";
 }
 
 struct Shop {
@@ -107,6 +107,7 @@ async fn register() {
     let _ = engine.start().await;
 }
 
-fn main() {
-    let _ = register();
+#[test]
+fn every_way_to_emit_is_accepted() {
+    drop(register());
 }

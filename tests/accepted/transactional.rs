@@ -1,4 +1,8 @@
 //! Steps that write in their store's transactions, in every way to say so.
+#![expect(
+    unused_qualifications,
+    reason = "the type of a transaction is written in every way"
+)]
 
 use sagaz::{
     Engine, Memory, StepContext, StepError, compensate, saga, step,
@@ -49,6 +53,9 @@ impl Other {
     }
 }
 
-fn main() {
-    let _ = Engine::builder(Memory::new()).register(Shop).register(Other);
+#[test]
+fn every_way_to_write_in_a_transaction_is_accepted() {
+    let _ = Engine::builder(Memory::new())
+        .register(Shop)
+        .register(Other);
 }

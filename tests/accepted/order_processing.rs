@@ -46,12 +46,20 @@ struct OrderProcessing {
 impl OrderProcessing {
     #[step(atomic)]
     async fn reserve_inventory(&self, order: &Order) -> Result<Reservation, StockError> {
-        if order.sku.is_empty() { Err(StockError) } else { Ok(Reservation(format!("{}/{}", self.warehouse, order.sku))) }
+        if order.sku.is_empty() {
+            Err(StockError)
+        } else {
+            Ok(Reservation(format!("{}/{}", self.warehouse, order.sku)))
+        }
     }
 
     #[compensate("reserve_inventory")]
     async fn release_inventory(&self, reserve_inventory: &Reservation) -> Result<(), StockError> {
-        if reserve_inventory.0.is_empty() { Err(StockError) } else { Ok(()) }
+        if reserve_inventory.0.is_empty() {
+            Err(StockError)
+        } else {
+            Ok(())
+        }
     }
 
     #[step(depends_on = ["reserve_inventory"], timeout = "30s", retry(attempts = 5, initial = "200ms", max = "10s"))]
@@ -64,11 +72,19 @@ impl OrderProcessing {
         if order.cents == 0 {
             return Err(PaymentError::Declined);
         }
-        Ok(Payment(format!("{} {}", ctx.idempotency_key(), reserve_inventory.0)))
+        Ok(Payment(format!(
+            "{} {}",
+            ctx.idempotency_key(),
+            reserve_inventory.0
+        )))
     }
 
     #[compensate("charge_payment")]
-    async fn refund_payment(&self, ctx: &StepContext<'_>, charge_payment: Option<&Payment>) -> Result<(), PaymentError> {
+    async fn refund_payment(
+        &self,
+        ctx: &StepContext<'_>,
+        charge_payment: Option<&Payment>,
+    ) -> Result<(), PaymentError> {
         let _ = (ctx.attempt(), charge_payment.map(|payment| &payment.0));
         Ok(())
     }
@@ -79,14 +95,22 @@ impl OrderProcessing {
     }
 
     #[step(depends_on = ["book_courier"], retry(forever))]
-    async fn confirm(&self, ctx: &StepContext<'_>, order: &Order, book_courier: &Shipment) -> Result<(), StepError> {
+    async fn confirm(
+        &self,
+        ctx: &StepContext<'_>,
+        order: &Order,
+        book_courier: &Shipment,
+    ) -> Result<(), StepError> {
         let _ = (ctx.step(), &order.sku, book_courier.0);
         Ok(())
     }
 }
 
-fn main() {
-    let saga = OrderProcessing { warehouse: "north".into() };
+#[test]
+fn the_order_of_the_documentation_is_accepted() {
+    let saga = OrderProcessing {
+        warehouse: "north".into(),
+    };
     let definition = saga.definition();
     assert_eq!(definition.name, "order-processing");
     assert_eq!(definition.steps.len(), 4);

@@ -1,5 +1,14 @@
 //! What looks odd and is right: names of ours taken by the user, aliases of any name and shape, conditions that are none.
 #![deny(warnings)]
+#![expect(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::needless_arbitrary_self_type,
+    clippy::unused_self,
+    reason = "odd on purpose: what these are against is what a user may write"
+)]
 #![forbid(unsafe_code)]
 
 use sagaz::{Saga, StepContext, StepError, compensate, saga, step};
@@ -33,7 +42,11 @@ impl Shop {
 
     #[step(no_compensation, depends_on = "answer")]
     async fn check(&self, answer: ShopStep) -> Checked<&'static str> {
-        if answer.0 > 9 { Err("too many") } else { Ok(ShopOutputs) }
+        if answer.0 > 9 {
+            Err("too many")
+        } else {
+            Ok(ShopOutputs)
+        }
     }
 
     #[step(no_compensation, depends_on = [check])]
@@ -69,7 +82,11 @@ impl Shop {
     }
 
     #[step(no_compensation, depends_on = ["_private"])]
-    async fn last(&self, _private: &u8, #[from(shop_outputs)] input: ShopOutputs) -> Result<(), StepError> {
+    async fn last(
+        &self,
+        _private: &u8,
+        #[from(shop_outputs)] input: ShopOutputs,
+    ) -> Result<(), StepError> {
         let _ = input;
         Ok(())
     }
@@ -109,7 +126,8 @@ macro_rules! with_context {
 
 with_context!(&StepContext);
 
-fn main() {
+#[test]
+fn odd_sagas_that_are_right_are_accepted() {
     fn count<G: Saga>(_: &G) -> usize {
         G::DEFINITION.steps.len()
     }
