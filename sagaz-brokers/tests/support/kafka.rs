@@ -5,7 +5,10 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
-use std::env;
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 /// The server's URL. `cargo xtask test` sets it.
 const URL: &str = "SAGAZ_TEST_KAFKA_URL";
@@ -38,5 +41,25 @@ pub(crate) async fn make(url: &str, topics: Vec<NewTopic<'_>>) {
     let made = admin.create_topics(&topics, &AdminOptions::new()).await;
     for topic in made.expect("an answer") {
         topic.expect("a topic");
+    }
+    until_known(&admin, &topics).await;
+}
+
+/// The controller has made them, and the brokers learn of it a moment later.
+async fn until_known(admin: &AdminClient<DefaultClientContext>, topics: &[NewTopic<'_>]) {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let began = Instant::now();
+    let is_known = |topic: &NewTopic<'_>| {
+        let told = admin.inner().fetch_metadata(Some(topic.name), PATIENCE);
+        let told = told.expect("an answer");
+        let mut told = told.topics().iter();
+        told.all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+    };
+    while !topics.iter().all(is_known) {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the topics are made, and no broker knows of them"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
