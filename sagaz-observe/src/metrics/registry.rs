@@ -247,7 +247,8 @@ const HEAD: &str = "# Metrics
 Every metric of sagaz. This page is made from the registry in `sagaz-observe/src/metrics/registry.rs`
 (`UPDATE_EXPECT=1 cargo test --all-features --test observe deploy`); do not edit it.
 
-A histogram has the series `_bucket`, `_sum` and `_count`. The counters of a saga, a step, an event type and so on appear together,
+A histogram has the series `_bucket`, `_sum` and `_count`, and may miss a sample that is taken at the moment of a scrape:
+the buffer of its exporter loses it. Counters miss nothing. The counters of a saga, a step, an event type and so on appear together,
 with 0, when the first of them counts: a saga, step or event type that nothing has happened to has none. What is asked of a store
 or a broker is `NaN` in a process in which nothing tells of it any more; what is the process's own is 0 then.
 
