@@ -7,6 +7,8 @@
 
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "../sagaz-storage/tests/support/redis_connection.rs"]
+mod own;
 #[path = "support/redis_keys.rs"]
 mod redis_keys;
 #[path = "support/server.rs"]
@@ -226,9 +228,7 @@ async fn on_redis(url: &str, count: u32) {
     let options = Redis::options(url).expect("a URL of Redis");
     let store = options.prefix(&prefix).connect().await;
     let store = store.expect("the store connects");
-    let client = redis::Client::open(url).expect("a URL of Redis");
-    let connection = client.get_multiplexed_async_connection().await;
-    let mut connection = connection.expect("the floor connects");
+    let mut connection = own::connection(url).await;
     let (mut rates, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..rounds() {
         floors.push(redis_floor(&connection, &prefix, count).await);

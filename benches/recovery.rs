@@ -8,6 +8,8 @@
 
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "../sagaz-storage/tests/support/redis_connection.rs"]
+mod own;
 #[path = "support/redis_keys.rs"]
 mod redis_keys;
 #[path = "support/server.rs"]
@@ -96,10 +98,7 @@ async fn postgres_session() -> PgConnection {
 }
 
 async fn redis_session() -> MultiplexedConnection {
-    let client = redis::Client::open(redis_url().expect("there is a server"));
-    let client = client.expect("a URL of Redis");
-    let connection = client.get_multiplexed_async_connection().await;
-    connection.expect("a connection")
+    own::connection(&redis_url().expect("there is a server")).await
 }
 
 impl Place {

@@ -2,6 +2,9 @@
 //! way, and every handler's writes are there once and in order.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../sagaz-storage/tests/support/redis_connection.rs"]
+mod own;
+
 use sagaz::{
     Engine, Event, StepContext, StepError,
     brokers::{
@@ -251,8 +254,7 @@ mod redis {
 
     /// What the handlers have put down, for each key.
     async fn seen(store: &Redis) -> Vec<Vec<u32>> {
-        let client = ::redis::Client::open(url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = own::connection(&url()).await;
         let mut ask = ::redis::pipe();
         for key in 0..KEYS {
             let key = key.to_string();

@@ -1,6 +1,8 @@
 //! The rules of every store, on Redis.
 #![cfg(feature = "redis")]
 
+#[path = "support/redis_connection.rs"]
+mod own;
 #[path = "support/redis.rs"]
 mod support;
 
@@ -36,11 +38,7 @@ impl InboxHarness for OnServer {
     }
 
     async fn has(&self, store: &Redis, key: &str) -> bool {
-        let client = ::redis::Client::open(support::url()).expect("a URL");
-        let mut connection = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("a connection");
+        let mut connection = own::connection(&support::url()).await;
         ::redis::cmd("EXISTS")
             .arg(store.data_key(KEY, key))
             .query_async(&mut connection)

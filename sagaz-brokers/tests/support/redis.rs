@@ -1,5 +1,8 @@
 //! The Redis that `cargo xtask test` starts.
 
+#[path = "../../../sagaz-storage/tests/support/redis_connection.rs"]
+mod own;
+
 use redis::aio::MultiplexedConnection;
 use std::env;
 
@@ -14,7 +17,5 @@ pub(crate) fn url() -> String {
 
 /// A connection that is not the library's.
 pub(crate) async fn connection() -> MultiplexedConnection {
-    let client = redis::Client::open(url()).expect("a URL");
-    let connection = client.get_multiplexed_async_connection();
-    connection.await.expect("a connection")
+    own::connection(&url()).await
 }

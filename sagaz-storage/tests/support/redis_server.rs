@@ -1,6 +1,9 @@
 //! Redis servers that a test starts for itself, to stop, restart and misconfigure them. They end with the test's process,
 //! however that ends.
 
+#[path = "redis_connection.rs"]
+mod own;
+
 use redis::Value;
 use std::{
     fs,
@@ -127,11 +130,7 @@ fn guard(arguments: &[String]) -> Child {
 }
 
 pub(crate) async fn command(url: &str, words: &[&str]) -> Value {
-    let client = redis::Client::open(url).expect("a URL");
-    let mut connection = client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("a connection");
+    let mut connection = own::connection(url).await;
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     let asked = Instant::now();
