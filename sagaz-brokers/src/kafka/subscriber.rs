@@ -21,6 +21,7 @@ use sagaz_core::{
     broker::{BrokerError, Delivery, Nack, Receipt, Subscriber},
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -92,13 +93,15 @@ impl KafkaSubscriber {
             let dead: Vec<String> = dead.collect();
             let dead = dead.iter().map(String::as_str);
             topics::find(&config, &[]).await?;
-            let all = topics.iter().copied().chain(dead).collect();
+            let all: BTreeSet<_> = topics.iter().copied().chain(dead).collect();
             let wrong = topics::make(&config, &all).await?;
             if let Some((topic, why)) = wrong.first_key_value() {
                 return Err(BrokerError::misused(format!(
                     "the topic `{topic}` cannot be made: {why}"
                 )));
             }
+            let all: Vec<_> = all.into_iter().collect();
+            topics::until_known(&config, &all).await?;
         } else {
             topics::find(&config, &topics).await?;
         }

@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// The broker decides.
 const DEFAULT: i32 = -1;
@@ -48,6 +49,20 @@ pub(super) async fn make(
     Ok(failed
         .filter(|(_, code)| *code != Code::TopicAlreadyExists)
         .collect())
+}
+
+/// Until brokers know of topics that were made: the controller answers a moment before they do.
+pub(super) async fn until_known(config: &Config, names: &[&str]) -> Result<(), BrokerError> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(50);
+    let began = Instant::now();
+    loop {
+        match find(config, names).await {
+            Err(error) if error.is_misuse() && began.elapsed() < config.connect_timeout => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            known => return known,
+        }
+    }
 }
 
 /// Whether a broker answers, and topics are there.
