@@ -92,7 +92,9 @@ async fn apply(tx: &mut SqliteTransaction<'_>, event: &Event) -> Result<(), sqlx
 async fn p11_events_of_a_file_are_delivered_in_order_and_handled_once_while_relays_die() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.db");
-    let store = Sqlite::open(&path).await.unwrap();
+    // It takes turns with relays and a consumer that know nothing of its turn.
+    let store = Sqlite::options(&path).busy_timeout(Duration::from_secs(20));
+    let store = store.open().await.unwrap();
     let pool = application(&path).await;
     let broker = MemoryBroker::new();
     misbehave(&broker);

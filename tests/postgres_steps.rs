@@ -140,14 +140,15 @@ mod postgres {
 
     #[tokio::test]
     async fn p12_who_waits_for_a_transaction_is_not_told_that_the_store_failed() {
-        let second = Duration::from_secs(1);
-        let options = options().transactions_max(1).call_timeout(second);
+        // Shorter than the last of them waits.
+        let call_timeout = Duration::from_secs(4);
+        let options = options().transactions_max(1).call_timeout(call_timeout);
         let troubles = Arc::<Troubles>::default();
         let builder = Engine::builder(options.connect().await.unwrap());
         let builder = builder.register(Slow).observer(troubles.clone());
         let engine = builder.start().await.unwrap();
         let mut handles = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..5 {
             handles.push(engine.start::<Slow>(()).await.unwrap());
         }
         for handle in &handles {

@@ -29,6 +29,10 @@ impl OnNats {
         let url = url.replace(&address, &format!("127.0.0.1:{}", proxy.port));
         Self { proxy, url }
     }
+
+    fn options() -> Options {
+        Options::new().connect_timeout(Duration::from_secs(30))
+    }
 }
 
 /// The server's host and port.
@@ -55,13 +59,13 @@ impl Harness for OnNats {
     }
 
     async fn broker(&self, routes: Routes) -> NatsBroker {
-        NatsBroker::connect(&self.url, &Options::new().routes(routes))
+        NatsBroker::connect(&self.url, &Self::options().routes(routes))
             .await
             .unwrap()
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<NatsSubscriber, BrokerError> {
-        NatsSubscriber::connect(&self.url, &Options::new(), subscription).await
+        NatsSubscriber::connect(&self.url, &Self::options(), subscription).await
     }
 
     async fn publish_malformed(&self, topic: &str, body: &[u8]) {

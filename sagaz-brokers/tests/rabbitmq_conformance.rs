@@ -32,7 +32,10 @@ impl OnRabbitMq {
     }
 
     fn options() -> Options {
-        Options::new().confirm_timeout(Duration::from_secs(30))
+        let patience = Duration::from_secs(30);
+        Options::new()
+            .confirm_timeout(patience)
+            .connect_timeout(patience)
     }
 }
 

@@ -131,6 +131,13 @@ mod own_rabbitmq {
         })
         .await;
         let url = format!("amqps://guest:guest@127.0.0.1:{port}/%2f");
+        // It listens there after it listens where it is waited for.
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         tls::check(&url, "orders/placed", &certificates).await;
     }
 }
@@ -207,7 +214,7 @@ mod rabbitmq {
         support::take_everything("amq.topic", &key).await;
         let options = Options::new()
             .routes(Routes::all_to(format!("amq.topic/{key}")).unwrap())
-            .confirm_timeout(Duration::from_millis(500));
+            .confirm_timeout(Duration::from_secs(5));
         let broker = RabbitMqBroker::connect(&url, &options).await.unwrap();
         let event = Event::new("order.placed", &1);
         let publish = async || broker.publish(std::slice::from_ref(&event)).await.remove(0);

@@ -15,6 +15,7 @@ use sagaz_brokers::{
     redis::{RedisBroker, RedisSubscriber},
 };
 use sagaz_core::broker::BrokerError;
+use std::time::Duration;
 
 /// All clients of a test connect through a network of its own.
 struct OnRedis {
@@ -28,6 +29,13 @@ impl OnRedis {
         let proxy = Proxy::start(address.clone()).await;
         let url = url.replace(&address, &format!("127.0.0.1:{}", proxy.port));
         Self { proxy, url }
+    }
+
+    fn options() -> Options {
+        let patience = Duration::from_secs(30);
+        Options::new()
+            .connect_timeout(patience)
+            .confirm_timeout(patience)
     }
 }
 
@@ -64,13 +72,13 @@ impl Harness for OnRedis {
     }
 
     async fn broker(&self, routes: Routes) -> RedisBroker {
-        RedisBroker::connect(&self.url, &Options::new().routes(routes))
+        RedisBroker::connect(&self.url, &Self::options().routes(routes))
             .await
             .unwrap()
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<RedisSubscriber, BrokerError> {
-        RedisSubscriber::connect(&self.url, &Options::new(), subscription).await
+        RedisSubscriber::connect(&self.url, &Self::options(), subscription).await
     }
 
     async fn publish_malformed(&self, topic: &str, body: &[u8]) {

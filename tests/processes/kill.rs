@@ -53,6 +53,8 @@ mod postgres {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let place = Schema::for_tests();
         let mut rng = seeded();
+        // Made before the workers: several at once that give a new file its log turn each other away.
+        let ledger = ledger(folder.path()).await;
         let start = || spawn(&place, folder.path(), PURCHASES, false);
         let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
         let mut kills = 0;
@@ -74,7 +76,6 @@ mod postgres {
             assert!(status.success(), "the worker failed");
         }
         println!("{kills} kills");
-        let ledger = ledger(folder.path()).await;
         audit(&place.open().await, &ledger, PURCHASES).await;
         place.audit_more(PURCHASES).await;
     }

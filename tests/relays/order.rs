@@ -113,10 +113,14 @@ async fn no_key_is_out_of_order(place: Place) {
             seen.ids.len(),
             dead(&store).await
         );
-        if let Ok(delivery) = timeout(Duration::from_millis(200), subscriber.receive()).await {
-            let delivery = delivery.unwrap();
+        let received = timeout(Duration::from_millis(200), subscriber.receive()).await;
+        if let Ok(Err(error)) = &received {
+            // It may come late on a busy machine, and is asked again.
+            assert!(error.is_unavailable(), "{error:?}");
+        } else if let Ok(Ok(delivery)) = received {
             seen.take(delivery.event.as_ref().unwrap());
-            subscriber.ack(delivery.receipt).await.unwrap();
+            // What is not acknowledged comes once more.
+            drop(subscriber.ack(delivery.receipt).await);
         } else if seen.ids.len() >= wanted as usize {
             is_complete = dead(&store).await == PER_KEY as usize;
         }

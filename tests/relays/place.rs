@@ -51,7 +51,10 @@ impl Place {
 
     fn options(&self) -> Options {
         let routes = Routes::all_to(&self.topic).unwrap();
-        Options::new().declare(true).routes(routes)
+        Options::new()
+            .declare(true)
+            .routes(routes)
+            .connect_timeout(Duration::from_secs(30))
     }
 
     pub(crate) async fn broker(&self) -> AnyBroker {

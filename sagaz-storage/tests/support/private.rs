@@ -9,7 +9,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Runs until this is dropped, or this process ends: the shell waits for the end of its input, and then sends the signal by which
 /// the program stops at once.

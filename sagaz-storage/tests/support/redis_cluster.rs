@@ -11,9 +11,13 @@ impl Cluster {
     pub(crate) async fn start() -> Self {
         let mut nodes = Vec::new();
         for slots in [["0", "5460"], ["5461", "10922"], ["10923", "16383"]] {
-            let node =
-                OwnServer::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
-                    .await;
+            let node = OwnServer::start(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "10000",
+            ])
+            .await;
             node.command(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]])
                 .await;
             nodes.push(node);

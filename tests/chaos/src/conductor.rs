@@ -19,7 +19,7 @@ use crate::{
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
@@ -164,8 +164,8 @@ impl Stage {
             sleep(Duration::from_millis(100)).await;
         }
         // Both groups are there before the first event.
-        let witness = Witness::start(&broker_url).await?;
-        drop(broker::subscribe(&broker_url, CONSUMER).await?);
+        let witness = soon(async || Witness::start(&broker_url).await).await?;
+        drop(soon(async || broker::subscribe(&broker_url, CONSUMER).await).await?);
 
         let world = world::Server::listen(
             &self.folder.join("world"),
@@ -292,6 +292,19 @@ impl Servers {
 }
 
 /// A way to a server, and its URL.
+/// What a server that was just started may refuse for a while.
+async fn soon<T>(call: impl AsyncFn() -> Result<T, AnyError>) -> Result<T, AnyError> {
+    let began = Instant::now();
+    loop {
+        match call().await {
+            Err(_) if began.elapsed() < Duration::from_mins(1) => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            end => return end,
+        }
+    }
+}
+
 async fn through(server: &Shared, links: &mut Vec<Link>) -> Result<String, AnyError> {
     let server = server.lock().await;
     let link = Link::to(server.port, free_port()?).await?;

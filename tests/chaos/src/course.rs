@@ -204,16 +204,21 @@ impl Conducting<'_> {
         }
     }
 
-    /// Until something is so; `false` if it is not when patience ends. Meanwhile workers are tended, and it is told how things stand.
+    /// Until something is so; `false` if it is not when patience ends. A server that does not answer is asked again. Meanwhile workers are
+    /// tended, and it is told how things stand.
     async fn within(
         &self,
         began: Instant,
         mut is_so: impl AsyncFnMut() -> Result<bool, AnyError>,
     ) -> Result<bool, AnyError> {
         let mut tell_at = Duration::ZERO;
-        while !is_so().await? {
-            if began.elapsed() > self.settings.patience() {
-                return Ok(false);
+        loop {
+            let is_over = began.elapsed() > self.settings.patience();
+            match is_so().await {
+                Ok(true) => return Ok(true),
+                Ok(false) if is_over => return Ok(false),
+                Err(error) if is_over => return Err(error),
+                Ok(false) | Err(_) => {}
             }
             if began.elapsed() > tell_at {
                 self.tell(began.elapsed());
@@ -222,7 +227,6 @@ impl Conducting<'_> {
             self.targets.workers.tend()?;
             sleep(POLL).await;
         }
-        Ok(true)
     }
 
     async fn are_ended<S: sagaz::store::Store + OutboxStore>(

@@ -29,7 +29,7 @@ use std::{
 };
 
 /// Much longer than any run takes.
-const HANGS_AFTER: Duration = Duration::from_secs(30);
+const HANGS_AFTER: Duration = Duration::from_mins(2);
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -257,7 +257,7 @@ async fn start(store: &Sqlite, world: &World) -> Result<Engine<Sqlite>, sagaz::E
         .lease(HOUR)
         .poll_interval(Duration::from_millis(5))
         .wake_up_after(Duration::from_millis(100))
-        .start_timeout(Duration::from_secs(1))
+        .start_timeout(HANGS_AFTER / 2)
         .observer(world.observer())
         .start()
         .await

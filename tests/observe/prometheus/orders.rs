@@ -89,21 +89,23 @@ fn assert_number(prometheus: &Prometheus, query: &str, expected: f64) {
     });
 }
 
-/// The samples of a histogram. Of as many as were taken all but a few are there: when the exporter is scraped it takes its buffer away,
-/// and a sample whose thread has found that buffer already is put into what nobody reads any more (`AtomicBucket` of metrics-util).
+/// Waits until the last scrape has at least so much.
 #[track_caller]
-fn assert_samples(prometheus: &Prometheus, query: &str, taken: f64) {
-    let enough = 0.99 * taken;
-    prometheus.wait(&format!("`{query}` is {enough} to {taken}"), || {
+fn assert_at_least(prometheus: &Prometheus, query: &str, expected: f64) {
+    prometheus.wait(&format!("`{query}` is {expected} or more"), || {
         let told = prometheus.query(query);
         let told = told.first().map_or(0.0, |(_, number)| *number);
-        if (enough..=taken).contains(&told) {
+        if told >= expected {
             Ok(())
         } else {
             Err(format!("it is {told}"))
         }
     });
 }
+
+/// Of so many samples of a histogram all but a few are there: when the exporter is scraped it takes its buffer away, and a sample whose
+/// thread has found that buffer already is put into what nobody reads any more (`AtomicBucket` of metrics-util).
+const NEARLY_ALL: f64 = 0.99;
 
 #[test]
 fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
@@ -163,13 +165,14 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
         "sum(sagaz_instances_finished_total{outcome=\"rolled_back\"})",
         rolled_back,
     );
-    let samples = |query: &str, taken| assert_samples(&prometheus, query, taken);
-    samples(
+    let at_least = |query: &str, expected| assert_at_least(&prometheus, query, expected);
+    at_least(
         "sum(sagaz_instance_duration_seconds_count)",
-        completed + rolled_back,
+        NEARLY_ALL * (completed + rolled_back),
     );
     let published = before(&report, "events were published");
-    number("sum(sagaz_outbox_published_total)", published);
+    // One that was published, and whose mark came too late, is published again.
+    at_least("sum(sagaz_outbox_published_total)", published);
     // Every event was given to the optimistic sender, which published it or left it to the relay.
     number("sum(sagaz_outbox_optimistic_total)", published);
     for consumer in ["billing", "shipping"] {
@@ -182,10 +185,10 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
         };
         number(&of("handled"), handled);
         // Every event comes to every consumer.
-        number(&of("handled|duplicate|skipped"), published);
-        samples(
+        at_least(&of("handled|duplicate|skipped"), published);
+        at_least(
             &format!("sum(sagaz_inbox_duration_seconds_count{{consumer=\"{consumer}\"}})"),
-            handled,
+            NEARLY_ALL * handled,
         );
     }
     example.end();

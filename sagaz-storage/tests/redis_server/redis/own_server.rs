@@ -148,7 +148,7 @@ async fn p7_a_try_that_arrives_late_takes_nothing_back() {
 /// Its engine has given the claim up, and looked at what it owns.
 #[tokio::test]
 async fn p1_a_takeover_that_arrives_late_takes_nothing() {
-    let (_server, proxy, store, engine, id) = about_to_be_claimed(Duration::from_millis(300)).await;
+    let (_server, proxy, store, engine, id) = about_to_be_claimed(Duration::from_secs(2)).await;
     // Of what a claim sends, only a takeover names an instance.
     proxy.hold_from(id.to_string());
     let error = store.claim(&claim(engine)).await.unwrap_err();
@@ -166,7 +166,7 @@ async fn p1_a_takeover_that_arrives_late_takes_nothing() {
 /// The connection breaks while a takeover is on its way: its engine claims again, and then looks at what it owns.
 #[tokio::test]
 async fn p1_a_takeover_that_arrives_after_its_connection_broke_takes_nothing() {
-    let (_server, proxy, store, engine, id) = about_to_be_claimed(Duration::from_secs(1)).await;
+    let (_server, proxy, store, engine, id) = about_to_be_claimed(Duration::from_secs(3)).await;
     proxy.cut_from(id.to_string());
     let error = store.claim(&claim(engine)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -410,7 +410,7 @@ async fn p1_a_slot_that_moves_loses_nothing() {
     let cluster = Cluster::start().await;
     let options = Redis::options(&cluster.url()).unwrap().prefix(prefix());
     let store = options
-        .call_timeout(Duration::from_millis(500))
+        .call_timeout(Duration::from_secs(2))
         .connect()
         .await
         .unwrap();

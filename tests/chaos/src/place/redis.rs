@@ -34,8 +34,10 @@ impl Place for Prefix {
 
     async fn consumed(&self) -> Result<Vec<Consumed>, AnyError> {
         let client = redis::Client::open(self.url.as_str())?;
+        let patience = Some(std::time::Duration::from_secs(30));
         let config = redis::AsyncConnectionConfig::new()
-            .set_response_timeout(Some(std::time::Duration::from_secs(30)));
+            .set_connection_timeout(patience)
+            .set_response_timeout(patience);
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
