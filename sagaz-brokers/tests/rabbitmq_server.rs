@@ -132,10 +132,9 @@ mod own_rabbitmq {
         .await;
         let url = format!("amqps://guest:guest@127.0.0.1:{port}/%2f");
         // It listens there after it listens where it is waited for.
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
+        let began = std::time::Instant::now();
+        while let Err(error) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            assert!(began.elapsed().as_secs() < 60, "{error}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         tls::check(&url, "orders/placed", &certificates).await;

@@ -4,7 +4,7 @@
 use super::{Prometheus, deploy::dashboards, rules};
 use crate::{process::Process, servers::free_port};
 use sagaz::observe::{Kind, METRICS};
-use std::{env, path::PathBuf, process::Command};
+use std::{env, ops::RangeInclusive, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
 /// Of one whose own tests are run, `cargo test` builds nothing else.
@@ -78,24 +78,16 @@ fn prometheus() -> Option<(Prometheus, String)> {
 /// Waits until the last scrape has everything that a process counted, which no longer changes.
 #[track_caller]
 fn assert_number(prometheus: &Prometheus, query: &str, expected: f64) {
-    prometheus.wait(&format!("`{query}` is {expected}"), || {
-        let told = prometheus.query(query);
-        let told = told.first().map_or(0.0, |(_, number)| *number);
-        if told.total_cmp(&expected).is_eq() {
-            Ok(())
-        } else {
-            Err(format!("it is {told}"))
-        }
-    });
+    assert_within(prometheus, query, expected..=expected);
 }
 
-/// Waits until the last scrape has at least so much.
+/// Likewise, where several numbers are right.
 #[track_caller]
-fn assert_at_least(prometheus: &Prometheus, query: &str, expected: f64) {
-    prometheus.wait(&format!("`{query}` is {expected} or more"), || {
+fn assert_within(prometheus: &Prometheus, query: &str, expected: RangeInclusive<f64>) {
+    prometheus.wait(&format!("`{query}` is within {expected:?}"), || {
         let told = prometheus.query(query);
         let told = told.first().map_or(0.0, |(_, number)| *number);
-        if told >= expected {
+        if expected.contains(&told) {
             Ok(())
         } else {
             Err(format!("it is {told}"))
@@ -165,14 +157,14 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
         "sum(sagaz_instances_finished_total{outcome=\"rolled_back\"})",
         rolled_back,
     );
-    let at_least = |query: &str, expected| assert_at_least(&prometheus, query, expected);
-    at_least(
+    let within = |query: &str, expected| assert_within(&prometheus, query, expected);
+    within(
         "sum(sagaz_instance_duration_seconds_count)",
-        NEARLY_ALL * (completed + rolled_back),
+        NEARLY_ALL * (completed + rolled_back)..=completed + rolled_back,
     );
     let published = before(&report, "events were published");
     // One that was published, and whose mark came too late, is published again.
-    at_least("sum(sagaz_outbox_published_total)", published);
+    within("sum(sagaz_outbox_published_total)", published..=f64::MAX);
     // Every event was given to the optimistic sender, which published it or left it to the relay.
     number("sum(sagaz_outbox_optimistic_total)", published);
     for consumer in ["billing", "shipping"] {
@@ -184,11 +176,16 @@ fn every_metric_appears_and_every_panel_shows_something_of_a_run_with_faults() {
             )
         };
         number(&of("handled"), handled);
-        // Every event comes to every consumer.
-        at_least(&of("handled|duplicate|skipped"), published);
-        at_least(
-            &format!("sum(sagaz_inbox_duration_seconds_count{{consumer=\"{consumer}\"}})"),
-            NEARLY_ALL * handled,
+        // Every event comes to every consumer, as often as it was published.
+        let all = of("handled|duplicate|skipped");
+        number(
+            &format!("{all} == bool sum(sagaz_outbox_published_total)"),
+            1.0,
+        );
+        let samples = format!("sum(sagaz_inbox_duration_seconds_count{{consumer=\"{consumer}\"}})");
+        within(
+            &format!("{samples} / {}", of("handled|duplicate")),
+            NEARLY_ALL..=1.0,
         );
     }
     example.end();
